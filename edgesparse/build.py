@@ -1,0 +1,170 @@
+"""Sources -> machine code, through the clang inside the ``ziglang`` wheel."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from edgesparse.errors import BuildError
+from edgesparse.kernels import COMMON, ISAS, ROOT, included_text
+from edgesparse.types import Kernel, Selection, Sources, Target
+
+RUNTIME_C = ROOT / "runtimes" / "c"
+# -ffreestanding: no libc, and no turning of loops into calls of memset. NaN and infinity matter.
+COMMON_FLAGS = (
+    "-O3", "-g0", "-std=c11", "-ffreestanding", "-fno-stack-protector", "-fno-sanitize=all", "-ffp-contract=fast",
+    "-fno-math-errno", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
+    "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra", "-Werror",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """``files`` by the name they get in the bundle; ``code_bytes`` of the stripped main one."""
+
+    files: dict[str, bytes]
+    code_bytes: int
+    compiler: str
+
+
+def cache_dir() -> Path:
+    """Compiled kernels: ``$EDGESPARSE_CACHE``, else ``~/.cache/edgesparse``."""
+    base = os.environ.get("EDGESPARSE_CACHE")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgesparse"
+
+
+@cache
+def compiler_version() -> str:
+    import importlib.metadata
+
+    return f"ziglang {importlib.metadata.version('ziglang')}"
+
+
+def zig(command: str, arguments: Sequence[str | Path], cwd: Path) -> None:
+    """Run ``zig <command>``. Raises BuildError with the compiler's own words."""
+    line = [sys.executable, "-m", "ziglang", command, *map(str, arguments)]
+    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0 or done.stderr.strip():
+        raise BuildError(
+            f"zig {command} failed (exit {done.returncode}):\n{done.stderr.strip()[-4000:]}",
+            where=" ".join(map(str, arguments))[-400:], hint="this is a bug in edgesparse; please report it",
+        )  # fmt: skip
+
+
+def _target_flags(target: Target) -> list[str]:
+    pic = [] if target.kind == "wasm" else ["-fPIC"]
+    return ["-target", target.triple, *pic]
+
+
+def _cached_object(source: Path, target: Target, flags: Sequence[str]) -> Path:
+    """Compile a file of ours once per flag set. Safe against two processes and against kill -9."""
+    text = included_text(source) if source.suffix == ".c" else source.read_text()
+    base = [*_target_flags(target), *COMMON_FLAGS, *flags]
+    key = hashlib.sha256("\0".join([compiler_version(), source.name, *base, text]).encode()).hexdigest()[:32]
+    out = cache_dir() / "objects" / f"{source.stem}-{key}.o"
+    if out.exists():
+        return out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        fresh = Path(scratch) / "kernel.o"
+        zig("cc", [*base, f"-I{COMMON}", f"-I{RUNTIME_C}", "-c", source, "-o", fresh], Path(scratch))
+        os.replace(fresh, out)
+    return out
+
+
+def kernel_object(kernel: Kernel, target: Target) -> Path:
+    """The object file of one kernel, from the cache when it was compiled before."""
+    isa = ISAS[kernel.isa]
+    suffix = kernel.symbol.removeprefix(f"es_{kernel.stem}")
+    defines = [f"-DES_SUFFIX={suffix}", f"-DES_VL={isa.width}", *(f"-D{k}={v}" for k, v in kernel.tiles.items())]
+    return _cached_object(kernel.source, target, [*isa.flags, *defines])
+
+
+def build(
+    sources: Sources, selection: Selection, target: Target, *, on_progress: Callable[[int, int, str], None] | None = None
+) -> Artifact:
+    """Compile and link. ``on_progress(done, total, what)`` is called as objects become ready.
+
+    Raises:
+        BuildError: the compiler refused something; nothing is left behind.
+    """
+    from edgesparse.runtimes.c import LIBRARY_SOURCES, PROGRAM_SOURCES, WASM_SOURCES
+
+    kernels = sorted({k for s in selection.steps for k in s.kernels.values()}, key=lambda k: k.symbol)
+    support = list(WASM_SOURCES if target.kind == "wasm" else LIBRARY_SOURCES)
+    program = list(PROGRAM_SOURCES) if target.kind == "executable" else []
+    isas = list(selection.steps[0].kernels) if selection.steps else []
+    with tempfile.TemporaryDirectory(prefix=f"edgesparse-build-{os.getpid()}-") as folder:
+        work = Path(folder)
+        for name, text in sources.files.items():
+            (work / name).write_text(text)
+        base_isa = ISAS[target.isas[-1]]
+        jobs: list[tuple[str, Callable[[], Path]]] = []
+        for kernel in kernels:
+            jobs.append((kernel.symbol, lambda k=kernel: kernel_object(k, target)))  # type: ignore[misc]
+        for path in (*support, *program):
+            jobs.append((path.name, lambda p=path: _cached_object(p, target, base_isa.flags)))  # type: ignore[misc]
+        for isa in isas or ["none"]:
+            jobs.append((f"model.c for {isa}", lambda i=isa: _model_object(work, target, i)))  # type: ignore[misc]
+        jobs.append(("dispatch.c", lambda: _compile(work, target, "dispatch.c", "dispatch.o", base_isa.flags)))
+        objects = _run(jobs, on_progress)
+        shared = objects[: len(kernels) + len(support)] + objects[len(kernels) + len(support) + len(program) :]
+        own = objects[len(kernels) + len(support) : len(kernels) + len(support) + len(program)]
+        files = _link(work, target, shared, own)
+    main = {"shared": "libmodel.so", "executable": "model", "wasm": "model.wasm"}[target.kind]
+    return Artifact(files, len(files[main]), compiler_version())
+
+
+def _run(jobs: Sequence[tuple[str, Callable[[], Path]]], on_progress: Callable[[int, int, str], None] | None) -> list[Path]:
+    done = 0
+
+    def one(job: tuple[str, Callable[[], Path]]) -> Path:
+        nonlocal done
+        path = job[1]()
+        done += 1
+        if on_progress:
+            on_progress(done, len(jobs), job[0])
+        return path
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(one, jobs))
+
+
+def _compile(work: Path, target: Target, source: str, out: str, flags: Iterable[str]) -> Path:
+    # -O1: calls only, nothing to optimise, and large models compile in no time.
+    options = [*_target_flags(target), *COMMON_FLAGS, "-O1", *flags]
+    zig("cc", [*options, f"-I{work}", f"-I{RUNTIME_C}", "-c", source, "-o", work / out], work)
+    return work / out
+
+
+def _model_object(work: Path, target: Target, isa: str) -> Path:
+    flags = ISAS[isa].flags if isa in ISAS else ()
+    return _compile(work, target, "model.c", f"model_{isa}.o", [*flags, f"-DES_ISA_{isa}"])
+
+
+def _link(work: Path, target: Target, objects: Sequence[Path], program: Sequence[Path]) -> dict[str, bytes]:
+    base = ["-target", target.triple, "-nostdlib", "-s", "-Wl,--gc-sections"]
+    made: list[str] = []
+    if target.kind == "wasm":
+        exports = [f"-Wl,--export={name}" for name in ("model_run", "__heap_base")]
+        flags = ["-Wl,--no-entry", "-Wl,-z,stack-size=131072", *exports]
+        zig("cc", [*base, *flags, *ISAS[target.isas[0]].flags, *objects, "-o", "model.wasm"], work)
+        made.append("model.wasm")
+    else:
+        # 16 KB pages (Android 15) need segments aligned to at least that.
+        page = "-Wl,-z,max-page-size=16384"
+        zig("cc", [*base, page, "-shared", "-Wl,-soname,libmodel.so", *objects, "-o", "libmodel.so"], work)
+        made.append("libmodel.so")
+    if target.kind == "executable":
+        zig("cc", [*base, page, "-static", *objects, *program, "-o", "model"], work)
+        zig("ar", ["rcs", "libmodel.a", *objects], work)
+        made += ["model", "libmodel.a"]
+    return {name: (work / name).read_bytes() for name in made}

@@ -1,0 +1,124 @@
+"""Artifact -> a bundle folder, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.resources import files as resources
+from pathlib import Path
+
+from edgesparse.build import Artifact
+from edgesparse.errors import InputError
+from edgesparse.manifest import Layer, Manifest, Port
+from edgesparse.types import MemoryPlan, Selection, Sources, Target
+
+EXECUTABLE = 0o755
+
+
+def check_target_path(out: Path, *, force: bool) -> None:
+    """Refuse early, before minutes of work, what could not be written at the end.
+
+    Raises:
+        InputError: ``out`` exists without ``force``, is not a bundle, or its folder is not writable.
+    """
+    parent = out.absolute().parent
+    if out.exists():
+        if not force:
+            raise InputError("exists already", where=str(out), hint="--force replaces it, or choose another name with -o")
+        if not (out / "manifest.json").is_file():
+            raise InputError(
+                "is not a bundle, so --force does not replace it", where=str(out), hint="choose another name with -o"
+            )
+    if not parent.is_dir():
+        raise InputError("the folder does not exist", where=str(parent), hint=f"mkdir -p {parent}")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError("the folder is not writable", where=str(parent), hint="choose another folder with -o")
+
+
+def write(
+    artifact: Artifact, sources: Sources, selection: Selection, memory: MemoryPlan, target: Target,
+    out: Path, *, name: str, version: str, notes: tuple[str, ...] = (), force: bool = False,
+) -> Path:  # fmt: skip
+    """Write the bundle to a temporary folder beside ``out`` and rename it: whole or not at all.
+
+    Raises:
+        InputError: no space, no permission, or ``out`` exists.
+    """
+    check_target_path(out, force=force)
+    content: dict[str, bytes] = {"weights.bin": sources.weights, **artifact.files}
+    content.update({n: t.encode() for n, t in sources.files.items()})
+    package = resources("edgesparse")
+    content["model_info.h"] = (package / "runtimes/c/model_info.h").read_bytes()
+    content["isa.h"] = (package / "runtimes/c/isa.h").read_bytes()
+    if target.kind == "wasm":
+        content["model.mjs"] = (package / "runtimes/web/model.mjs").read_bytes()
+    manifest = describe(artifact, sources, selection, memory, target, content, name, version, notes)
+    content["manifest.json"] = manifest.model_dump_json(indent=1).encode() + b"\n"
+    try:
+        _write_folder(content, out, force)
+    except OSError as error:
+        raise InputError(
+            f"could not be written: {error.strerror or error}", where=str(out),
+            hint="free some space or choose another folder with -o; nothing was left behind",
+        ) from error  # fmt: skip
+    return out
+
+
+def _write_folder(content: Mapping[str, bytes], out: Path, force: bool) -> None:
+    parent = out.absolute().parent
+    _remove_leftovers(parent)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=f".edgesparse-{os.getpid()}-") as scratch:
+        fresh = Path(scratch) / "bundle"
+        fresh.mkdir()
+        for name, data in content.items():
+            with open(fresh / name, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        if "model" in content:
+            (fresh / "model").chmod(EXECUTABLE)
+        if force and out.exists():
+            os.rename(out, Path(scratch) / "old")
+        os.rename(fresh, out)
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """What a killed compile left: our temporary folders whose process is gone."""
+    for folder in parent.glob(".edgesparse-*-*"):
+        pid = folder.name.split("-")[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder)
+
+
+def describe(
+    artifact: Artifact, sources: Sources, selection: Selection, memory: MemoryPlan, target: Target,
+    content: Mapping[str, bytes], name: str, version: str, notes: tuple[str, ...],
+) -> Manifest:  # fmt: skip
+    graph = selection.graph
+
+    def port(tensor: str) -> Port:
+        spec = graph.tensors[tensor]
+        return Port(name=tensor, shape=spec.shape, dtype=spec.dtype, bytes=spec.bytes)
+
+    layers = []
+    for step in selection.steps:
+        why = [step.binding.reason, *(f"not {r.kernel}: {r.reason}" for r in selection.rejected[step.call.name])]
+        layers.append(
+            Layer(
+                name=step.call.layer, op=step.call.op, kernel=step.kernels[target.isas[0]].symbol,
+                pattern=step.binding.pattern, zeros=round(step.binding.zeros, 6),
+                shape=graph.tensors[step.call.outputs[0]].shape, macs=step.binding.macs,
+                weight_bytes=sum(a.nbytes for a in step.binding.constants.values()),
+                reason="; ".join(w for w in why if w),
+            )  # fmt: skip
+        )
+    return Manifest(
+        edgesparse=version, name=name, device=target.name, kind=target.kind, triple=target.triple,
+        isas=target.isas, inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs)),
+        arena_bytes=memory.arena_bytes, arena_lower_bound_bytes=memory.lower_bound_bytes,
+        weights_bytes=len(sources.weights), code_bytes=artifact.code_bytes, compiler=artifact.compiler,
+        layers=tuple(layers), files={n: hashlib.sha256(d).hexdigest() for n, d in sorted(content.items())}, notes=notes,
+    )  # fmt: skip

@@ -1,0 +1,61 @@
+"""Every stage in order: the map of the project.
+
+    load -> bind shapes -> simplify -> optimise -> lower -> select -> plan -> emit -> build -> bundle
+
+Each stage is one file of the same name; `verify` checks what each of them promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgesparse.build import build
+from edgesparse.bundle import check_target_path, write
+from edgesparse.devices import load_device
+from edgesparse.emit import emit
+from edgesparse.importer import bind_default_shapes
+from edgesparse.lower import lower
+from edgesparse.passes.pipeline import optimise, simplify
+from edgesparse.plan import plan
+from edgesparse.select import select
+from edgesparse.verify import check_graph, check_plan
+from edgesparse.version import __version__
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Progress = Callable[[int, int, str], None]
+
+
+def compile_model(
+    model: ir.Model, device: str = "host", out: str | Path = "model.edge", *,
+    name: str | None = None, force: bool = False, on_progress: Progress | None = None,
+) -> Path:  # fmt: skip
+    """Compile ``model`` for ``device`` into the bundle folder ``out``; returns its path.
+
+    ``model`` itself is not changed. Symbolic batch dimensions become 1, with a note in the
+    manifest. ``on_progress(done, total, what)`` reports the compilation of kernels.
+
+    Raises:
+        InputError: a shape, device or path that cannot be used (exit code 2).
+        UnsupportedError: all nodes that cannot be compiled (exit code 3).
+    """
+    out = Path(out)
+    target = load_device(device).target
+    check_target_path(out, force=force)
+
+    model = model.clone()
+    notes = tuple(bind_default_shapes(model))
+    simplify(model)
+    optimise(model)
+    graph = check_graph(lower(model))
+    selection = select(graph, target)
+    memory = check_plan(plan(selection), selection)
+    sources = emit(selection, memory, name or out.stem)
+    artifact = build(sources, selection, target, on_progress=on_progress)
+    return write(
+        artifact, sources, selection, memory, target, out,
+        name=name or out.stem, version=__version__, notes=notes, force=force,
+    )  # fmt: skip

@@ -1,0 +1,138 @@
+"""The kernel table, read out of the C sources: two header comments and the signature are a row.
+
+``// edgesparse-kernel: op=spmm dtype=f32 isa=neon`` and, for kernels with a register tile,
+``// tiles: MR=8 NV=3 | MR=4 NV=4``. ``isa=any`` stands for every ISA below.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from edgesparse.types import Kernel
+
+ROOT = Path(__file__).parent
+COMMON = ROOT / "kernels_common"
+
+
+@dataclass(frozen=True, slots=True)
+class Isa:
+    """One way to compile kernels: ``width`` floats in a vector, ``cpu`` as zig spells it."""
+
+    name: str
+    architecture: str
+    folder: str
+    width: int
+    flags: tuple[str, ...]
+
+
+# Fused multiply-add: -ffp-contract=fast lets a * b + c become one instruction where there is one.
+ISAS: Mapping[str, Isa] = {
+    isa.name: isa
+    for isa in (
+        Isa("avx512", "x86_64", "kernels_x86", 16, ("-mcpu=x86_64_v4", "-mprefer-vector-width=512")),
+        Isa("avx2", "x86_64", "kernels_x86", 8, ("-mcpu=x86_64_v3",)),
+        Isa("sse2", "x86_64", "kernels_x86", 4, ("-mcpu=x86_64",)),
+        # Cortex-A53 is plain ARMv8.0; scheduling for an in-order core costs big cores nothing.
+        Isa("neon", "aarch64", "kernels_arm", 4, ("-mcpu=cortex_a53",)),
+        Isa("simd128", "wasm32", "kernels_wasm", 4, ("-msimd128",)),
+        Isa("relaxed", "wasm32", "kernels_wasm", 4, ("-msimd128", "-mrelaxed-simd")),
+    )
+}
+
+# es_<op>_<dtype>[_<tile>]__<isa>
+NAME = re.compile(r"^es_[a-z][a-z0-9_]*_(f32|i64|i32|i8|u8|bool|b1|b4|b8)(_\d+(x\d+)?)?__(" + "|".join(ISAS) + ")$")
+
+_HEADER = re.compile(r"^// edgesparse-kernel: op=(\w+) dtype=(\w+) isa=(\w+)$", re.M)
+_TILES = re.compile(r"^// tiles: (.+)$", re.M)
+_FUNCTION = re.compile(r"^void ES_KERNEL\((\w+)\)\(([^{;]*)\)\s*\{", re.M)
+_INCLUDE = re.compile(r'^#include "([\w.]+)"', re.M)
+
+
+class KernelTableError(Exception):
+    """A kernel source breaks the rules of the table; says which file and which rule."""
+
+
+def included_text(source: Path) -> str:
+    """``source`` and, in order, every header it includes, as one text."""
+    seen: list[Path] = []
+
+    def visit(path: Path) -> None:
+        if path in seen:
+            return
+        seen.append(path)
+        for name in _INCLUDE.findall(path.read_text()):
+            header = path.parent / name if (path.parent / name).exists() else COMMON / name
+            visit(header)
+
+    visit(source)
+    return "\n".join(p.read_text() for p in seen)
+
+
+def parameters(source: Path) -> dict[str, tuple[tuple[str, str], ...]]:
+    """C parameters of every kernel function of ``source`` by stem: ((type, name), ...)."""
+    found = {}
+    for stem, text in _FUNCTION.findall(included_text(source)):
+        pairs = []
+        for item in " ".join(text.split()).split(","):
+            match = re.fullmatch(r"(.*?[ *])(\w+)", item.strip())
+            if match is None:
+                raise KernelTableError(f"{source.name}: cannot read parameter {item!r} of {stem}")
+            pairs.append((match[1].strip(), match[2]))
+        found[stem] = tuple(pairs)
+    return found
+
+
+def _tiles(text: str) -> list[dict[str, int]]:
+    match = _TILES.search(text)
+    if match is None:
+        return [{}]
+    return [{k: int(v) for k, v in (p.split("=") for p in row.split())} for row in match[1].split("|")]
+
+
+@cache
+def table() -> tuple[Kernel, ...]:
+    """Every kernel of every ISA.
+
+    Raises:
+        KernelTableError: a source without header, with an unknown ISA or a malformed signature.
+    """
+    rows = []
+    for source in sorted(ROOT.glob("kernels_*/*.c")):
+        text = source.read_text()
+        header = _HEADER.search(text)
+        if header is None:
+            raise KernelTableError(f"{source.name}: no `// edgesparse-kernel: op= dtype= isa=` line")
+        op, dtype, isa = header.groups()
+        functions = parameters(source)
+        if f"{op}_{dtype}" not in functions:
+            raise KernelTableError(f"{source.name}: no `void ES_KERNEL({op}_{dtype})(...) {{`")
+        for name in ISAS if isa == "any" else (isa,):
+            if name not in ISAS:
+                raise KernelTableError(f"{source.name}: unknown isa {name!r}; known: {', '.join(ISAS)}")
+            for tiles in _tiles(text):
+                suffix = "_" + "x".join(str(v) for v in tiles.values()) if tiles else ""
+                symbol = f"es_{op}_{dtype}{suffix}__{name}"
+                if not NAME.match(symbol):
+                    raise KernelTableError(f"{source.name}: {symbol} does not fit the grammar {NAME.pattern}")
+                rows.append(Kernel(symbol, f"{op}_{dtype}", op, dtype, name, source, tiles, functions[f"{op}_{dtype}"]))
+    return tuple(rows)
+
+
+@cache
+def _by_stem() -> Mapping[tuple[str, str], tuple[Kernel, ...]]:
+    found: dict[tuple[str, str], list[Kernel]] = {}
+    for kernel in table():
+        found.setdefault((kernel.stem, kernel.isa), []).append(kernel)
+    return {k: tuple(v) for k, v in found.items()}
+
+
+def find(stem: str, isa: str, tiles: Mapping[str, int]) -> Kernel | None:
+    """The kernel ``stem`` of ``isa`` whose tile has the values ``tiles``; None when there is none."""
+    for kernel in _by_stem().get((stem, isa), ()):
+        if all(kernel.tiles.get(k) == v for k, v in tiles.items()):
+            return kernel
+    return None

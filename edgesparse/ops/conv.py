@@ -1,0 +1,387 @@
+"""Conv: 1-D and 2-D, any stride, padding, dilation and group.
+
+Every convolution but the depthwise one becomes ``spmm``: input channel and kernel position together
+are the columns of the weight matrix, and a column is an offset into planes of activations. A 1x1
+convolution reads its input as it is; any other reads a copy with its border written out, cut into
+phases when strided (``planes``), so that neighbouring outputs read neighbouring floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from edgesparse.ops.activation import activate, epilogue
+from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
+from edgesparse.ops.packing import ENTRY_COST, describe, kept_blocks, pack, pad_rows
+from edgesparse.types import Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
+
+
+@dataclass(frozen=True)
+class Window:
+    """The two spatial dimensions of a convolution (a 1-D one has height 1)."""
+
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    before: tuple[int, int]
+    after: tuple[int, int]
+    out: tuple[int, int]
+
+
+def where(node: Node) -> str:
+    shapes = " ".join("x".join(map(str, s.shape)) for s in node.inputs if s)
+    return f"{node.op_type} '{node.name}' ({shapes})"
+
+
+def window(node: Node, kernel_shape: Sequence[int]) -> Window:
+    """Reads strides, pads, dilations and auto_pad; adds a leading dimension of 1 to 1-D ones."""
+    x = node.inputs[0]
+    assert x is not None
+    rank = len(x.shape) - 2
+    if rank not in (1, 2):
+        raise Unsupported(
+            f"{rank}-D convolution; 1-D and 2-D are supported", where=where(node),
+            hint="split the convolution over its third dimension before exporting",
+        )  # fmt: skip
+    strides = node.attrs.get("strides", [1] * rank)
+    dilations = node.attrs.get("dilations", [1] * rank)
+    pads = list(node.attrs.get("pads", [0] * (2 * rank)))
+    auto = node.attrs.get("auto_pad", "NOTSET")
+    extent = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        total = [
+            max(0, (-(-n // s) - 1) * s + e - n)
+            for n, s, e in zip(x.shape[2:], strides, extent, strict=True)
+        ]
+        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+        pads = small + large if auto == "SAME_UPPER" else large + small
+    elif auto == "VALID":
+        pads = [0] * (2 * rank)
+    out = [
+        (n + pads[i] + pads[rank + i] - extent[i]) // strides[i] + 1
+        for i, n in enumerate(x.shape[2:])
+    ]
+
+    def two(values: Sequence[int], fill: int) -> tuple[int, int]:
+        return (fill, int(values[0])) if rank == 1 else (int(values[0]), int(values[1]))
+
+    return Window(
+        two(x.shape[2:], 1), two(kernel_shape, 1), two(strides, 1), two(dilations, 1),
+        two(pads[:rank], 0), two(pads[rank:], 0), two(out, 1),
+    )  # fmt: skip
+
+
+def shape(node: Node) -> list[Shape]:
+    x, w = node.inputs[0], node.inputs[1]
+    assert x is not None and w is not None
+    out = window(node, w.shape[2:]).out
+    return [(x.shape[0], w.shape[0], *out[2 - (len(x.shape) - 2) :])]
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The bordered copy: its phases, their size, and where each kernel position lies in it."""
+
+    phases: tuple[tuple[int, int], ...]
+    rows: int
+    pitch: int
+    dy: tuple[int, ...]
+    dx: tuple[int, ...]
+    tap: tuple[int, ...]  # floats from the channel's first float, per kernel position
+    slack: int
+    copied: bool
+
+
+def planes(win: Window) -> Planes:
+    """How to lay out the input of ``win`` so that stride-1 reads are contiguous.
+
+    With stride 1 the right border of a row and the left border of the next share columns.
+    """
+    (height, width), (stride_y, stride_x) = win.size, win.stride
+    (top, left), (bottom, right) = win.before, win.after
+    reach_y = (win.kernel[0] - 1) * win.dilation[0]
+    reach_x = (win.kernel[1] - 1) * win.dilation[1]
+    positions = list(product(range(win.kernel[0]), range(win.kernel[1])))
+    offsets = [(ky * win.dilation[0], kx * win.dilation[1]) for ky, kx in positions]
+    phases = tuple(sorted({(y % stride_y, x % stride_x) for y, x in offsets}))
+    rows = max(win.out[0] + reach_y // stride_y, 1)
+    needed = win.out[1] + reach_x // stride_x
+    pitch = max(needed, 1)
+    copied = any((top, left, bottom, right)) or (stride_y, stride_x) != (1, 1)
+    if not copied:
+        rows, pitch = height, width
+    elif stride_x == 1 and needed == left + width + right and left <= width and right <= width:
+        # The last `right` columns of a row are read as the first `left` zeros of the next one.
+        pitch = width + max(left, right)
+    # Reading on past the last row touches at most this many floats (vectors of 16, and a row).
+    slack = reach_x + pitch + 16
+    tap = []
+    for y, x in offsets:
+        phase = phases.index((y % stride_y, x % stride_x))
+        tap.append(phase * rows * pitch + (y // stride_y) * pitch + x // stride_x)
+    return Planes(
+        phases, rows, pitch, tuple(p[0] - top for p in phases), tuple(p[1] - left for p in phases),
+        tuple(tap), slack, copied,
+    )  # fmt: skip
+
+
+def lower(node: Node, out: Lowering) -> None:
+    x, w = node.inputs[0], node.inputs[1]
+    assert x is not None and w is not None
+    weight = node.constant(1)
+    bias_spec = node.input(2)
+    bias = node.constant(2)
+    if weight is None or (bias_spec is not None and bias is None):
+        raise Unsupported(
+            "convolution whose weights or bias are computed at run time", where=where(node),
+            hint="export the model with constant weights (eval mode, constant folding on)",
+        )  # fmt: skip
+    if x.dtype != "f32":
+        raise Unsupported(f"convolution of {x.dtype}; f32 is supported", where=where(node), hint="cast to float32")
+    win = window(node, w.shape[2:])
+    groups = int(node.attrs.get("group", 1))
+    act, lo, hi = epilogue(node)
+    slope_at, residual_at = node.attrs.get("es_slope_input"), node.attrs.get("es_residual_input")
+    slope = None if slope_at is None else node.constant(slope_at)
+    residual = None if residual_at is None else node.input(residual_at)
+    extra: dict[str, Attr] = {"act": act, "lo": lo, "hi": hi}
+    if groups > 1 and w.shape[1] == 1 and groups == x.shape[1]:
+        assert residual is None
+        _lower_depthwise(node, out, x, win, weight, bias, slope, extra)
+    else:
+        _lower_spmm(node, out, x, win, weight, bias, slope, residual, groups, extra)
+
+
+def _lower_depthwise(
+    node: Node, out: Lowering, x: TensorSpec, win: Window, weight: Array,
+    bias: Array | None, slope: Array | None, extra: dict[str, Attr],
+) -> None:  # fmt: skip
+    lay = planes(win)
+    inputs = [
+        x.name,
+        out.constant(node, np.ascontiguousarray(weight.reshape(weight.shape[0], -1), np.float32)),
+        out.constant(node, pad_rows(bias, 1, weight.shape[0])),
+    ]
+    if slope is not None:
+        inputs.append(out.constant(node, np.broadcast_to(slope.reshape(-1), weight.shape[0]).astype(np.float32)))
+    out.call(
+        node, "depthwise", inputs, [node.outputs[0].name],
+        images=x.shape[0], channels=x.shape[1], multiplier=weight.shape[0] // x.shape[1],
+        height=win.size[0], width=win.size[1], in_rows=lay.rows, pitch=lay.pitch,
+        stride_y=win.stride[0], stride_x=win.stride[1], phases=len(lay.phases), dy=lay.dy, dx=lay.dx,
+        slack=lay.slack, taps=len(lay.tap), tap=lay.tap, rows=win.out[0], columns=win.out[1], **extra,
+    )  # fmt: skip
+
+
+def _lower_spmm(
+    node: Node, out: Lowering, x: TensorSpec, win: Window, weight: Array, bias: Array | None,
+    slope: Array | None, residual: TensorSpec | None, groups: int, extra: dict[str, Attr],
+) -> None:  # fmt: skip
+    images, channels = x.shape[:2]
+    lay = planes(win)
+    source = x.name
+    if lay.copied:
+        count = channels * len(lay.phases) * lay.rows * lay.pitch
+        source = out.temporary(node, (images * count + lay.slack,))
+        out.call(
+            node, "planes", [x.name], [source],
+            channels=images * channels, height=win.size[0], width=win.size[1], rows=lay.rows,
+            pitch=lay.pitch, stride_y=win.stride[0], stride_x=win.stride[1],
+            phases=len(lay.phases), dy=lay.dy, dx=lay.dx, slack=lay.slack,
+        )  # fmt: skip
+    spmm(
+        node, out, source, node.outputs[0].name, spread_groups(weight, groups),
+        bias, slope, residual.name if residual else None, images=images,
+        channel_floats=len(lay.phases) * lay.rows * lay.pitch, tap=lay.tap,
+        pitch=lay.pitch, rows=win.out[0], columns=win.out[1], in_channels=channels, extra=extra,
+    )  # fmt: skip
+
+
+def spread_groups(weight: Array, groups: int) -> Array:
+    """(O, I/g, ...) -> (O, I, ...) with zeros outside of the groups: groups are sparsity."""
+    if groups == 1:
+        return weight
+    outs, ins = weight.shape[0] // groups, weight.shape[1]
+    full = np.zeros((weight.shape[0], ins * groups, *weight.shape[2:]), weight.dtype)
+    for g in range(groups):
+        full[g * outs : (g + 1) * outs, g * ins : (g + 1) * ins] = weight[g * outs : (g + 1) * outs]
+    return full
+
+
+def spmm(
+    node: Node, out: Lowering, source: str, target: str, weight: Array, bias: Array | None,
+    slope: Array | None, residual: str | None, *, images: int, channel_floats: int,
+    tap: Sequence[int], pitch: int, rows: int, columns: int, in_channels: int, extra: Mapping[str, Attr],
+) -> None:  # fmt: skip
+    """Emit one spmm call. ``weight`` is (O, I, kernel positions...), ``tap`` floats per position."""
+    channels = weight.shape[0]
+    matrix = np.ascontiguousarray(weight.reshape(channels, -1), np.float32)
+    offsets = (np.arange(in_channels)[:, None] * channel_floats + np.asarray(tap)[None, :]).reshape(-1) * 4
+    if offsets.max(initial=0) >= 2**31:
+        raise Unsupported("an input of more than 2 GiB per image", where=where(node), hint="use a smaller input")
+    inputs = [source, out.constant(node, matrix), out.constant(node, offsets.astype(np.int32))]
+    inputs.append(out.constant(node, pad_rows(bias, 1, channels)))
+    has = {"residual": residual is not None, "slope": slope is not None}
+    if residual is not None:
+        inputs.append(residual)
+    if slope is not None:
+        inputs.append(out.constant(node, np.broadcast_to(slope.reshape(-1), channels).astype(np.float32)))
+    flat = pitch > columns and columns < 48  # short rows end to end; long ones one by one
+    geometry = (1, (rows - 1) * pitch + columns, 0, pitch, columns) if flat else (rows, columns, pitch, 0, 0)
+    if pitch == columns:  # nothing between the rows: the whole plane is one row
+        geometry = (1, rows * columns, 0, 0, 0)
+    out.call(
+        node, "spmm", inputs, [target],
+        images=images, x_image=in_channels * channel_floats, rows=geometry[0], columns=geometry[1],
+        x_row=geometry[2], pitch=geometry[3], valid=geometry[4], plane=rows * columns, channels=channels,
+        has_residual=int(has["residual"]), has_slope=int(has["slope"]), **extra,
+    )  # fmt: skip
+
+
+def operands(call: OpCall, inputs: Sequence[Any]) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """(x, weight, offsets, bias, residual or None, slope or None) of an spmm or spmv call."""
+    rest = list(inputs[4:])
+    residual = rest.pop(0) if call.attrs["has_residual"] else None
+    slope = rest.pop(0) if call.attrs["has_slope"] else None
+    return inputs[0], inputs[1], inputs[2], inputs[3], residual, slope
+
+
+def bind_spmm(
+    call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str
+) -> list[Binding]:
+    """One binding per block height. One pixel per channel goes to spmv, which has no tile."""
+    x, weight_name, offset_name, bias_name, residual, slope_name = operands(call, call.inputs)
+    weight, offsets = constants[weight_name], constants[offset_name]
+    channels = weight.shape[0]
+    attrs = call.attrs
+    single = attrs["plane"] == 1
+    heights = (16, 8, 4, 2, 1) if single else (8, 4, 2, 1)
+    pattern, zeros = describe(weight)
+    found = []
+    for height in heights:
+        if height > 4 and height > channels:
+            continue
+        kept = int(kept_blocks(weight, height).sum())
+        if single:  # bound by the bytes of weights and offsets, not by arithmetic
+            cost = kept * (4.0 * height + 4.0 + 24.0 / height)
+        else:
+            cost = kept * ENTRY_COST[isa][height] * float(attrs["plane"]) / 1000
+        found.append((cost, height, kept))
+
+    def make(cost: float, height: int, kept: int) -> Binding:
+        packed = pack(weight, offsets, height)
+        stem = "spmv_f32" if single else "spmm_f32"
+        names = {key: f"{call.name}.{key}{height}" for key in ("w", "offset", "start", "bias", "slope")}
+        brought: dict[str, Array] = {
+            names["w"]: packed.values, names["offset"]: packed.offset, names["start"]: packed.start,
+            names["bias"]: pad_rows(constants[bias_name], height, channels),
+        }  # fmt: skip
+        if slope_name is not None:
+            brought[names["slope"]] = pad_rows(constants[slope_name], height, channels)
+        arguments: dict[str, str | int | float | tuple[int, ...] | None] = {
+            "x": x, "y": call.outputs[0], "w": names["w"], "offset": names["offset"],
+            "start": names["start"], "bias": names["bias"], "residual": residual,
+            "slope": names["slope"] if slope_name is not None else None,
+            "begin": 0, "end": packed.blocks,
+        }  # fmt: skip
+        skip = {"has_residual", "has_slope"} | ({"rows", "columns", "x_row", "pitch", "valid", "plane"} if single else set())
+        arguments.update({k: v for k, v in attrs.items() if k not in skip})
+        dense = channels * weight.shape[1] / height
+        return Binding(
+            stem, arguments, brought, tiles={"MR": height}, cost=cost, pattern=pattern, zeros=zeros,
+            macs=kept * height * int(attrs["plane"]) * int(attrs["images"]),
+            reason=f"blocks of {height} output channels, {kept / max(dense, 1):.0%} of them kept",
+        )  # fmt: skip
+
+    found.sort()
+    return [make(*entry) for entry in found[:2]]
+
+
+def reference_spmm(
+    inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]
+) -> list[Array]:
+    """y[n, r, p] = act(bias[n] + sum_j w[n, j] x[offset_j + r x_row + p] + residual), in float64."""
+    call = OpCall("", "spmm", (), (), attrs)
+    x, weight, offsets, bias, residual, slope = operands(call, inputs)
+    a: dict[str, Any] = dict(attrs)
+    flat = x.reshape(-1).astype(np.float64)
+    pixel = (np.arange(a["rows"])[:, None] * a["x_row"] + np.arange(a["columns"])[None, :]).reshape(-1)
+    if a["pitch"] > a["valid"]:
+        pixel = pixel[pixel % a["pitch"] < a["valid"]]
+    images = []
+    for image in range(a["images"]):
+        rows = flat[image * a["x_image"] + (offsets // 4)[:, None] + pixel[None, :]]
+        images.append(weight.astype(np.float64) @ rows + bias.astype(np.float64)[:, None])
+    y = np.stack(images)
+    if residual is not None:
+        y = y + residual.reshape(y.shape)
+    slope = None if slope is None else slope[:, None]
+    y = activate(y, a["act"], a["lo"], a["hi"], slope)
+    return [y.reshape(outputs[0].shape).astype(np.float32)]
+
+
+def reference_planes(
+    inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]
+) -> list[Array]:
+    a: dict[str, Any] = dict(attrs)
+    x = inputs[0].reshape(a["channels"], a["height"], a["width"])
+    y = np.zeros((a["channels"], a["phases"], a["rows"], a["pitch"]), x.dtype)
+    for f, (dy, dx) in enumerate(zip(a["dy"], a["dx"], strict=True)):
+        r = np.arange(a["rows"]) * a["stride_y"] + dy
+        q = np.arange(a["pitch"]) * a["stride_x"] + dx
+        ok_r, ok_q = (r >= 0) & (r < a["height"]), (q >= 0) & (q < a["width"])
+        y[:, f, ok_r[:, None] & ok_q[None, :]] = x[:, r[ok_r]][:, :, q[ok_q]].reshape(a["channels"], -1)
+    return [np.concatenate([y.reshape(-1), np.zeros(a["slack"], x.dtype)]).reshape(outputs[0].shape)]
+
+
+def reference_depthwise(
+    inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]
+) -> list[Array]:
+    a: dict[str, Any] = dict(attrs)
+    x, w, bias = inputs[:3]
+    slope = inputs[3] if len(inputs) > 3 else None
+    copy_attrs = {**a, "channels": a["images"] * a["channels"], "rows": a["in_rows"]}
+    size = a["phases"] * a["in_rows"] * a["pitch"]
+    spec = TensorSpec("", (copy_attrs["channels"] * size + a["slack"],), "f32")
+    flat = reference_planes([x], copy_attrs, [spec])[0].astype(np.float64)
+    pixel = (np.arange(a["rows"])[:, None] * a["pitch"] + np.arange(a["columns"])[None, :]).reshape(-1)
+    y = np.zeros((a["images"], a["channels"] * a["multiplier"], len(pixel)))
+    for image, k in product(range(a["images"]), range(a["channels"] * a["multiplier"])):
+        base = (image * a["channels"] + k // a["multiplier"]) * size
+        taps = flat[base + np.asarray(a["tap"])[:, None] + pixel[None, :]]
+        y[image, k] = w[k].astype(np.float64) @ taps + bias[k]
+    slope = None if slope is None else slope[None, :, None]
+    return [activate(y, a["act"], a["lo"], a["hi"], slope).reshape(outputs[0].shape).astype(np.float32)]
+
+
+def bind_depthwise(
+    call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str
+) -> list[Binding]:
+    a: dict[str, Any] = dict(call.attrs)
+    weight = constants[call.inputs[1]]
+    slope = call.inputs[3] if len(call.inputs) > 3 else None
+    named = dict(zip(("x", "w", "bias"), call.inputs, strict=False))
+    scratch = (a["phases"] * a["in_rows"] * a["pitch"] + a["slack"]) * 4
+    return [
+        Binding(
+            "depthwise_f32", {**named, "slope": slope, "y": call.outputs[0], "begin": 0, "end": a["channels"], **a},
+            scratch_bytes=scratch, pattern="dense", zeros=1 - np.count_nonzero(weight) / max(weight.size, 1),
+            macs=prod((a["images"], weight.size, a["rows"], a["columns"])),
+            reason="depthwise: one input channel per output, nothing to skip",
+        )
+    ]  # fmt: skip
+
+
+register(
+    Contract("planes", ("x",), ("y",), reference_planes),
+    Contract("spmm", ("x", "w", "offset", "bias", "residual", "slope"), ("y",), reference_spmm, bind=bind_spmm),
+    Contract("depthwise", ("x", "w", "bias", "slope"), ("y",), reference_depthwise, bind=bind_depthwise),
+    Operator("Conv", shape, lower, "1-D and 2-D, f32, constant weights"),
+)

@@ -1,0 +1,213 @@
+"""The values that flow from stage to stage. Each is built once, by its stage, and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+Attr = int | float | tuple[int, ...]
+
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    "f32": np.dtype(np.float32), "i64": np.dtype(np.int64), "i32": np.dtype(np.int32),
+    "i8": np.dtype(np.int8), "u8": np.dtype(np.uint8), "bool": np.dtype(np.bool_),
+}  # fmt: skip
+C_TYPES = {
+    "f32": "float", "i64": "int64_t", "i32": "int32_t",
+    "i8": "int8_t", "u8": "uint8_t", "bool": "uint8_t",
+}  # fmt: skip
+
+
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """``np.float32`` -> ``"f32"``. Raises KeyError for a type no kernel knows."""
+    return {v: k for k, v in DTYPES.items()}[np.dtype(dtype)]
+
+
+@dataclass(frozen=True, slots=True)
+class Sparsity:
+    """How the zeros of a weight lie: ``pattern`` as on the command line, ``zeros`` in [0, 1]."""
+
+    pattern: str
+    zeros: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What to compile for. ``isas`` best first; more than one means a choice at run time.
+
+    ``kind`` is ``shared`` (loaded in process), ``executable`` (static, plus .so and .a) or ``wasm``.
+    """
+
+    name: str
+    kind: str
+    triple: str
+    isas: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    name: str
+    shape: Shape
+    dtype: str
+    sparsity: Sparsity | None = None
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def bytes(self) -> int:
+        return self.size * DTYPES[self.dtype].itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One ONNX node as `ops/` sees it: static shapes, constants at hand, no onnx_ir.
+
+    ``inputs`` has None for an omitted optional input. ``constants`` maps the *name* of every
+    input that is known at compile time to its value.
+    """
+
+    name: str
+    op_type: str
+    domain: str
+    version: int
+    inputs: tuple[TensorSpec | None, ...]
+    outputs: tuple[TensorSpec, ...]
+    attrs: Mapping[str, Any]
+    constants: Mapping[str, Array]
+
+    def input(self, index: int) -> TensorSpec | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def constant(self, index: int) -> Array | None:
+        """The value of input ``index`` when it is known at compile time, else None."""
+        spec = self.input(index)
+        return None if spec is None else self.constants.get(spec.name)
+
+
+@dataclass(frozen=True, slots=True)
+class OpCall:
+    """One call of a lowered operator; ``attrs`` are the scalars of its C argument list.
+
+    ``layer`` is the ONNX node it came from.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attrs: Mapping[str, Attr]
+    layer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredGraph:
+    tensors: Mapping[str, TensorSpec]
+    calls: tuple[OpCall, ...]
+    constants: Mapping[str, Array]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One row of the kernel table: a C function for one ISA and tile.
+
+    ``parameters`` are (C type, name) pairs read from its source; ``defines`` the tile.
+    """
+
+    symbol: str
+    stem: str
+    op: str
+    dtype: str
+    isa: str
+    source: Path
+    tiles: Mapping[str, int]
+    parameters: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """How a call reaches a kernel: which C function, with what arguments.
+
+    ``arguments`` maps every C parameter name to a tensor name (str), a number, a tuple of
+    integers, or None (a null pointer). ``constants`` are packed weights the binding brings.
+    ``scratch_bytes`` is work memory, passed as the parameter ``scratch``.
+    ``tiles`` restricts the kernel to rows of the table with these values.
+    Where a kernel can be split over threads, its parameters ``begin`` and ``end`` are the split.
+    ``cost`` orders alternatives; ``macs`` counts what the kernel really multiplies.
+    """
+
+    stem: str
+    arguments: Mapping[str, str | int | float | tuple[int, ...] | None]
+    constants: Mapping[str, Array] = field(default_factory=dict)
+    scratch_bytes: int = 0
+    tiles: Mapping[str, int] = field(default_factory=dict)
+    cost: float = 0.0
+    reason: str = ""
+    pattern: str = ""
+    zeros: float = 0.0
+    macs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    kernel: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A call with the kernel chosen for each ISA of the target (same packing for all)."""
+
+    call: OpCall
+    binding: Binding
+    kernels: Mapping[str, Kernel]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    graph: LoweredGraph
+    steps: tuple[Step, ...]
+    rejected: Mapping[str, tuple[Rejection, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Where each activation lives: ``offset_bytes`` into the arena.
+
+    ``alias`` maps a view to the tensor whose memory it shares. ``lower_bound_bytes`` is the
+    largest sum of simultaneously live tensors: no plan can be smaller.
+    """
+
+    offset_bytes: Mapping[str, int]
+    alias: Mapping[str, str]
+    arena_bytes: int
+    lower_bound_bytes: int
+    live: Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Generated text files by name, and the packed weights."""
+
+    files: Mapping[str, str]
+    weights: bytes
+    weight_offset_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """``outputs`` by name; ``wall_ns`` one entry a timed run; ``machine`` free-form facts."""
+
+    outputs: Mapping[str, Array]
+    wall_ns: tuple[int, ...] = ()
+    op_ns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    machine: Mapping[str, str] = field(default_factory=dict)

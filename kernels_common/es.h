@@ -1,0 +1,37 @@
+// What every kernel includes: types, the name macro, vectors of the ISA's width.
+//
+// The build defines ES_SUFFIX (for example _4x4__avx512 or __neon) and ES_VL, the number of
+// floats in the widest vector of the ISA: 1 (scalar), 4 (SSE, NEON, WASM), 8 (AVX2), 16 (AVX-512).
+// Kernels are freestanding: no libc, no allocation, no global state.
+#ifndef ES_H
+#define ES_H
+#include <stdint.h>
+#include <stddef.h>
+
+#define ES_CAT_(a, b, c) a##b##c
+#define ES_CAT(a, b, c) ES_CAT_(a, b, c)
+// ES_KERNEL(softmax_f32) is es_softmax_f32__neon, or es_spmm_f32_4x4__neon with a tile.
+#define ES_KERNEL(stem) ES_CAT(es_, stem, ES_SUFFIX)
+
+#define ES_INLINE static inline __attribute__((always_inline, unused))
+
+// Vectors of 1, 4, 8, 16 floats, and the same width of int32. Loads and stores are unaligned.
+#define ES_VECTOR(n)                                                       \
+  typedef float vf##n __attribute__((vector_size(4 * n)));                 \
+  typedef int32_t vi##n __attribute__((vector_size(4 * n)));               \
+  typedef float uf##n __attribute__((vector_size(4 * n), aligned(4)));     \
+  ES_INLINE vf##n load##n(const float *p) { return *(const uf##n *)p; }    \
+  ES_INLINE void store##n(float *p, vf##n v) { *(uf##n *)p = v; }          \
+  ES_INLINE vf##n splat##n(float f) { return f - (vf##n){}; }
+ES_VECTOR(1)
+ES_VECTOR(4)
+ES_VECTOR(8)
+ES_VECTOR(16)
+
+// vf, vi: the widest vector of this ISA.
+typedef ES_CAT(vf, ES_VL, ) vf;
+typedef ES_CAT(vi, ES_VL, ) vi;
+#define load_vf ES_CAT(load, ES_VL, )
+#define store_vf ES_CAT(store, ES_VL, )
+#define splat_vf ES_CAT(splat, ES_VL, )
+#endif

@@ -1,0 +1,104 @@
+// Sparse (and dense) weights times planes of activations: every convolution but depthwise.
+//
+//   y[n, r, p] = act(bias[n] + sum_j w[n, j] * x[offset_j + r * x_row + p]  (+ residual[n, r, p]))
+//
+// The output channels are cut into blocks of MR. A block lists the (input channel, kernel position)
+// pairs it keeps as byte offsets into x, and for each the MR weights side by side. A dense layer is
+// the same list with nothing left out. One pixel tile is NV vectors wide:
+//
+//            x tile, NV vectors (L1)            registers: MR x NV accumulators
+//   w[j][0]  [ v0 ][ v1 ][ v2 ][ v3 ]     ->    [a00][a01][a02][a03]
+//   w[j][1]       one row of x is loaded        [a10][a11][a12][a13]
+//   ...           once for MR output channels   ...
+//
+// Included by kernels_*/spmm_f32__*.c, which say which MR x NV fit the registers of the ISA.
+#include "es.h"
+#include "activation_f32.h"
+
+// Lane i of four weights in every lane: `fmla v.4s, v.4s, v.s[i]` on NEON, a memory broadcast on
+// AVX. i is a constant once the caller's loop is unrolled.
+#define ES_LANE1(q, i) ((vf1){(q)[i]})
+#define ES_LANE4(q, i) __builtin_shufflevector(q, q, i, i, i, i)
+#define ES_LANE8(q, i) __builtin_shufflevector(q, q, i, i, i, i, i, i, i, i)
+#define ES_LANE16(q, i) __builtin_shufflevector(q, q, i, i, i, i, i, i, i, i, i, i, i, i, i, i, i, i)
+
+// What does not change during one call.
+typedef struct {
+  const float *w, *bias, *residual, *slope;
+  const int32_t *offset, *start;
+  float *y;
+  int64_t begin, end, channels, plane, act;
+  float lo, hi;
+} es_spmm;
+
+// Where the pixels of a tile go when rows of x are wider than rows of y: pieces (from, to, length).
+typedef struct {
+  int32_t count;
+  int32_t from[ES_VL * NV + 1], to[ES_VL * NV + 1], length[ES_VL * NV + 1];
+} es_pieces;
+
+#define ES_WIDTH ES_VL
+#define ES_MAX_N NV
+#include "spmm_tile_f32.h"
+#if ES_VL > 8
+#define ES_WIDTH 8
+#define ES_MAX_N 2
+#include "spmm_tile_f32.h"
+#endif
+#if ES_VL > 4
+#define ES_WIDTH 4
+#define ES_MAX_N 2
+#include "spmm_tile_f32.h"
+#endif
+#if ES_VL > 1
+#define ES_WIDTH 1
+#define ES_MAX_N 3
+#include "spmm_tile_f32.h"
+#endif
+
+// One row of `columns` pixels: tiles of at most NV vectors, as even as possible; the last vector
+// is moved left so that it ends with the row (it computes a few pixels twice, reads nothing beyond).
+ES_INLINE void spmm_row(const es_spmm *s, const float *x, int64_t y0, int64_t columns, int64_t pitch, int64_t valid) {
+#define ES_WIDE(W, MAX)                                                                   \
+  if (columns >= W) {                                                                     \
+    int64_t vectors = (columns + W - 1) / W, tiles = (vectors + MAX - 1) / MAX, p = 0;    \
+    for (int64_t t = 0; t < tiles; t++) {                                                 \
+      int64_t n = vectors / tiles + (t < vectors % tiles);                                \
+      int64_t last = t == tiles - 1 ? columns - W - p : (n - 1) * W;                      \
+      ES_CAT(spmm_tile, W, )(s, n, x + p, y0, p, last, pitch, valid);                     \
+      p += n * W;                                                                         \
+    }                                                                                     \
+    return;                                                                               \
+  }
+  ES_WIDE(ES_VL, NV)
+#if ES_VL > 8
+  ES_WIDE(8, 2)
+#endif
+#if ES_VL > 4
+  ES_WIDE(4, 2)
+#endif
+#if ES_VL > 1
+  ES_WIDE(1, 3)
+#endif
+#undef ES_WIDE
+}
+
+// x: planes of activations; residual (may be null) and y: (images, channels, plane) contiguous.
+// start: (blocks + 1), where a block's kept entries begin; offset: byte offsets, one per entry;
+// w: (entries, MR); bias and slope (may be null): (blocks * MR).
+// Blocks begin..end-1 are computed. Each image has `rows` rows of `columns` pixels, x_row floats
+// apart. When pitch > valid the pixels of a row are those of several output rows, laid `pitch`
+// apart, of which the first `valid` are kept. y must not overlap x or residual.
+void ES_KERNEL(spmm_f32)(const float *x, const float *w, const int32_t *offset, const int32_t *start,
+                         const float *bias, const float *residual, const float *slope, float *y,
+                         int64_t begin, int64_t end, int64_t channels, int64_t images, int64_t x_image,
+                         int64_t rows, int64_t columns, int64_t x_row, int64_t pitch, int64_t valid,
+                         int64_t plane, int64_t act, float lo, float hi) {
+  es_spmm s = {w, bias, residual, slope, offset, start, y, begin, end, channels, plane, act, lo, hi};
+  for (int64_t image = 0; image < images; image++) {
+    for (int64_t r = 0; r < rows; r++)
+      spmm_row(&s, x + image * x_image + r * x_row, r * columns, columns, pitch, valid);
+    s.y += channels * plane;
+    if (residual) s.residual += channels * plane;
+  }
+}

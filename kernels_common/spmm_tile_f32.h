@@ -1,0 +1,150 @@
+// One pixel tile of spmm for vectors of ES_WIDTH floats, at most ES_MAX_N of them. Included by
+// spmm_f32.h once per width; no include guard on purpose.
+#define V ES_CAT(vf, ES_WIDTH, )
+#define LOAD ES_CAT(load, ES_WIDTH, )
+#define STORE ES_CAT(store, ES_WIDTH, )
+#define SPLAT ES_CAT(splat, ES_WIDTH, )
+#define LANE ES_CAT(ES_LANE, ES_WIDTH, )
+#define ACT ES_CAT(es_act, ES_WIDTH, )
+#define NAME(f) ES_CAT(f, ES_WIDTH, )
+
+// The loop all the time is spent in: MR x n accumulators over the kept entries of one block.
+ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x, const float *w,
+                                const int32_t *offset, int64_t kept, const float *bias, int64_t last) {
+#pragma unroll
+  for (int i = 0; i < MR; i++)
+#pragma unroll
+    for (int v = 0; v < n; v++) acc[i][v] = SPLAT(bias[i]);
+#pragma unroll 1
+  for (int64_t j = 0; j < kept; j++, w += MR) {
+    const float *p = (const float *)((const char *)x + offset[j]);
+    V in[ES_MAX_N];
+#pragma unroll
+    for (int v = 0; v < n; v++) in[v] = LOAD(p + (v == n - 1 ? last : v * ES_WIDTH));
+#if MR % 4 == 0
+#pragma unroll
+    for (int i = 0; i < MR; i += 4) {
+      vf4 q = load4(w + i);
+      V w0 = LANE(q, 0), w1 = LANE(q, 1), w2 = LANE(q, 2), w3 = LANE(q, 3);
+#pragma unroll
+      for (int v = 0; v < n; v++) acc[i][v] += w0 * in[v];
+#pragma unroll
+      for (int v = 0; v < n; v++) acc[i + 1][v] += w1 * in[v];
+#pragma unroll
+      for (int v = 0; v < n; v++) acc[i + 2][v] += w2 * in[v];
+#pragma unroll
+      for (int v = 0; v < n; v++) acc[i + 3][v] += w3 * in[v];
+    }
+#else
+#pragma unroll
+    for (int i = 0; i < MR; i++)
+#pragma unroll
+      for (int v = 0; v < n; v++) acc[i][v] += SPLAT(w[i]) * in[v];
+#endif
+  }
+}
+
+// Residual, activation and store of one finished vector.
+ES_INLINE V NAME(spmm_finish)(const es_spmm *s, V value, const float *residual, float lo) {
+  if (residual) value += LOAD(residual);
+  return s->act ? ACT(value, s->act, lo, s->hi) : value;
+}
+
+ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, int64_t y0, int64_t last,
+                                 const es_pieces *pieces) {
+  for (int64_t b = s->begin; b < s->end; b++) {
+    V acc[MR][ES_MAX_N];
+    int64_t first = s->start[b];
+    NAME(spmm_block)(acc, n, x, s->w + first * MR, s->offset + first, s->start[b + 1] - first, s->bias + b * MR, last);
+#pragma unroll
+    for (int i = 0; i < MR; i++) {
+      int64_t channel = b * MR + i;
+      if (channel >= s->channels) break;
+      float lo = s->slope ? s->slope[channel] : s->lo;
+      int64_t at = channel * s->plane;
+      if (!pieces) {
+        at += y0;
+        // The last vector may overlap the one before it: both hold the same values there.
+#pragma unroll
+        for (int v = 0; v < n; v++) {
+          int64_t p = at + (v == n - 1 ? last : v * ES_WIDTH);
+          STORE(s->y + p, NAME(spmm_finish)(s, acc[i][v], s->residual ? s->residual + p : 0, lo));
+        }
+        continue;
+      }
+      float out[ES_MAX_N * ES_WIDTH];
+#pragma unroll
+      for (int v = 0; v < n; v++) STORE(out + (v == n - 1 ? last : v * ES_WIDTH), acc[i][v]);
+      for (int k = 0; k < pieces->count; k++) {
+        const float *from = out + pieces->from[k];
+        int64_t to = at + pieces->to[k];
+        int length = pieces->length[k], e = 0;
+        for (; e + 4 <= length; e += 4) {
+          vf4 value = load4(from + e);
+          if (s->residual) value += load4(s->residual + to + e);
+          store4(s->y + to + e, s->act ? es_act4(value, s->act, lo, s->hi) : value);
+        }
+        for (; e < length; e++) {
+          vf1 value = load1(from + e);
+          if (s->residual) value += load1(s->residual + to + e);
+          store1(s->y + to + e, s->act ? es_act1(value, s->act, lo, s->hi) : value);
+        }
+      }
+    }
+  }
+}
+
+// Tile of n vectors at pixel p of a row; the last vector begins at `last`.
+static void NAME(spmm_tile)(const es_spmm *s, int64_t n, const float *x, int64_t y0, int64_t p, int64_t last,
+                            int64_t pitch, int64_t valid) {
+  es_pieces list, *pieces = 0;
+  if (pitch > valid) {
+    int64_t stop = p + last + ES_WIDTH, at = p;
+    pieces = &list;
+    list.count = 0;
+    while (at < stop) {
+      int64_t row = at / pitch, column = at % pitch;
+      int64_t length = valid - column;
+      if (length > stop - at) length = stop - at;
+      if (length > 0) {
+        list.from[list.count] = (int32_t)(at - p);
+        list.to[list.count] = (int32_t)(row * valid + column);
+        list.length[list.count++] = (int32_t)length;
+      }
+      at += pitch - column;
+    }
+  }
+  switch (n) {
+    case 1: NAME(spmm_tile_n)(s, 1, x, y0 + p, last, pieces); break;
+#if ES_MAX_N >= 2
+    case 2: NAME(spmm_tile_n)(s, 2, x, y0 + p, last, pieces); break;
+#endif
+#if ES_MAX_N >= 3
+    case 3: NAME(spmm_tile_n)(s, 3, x, y0 + p, last, pieces); break;
+#endif
+#if ES_MAX_N >= 4
+    case 4: NAME(spmm_tile_n)(s, 4, x, y0 + p, last, pieces); break;
+#endif
+#if ES_MAX_N >= 5
+    case 5: NAME(spmm_tile_n)(s, 5, x, y0 + p, last, pieces); break;
+#endif
+#if ES_MAX_N >= 6
+    case 6: NAME(spmm_tile_n)(s, 6, x, y0 + p, last, pieces); break;
+#endif
+#if ES_MAX_N >= 7
+    case 7: NAME(spmm_tile_n)(s, 7, x, y0 + p, last, pieces); break;
+#endif
+#if ES_MAX_N >= 8
+    case 8: NAME(spmm_tile_n)(s, 8, x, y0 + p, last, pieces); break;
+#endif
+  }
+}
+#undef V
+#undef LOAD
+#undef STORE
+#undef SPLAT
+#undef LANE
+#undef ACT
+#undef NAME
+#undef ES_WIDTH
+#undef ES_MAX_N

@@ -1,0 +1,78 @@
+"""What runs a bundle. Importable as ``edgesparse.runtimes`` only (see edgesparse/ and setup.py).
+
+One file per runtime, found by its name. A runtime is a module with
+
+* ``KINDS``: the kinds of bundle it runs;
+* ``open(bundle: Path, manifest: Manifest, *, <options>) -> Session``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edgesparse.errors import InputError
+from edgesparse.manifest import Manifest, read_manifest
+
+if __name__ != "edgesparse.runtimes":
+    raise ImportError("import edgesparse.runtimes instead of runtimes")
+
+from edgesparse.runtimes.session import Session
+
+__all__ = ["Session", "known", "open"]
+
+NOT_RUNTIMES = ("session", "program")  # what the runtimes share
+COMPILE = {
+    "shared": "edgesparse compile MODEL.onnx --device host -o NAME.edge",
+    "executable": "edgesparse compile MODEL.onnx --device rpi5 -o NAME.edge",
+    "wasm": "edgesparse compile MODEL.onnx --device browser -o NAME.edge",
+}
+
+
+def known() -> list[str]:
+    """Names of the runtimes: the files of this folder."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg and m.name not in NOT_RUNTIMES)
+
+
+def open(bundle: Path | str, runtime: str = "auto", **options: Any) -> Session:
+    """Open the bundle folder with the runtime of that name, or the usual one for its kind.
+
+    Raises:
+        InputError: not a bundle, no such runtime or option, or a bundle this runtime cannot run.
+        RuntimeFailure: the engine is missing, or a file of the bundle is damaged.
+    """
+    bundle = Path(bundle)
+    manifest = read_manifest(bundle)
+    name = _usual(manifest) if runtime == "auto" else runtime
+    if name not in known():
+        raise InputError(f"there is no runtime '{name}'", hint=f"runtimes: auto, {', '.join(known())}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    if manifest.kind not in module.KINDS:
+        raise InputError(
+            f"the runtime {name} cannot run a bundle of kind {manifest.kind} (compiled for {manifest.device})",
+            where=str(bundle),
+            hint=f"{COMPILE[module.KINDS[0]]} makes one, or run this with --runtime {_usual(manifest)}",
+        )  # fmt: skip
+    _check_options(module, name, options)
+    session: Session = module.open(bundle, manifest, **options)
+    return session
+
+
+def _usual(manifest: Manifest) -> str:
+    if manifest.kind == "wasm":
+        return "wasmtime" if importlib.util.find_spec("wasmtime") else "node"
+    return {"shared": "local", "executable": "qemu"}[manifest.kind]
+
+
+def _check_options(module: ModuleType, name: str, options: dict[str, Any]) -> None:
+    accepted = [p.name for p in inspect.signature(module.open).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in accepted:
+            raise InputError(
+                f"the runtime {name} has no option '{option}'", hint=f"its options: {', '.join(accepted) or 'none'}"
+            )
