@@ -1,0 +1,131 @@
+"""The schema of ``devices/<name>.toml`` and how a device is found."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edgesparse.errors import InputError
+from edgesparse.types import Target
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parent
+ISAS = {
+    "shared": ("avx512", "avx2", "sse2", "neon"),
+    "executable": ("neon",),
+    "wasm": ("simd128", "relaxed"),
+}
+"""The instruction sets that kernels are written for, by kind of bundle, best first."""
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cluster(BaseModel):
+    """Cores of one type. ``fma_width``: f32 multiply-adds a core can start per cycle.
+
+    Caches are per core, unless ``l2_shared`` says that the cluster has one L2; ``l3_kb`` is shared by all
+    clusters. None: not published and not found out. ``source`` says where the figures are from.
+    """
+
+    model_config = _STRICT
+    core: str
+    count: int = Field(ge=1)
+    max_ghz: float | None = Field(default=None, gt=0, lt=10)
+    fma_width: int = Field(ge=1)
+    l1d_kb: int | None = None
+    l2_kb: int | None = None
+    l2_shared: bool = False
+    l3_kb: int | None = None
+    source: str
+
+
+class Memory(BaseModel):
+    """Main memory: ``bandwidth_gbs`` is the peak of the interface, which no program reaches."""
+
+    model_config = _STRICT
+    bandwidth_gbs: float | None = Field(default=None, gt=0)
+    source: str
+
+
+class Device(BaseModel):
+    """Something to compile for. ``kind``, ``triple`` and ``isas`` as in `types.Target`.
+
+    ``features`` are what its best cores have beyond the baseline; no kernel relies on them yet.
+    """
+
+    model_config = _STRICT
+    name: str
+    title: str
+    kind: Literal["shared", "executable", "wasm"]
+    triple: str
+    isas: tuple[str, ...] = Field(min_length=1)
+    features: tuple[str, ...] = ()
+    cluster: tuple[Cluster, ...] = Field(min_length=1)
+    memory: Memory
+
+    @model_validator(mode="after")
+    def _isas_fit_kind(self) -> Device:
+        for isa in self.isas:
+            if isa not in ISAS[self.kind]:
+                raise ValueError(f"isa '{isa}' does not exist for kind {self.kind}: {', '.join(ISAS[self.kind])}")
+        return self
+
+    @property
+    def target(self) -> Target:
+        return Target(self.name, self.kind, self.triple, self.isas)
+
+    @property
+    def cores(self) -> int:
+        return sum(c.count for c in self.cluster)
+
+
+def known_devices() -> list[str]:
+    """``host`` and the name of every file in this folder, sorted."""
+    return ["host", *sorted(p.stem for p in FOLDER.glob("*.toml"))]
+
+
+def load_device(name: str) -> Device:
+    """The device of that name, or the one described by the ``.toml`` file at that path.
+
+    ``host`` is this machine, read from /proc and /sys.
+
+    Raises:
+        InputError: unknown device, or a file that does not fit the schema.
+    """
+    if name == "host":
+        # only here: the others are read without looking at this machine
+        from edgesparse.devices.host import host
+
+        return host()
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise InputError("no such device file", where=name, hint="`edgesparse devices` lists the known devices")
+        return _read(path)
+    if name not in known_devices():
+        close = difflib.get_close_matches(name.lower().replace("_", "-"), known_devices(), n=3, cutoff=0.5)
+        near = f"did you mean {' or '.join(close)}? " if close else ""
+        raise InputError(f"unknown device '{name}'", hint=f"{near}`edgesparse devices` lists all")
+    return _read(FOLDER / f"{name}.toml")
+
+
+def _read(path: Path) -> Device:
+    try:
+        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Device.model_validate({"name": path.stem, **document})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"not a TOML file: {error}", where=str(path)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "device"
+        raise InputError(
+            f"{place}: {first['msg']}", where=str(path), hint="devices/rpi5.toml shows every field",
+        ) from error  # fmt: skip

@@ -1,0 +1,183 @@
+"""What a model holds and what compiling it would do, without compiling it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from edgesparse.errors import EdgeSparseError
+from edgesparse.types import Array
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedLayer:
+    """A node with a constant weight: ``zeros`` is the share of exact zeros, ``macs`` are counted dense."""
+
+    name: str
+    op: str
+    shape: tuple[int, ...]
+    zeros: float
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutChange:
+    """A Transpose that simplification could not remove."""
+
+    name: str
+    permutation: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """``operators`` as in the file, ``simplified`` as they are compiled; ``macs`` of one inference."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    opset: dict[str, int]
+    operators: dict[str, int]
+    simplified: dict[str, int]
+    parameters: int
+    zeros: float
+    macs: int
+    layers: tuple[WeightedLayer, ...]
+    layout_changes: tuple[LayoutChange, ...]
+    unsupported: tuple[EdgeSparseError, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    metadata: dict[str, str]
+
+
+def inspect(model: ir.Model) -> Inspection:
+    """Look at ``model``, which is not changed.
+
+    Raises:
+        InputError: symbolic dimensions that have no default.
+    """
+    from edgesparse.importer import bind_default_shapes
+    from edgesparse.lower import unsupported
+    from edgesparse.passes.pipeline import optimise, simplify
+
+    inputs = tuple(_port(v) for v in model.graph.inputs if v.name not in model.graph.initializers)
+    outputs = tuple(_port(v) for v in model.graph.outputs)
+    operators = _count(model)
+    warnings = tuple(_warnings(model))
+    model = model.clone()
+    notes = tuple(bind_default_shapes(model))
+    simplify(model)
+    simplified = _count(model)
+    layers = tuple(_weighted(model))
+    weights = [v.const_value.numpy() for v in model.graph.initializers.values() if _is_float(v)]
+    parameters = sum(w.size for w in weights)
+    nonzero = sum(int(np.count_nonzero(w)) for w in weights)
+    changes = tuple(_layout_changes(model))
+    optimise(model)
+    return Inspection(
+        inputs=inputs, outputs=outputs, opset={k or "ai.onnx": v for k, v in model.opset_imports.items()},
+        operators=operators, simplified=simplified, parameters=parameters,
+        zeros=1 - nonzero / parameters if parameters else 0.0, macs=sum(x.macs for x in layers), layers=layers,
+        layout_changes=changes, unsupported=tuple(unsupported(model)), warnings=warnings, notes=notes,
+        metadata={k: str(v) for k, v in model.metadata_props.items()},
+    )  # fmt: skip
+
+
+def weighted_layers(model: ir.Model) -> tuple[WeightedLayer, ...]:
+    """The layers whose weights are constant, in graph order. MACs are 0 where a shape is not known."""
+    return tuple(_weighted(model))
+
+
+def _port(value: ir.Value) -> Port:
+    shape = () if value.shape is None else tuple(d if isinstance(d, int) else str(d.value) for d in value.shape)
+    return Port(value.name or "", shape, value.dtype.name.lower() if value.dtype is not None else "?")
+
+
+def _count(model: ir.Model) -> dict[str, int]:
+    names = (f"{n.domain}::{n.op_type}" if n.domain not in ("", "ai.onnx") else n.op_type for n in model.graph)
+    return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.const_value is not None and value.const_value.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+
+
+def _weighted(model: ir.Model) -> Iterator[WeightedLayer]:
+    for index, node in enumerate(model.graph):
+        if node.op_type not in WEIGHTED or node.domain not in ("", "ai.onnx"):
+            continue
+        found = _constant(node, 1)
+        if found is None and node.op_type == "MatMul":
+            found = _constant(node, 0)
+        if found is None:
+            continue
+        zeros = 1 - np.count_nonzero(found) / found.size if found.size else 0.0
+        name = node.name or f"{node.op_type}_{index}"
+        yield WeightedLayer(name, node.op_type, tuple(found.shape), float(zeros), _macs(node, found))
+
+
+def _constant(node: ir.Node, index: int) -> Array | None:
+    value = node.inputs[index] if index < len(node.inputs) else None
+    constant = ir.convenience.get_const_tensor(value) if value is not None else None
+    return None if constant is None else constant.numpy()
+
+
+def _macs(node: ir.Node, weight: Array) -> int:
+    """Multiply-adds of a dense layer: every weight is used once per output position.
+
+    Conv: ``N * Hout * Wout`` positions; ConvTranspose: ``N * Hin * Win``; Gemm and MatMul: the rows of the
+    other operand.
+    """
+    source = node.inputs[0] if node.op_type == "ConvTranspose" else node.outputs[0]
+    shape = _static(source)
+    if shape is None:
+        return 0
+    if node.op_type in ("Conv", "ConvTranspose"):
+        return shape[0] * prod(shape[2:]) * int(weight.size)
+    # y (.., M, N) = x (.., M, K) w (K, N): M * N * K for each y; K is what x and w share
+    data = node.inputs[0] if _constant(node, 0) is None else node.inputs[1]
+    given = _static(data)
+    if given is None:
+        return 0
+    if data is node.inputs[1]:
+        inner = given[-2] if len(given) > 1 else given[0]
+    elif node.op_type == "Gemm" and node.attributes.get_int("transA", 0):
+        inner = given[0]
+    else:
+        inner = given[-1]
+    return prod(shape) * inner
+
+
+def _static(value: ir.Value | None) -> tuple[int, ...] | None:
+    if value is None or value.shape is None or not all(isinstance(d, int) for d in value.shape):
+        return None
+    return tuple(int(d) for d in value.shape if isinstance(d, int))
+
+
+def _layout_changes(model: ir.Model) -> Iterator[LayoutChange]:
+    for index, node in enumerate(model.graph):
+        if node.op_type == "Transpose":
+            shape = _static(node.inputs[0]) or ()
+            perm = tuple(node.attributes.get_ints("perm", tuple(reversed(range(len(shape))))))
+            yield LayoutChange(node.name or f"Transpose_{index}", perm, shape)
+
+
+def _warnings(model: ir.Model) -> Iterator[str]:
+    for name, value in model.graph.initializers.items():
+        if _is_float(value) and value.const_value is not None:
+            bad = int(np.count_nonzero(~np.isfinite(value.const_value.numpy())))
+            if bad:
+                yield f"weight '{name}' holds {bad} NaN or infinite value{'s' if bad > 1 else ''}"
