@@ -65,7 +65,7 @@ def _clusters(root: Path, info: str, core: str, fma_width: int) -> tuple[Cluster
     for cpu in cpus:
         khz = _read(cpu / "cpufreq/cpuinfo_max_freq").strip()
         ghz = round(float(khz) / 1e6, 2) if khz else round(max(mhz) / 1000, 2) if mhz else None
-        kinds[(ghz, *(_cache_kb(cpu, level) for level in (1, 2, 3)))] += 1
+        kinds[(ghz, _cache_kb(cpu, 1), _cache_kb(cpu, 2), _cache_kb(cpu, 3))] += 1
     if not kinds:
         kinds[(None, None, None, None)] = 1
     return tuple(

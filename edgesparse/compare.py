@@ -62,7 +62,7 @@ def run_onnxruntime(model: Path, manifest: Manifest, samples: Sequence[Sample]) 
     options.log_severity_level = 3
     try:
         peer = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001  (its exceptions have no base class but Exception)
+    except Exception as error:  # its exceptions have no other base class
         raise InputError(f"onnxruntime cannot load the model: {_first_line(error)}", where=str(model)) from error
     names = [port.name for port in manifest.inputs]
     wanted = [port.name for port in manifest.outputs]
@@ -79,7 +79,7 @@ def run_onnxruntime(model: Path, manifest: Manifest, samples: Sequence[Sample]) 
     for sample in samples:
         try:
             results.append(tuple(peer.run(wanted, dict(zip(names, sample, strict=True)))))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise InputError(f"onnxruntime cannot run the model: {_first_line(error)}", where=str(model)) from error
     return results
 

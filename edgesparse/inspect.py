@@ -82,7 +82,7 @@ def inspect(model: ir.Model) -> Inspection:
     simplify(model)
     simplified = _count(model)
     layers = tuple(_weighted(model))
-    weights = [v.const_value.numpy() for v in model.graph.initializers.values() if _is_float(v)]
+    weights = [w for v in model.graph.initializers.values() if (w := _floats(v)) is not None]
     parameters = sum(w.size for w in weights)
     nonzero = sum(int(np.count_nonzero(w)) for w in weights)
     changes = tuple(_layout_changes(model))
@@ -111,8 +111,9 @@ def _count(model: ir.Model) -> dict[str, int]:
     return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))
 
 
-def _is_float(value: ir.Value) -> bool:
-    return value.const_value is not None and value.const_value.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+def _floats(value: ir.Value) -> Array | None:
+    tensor = value.const_value
+    return tensor.numpy() if tensor is not None and tensor.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE) else None
 
 
 def _weighted(model: ir.Model) -> Iterator[WeightedLayer]:
@@ -154,11 +155,16 @@ def _macs(node: ir.Node, weight: Array) -> int:
         return 0
     if data is node.inputs[1]:
         inner = given[-2] if len(given) > 1 else given[0]
-    elif node.op_type == "Gemm" and node.attributes.get_int("transA", 0):
+    elif node.op_type == "Gemm" and _transposed(node):
         inner = given[0]
     else:
         inner = given[-1]
     return prod(shape) * inner
+
+
+def _transposed(node: ir.Node) -> bool:
+    attribute = node.attributes.get("transA")
+    return attribute is not None and attribute.as_int() != 0
 
 
 def _static(value: ir.Value | None) -> tuple[int, ...] | None:
@@ -171,13 +177,14 @@ def _layout_changes(model: ir.Model) -> Iterator[LayoutChange]:
     for index, node in enumerate(model.graph):
         if node.op_type == "Transpose":
             shape = _static(node.inputs[0]) or ()
-            perm = tuple(node.attributes.get_ints("perm", tuple(reversed(range(len(shape))))))
+            attribute = node.attributes.get("perm")
+            perm = tuple(attribute.as_ints()) if attribute is not None else tuple(reversed(range(len(shape))))
             yield LayoutChange(node.name or f"Transpose_{index}", perm, shape)
 
 
 def _warnings(model: ir.Model) -> Iterator[str]:
     for name, value in model.graph.initializers.items():
-        if _is_float(value) and value.const_value is not None:
-            bad = int(np.count_nonzero(~np.isfinite(value.const_value.numpy())))
-            if bad:
-                yield f"weight '{name}' holds {bad} NaN or infinite value{'s' if bad > 1 else ''}"
+        array = _floats(value)
+        bad = 0 if array is None else int(np.count_nonzero(~np.isfinite(array)))
+        if bad:
+            yield f"weight '{name}' holds {bad} NaN or infinite value{'s' if bad > 1 else ''}"

@@ -1,0 +1,302 @@
+"""The command line: reads options, calls the Python API, prints. Results on stdout, all else on stderr.
+
+Exit codes: 0 ok, 1 a bug, 2 bad usage or input, 3 unsupported operator, 4 device or runtime, 5 a gate failed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from edgesparse.errors import EdgeSparseError, GateError, InputError
+from edgesparse.version import __version__
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# Optional[...] and not "... | None": typer evaluates these on Python 3.10, too.
+
+app = typer.Typer(
+    name="edgesparse", no_args_is_help=True, add_completion=False,
+    rich_markup_mode=None, pretty_exceptions_enable=False,
+    help="Compile sparse neural networks to small, fast programs for phones, boards and browsers.",
+    epilog="Exit codes: 0 ok, 2 bad usage or input, 3 unsupported operator, 4 device or runtime, 5 a gate failed.",
+)  # fmt: skip
+
+Model = Annotated[Path, typer.Argument(help="an ONNX file", metavar="MODEL.onnx")]
+Bundle = Annotated[Path, typer.Argument(help="a folder that `edgesparse compile` made", metavar="NAME.edge")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document instead of tables")]
+Force = Annotated[bool, typer.Option("--force", help="replace what is there")]
+Shapes = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--shape", metavar="NAME=1,3,224,224", help="fix the shape of an input; may be repeated"),
+]
+Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
+Runtime = Annotated[str, typer.Option(help="auto, local, qemu, wasmtime or node")]
+Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
+Inputs = Annotated[Path, typer.Option("--input", help=".npz with one key per input, or .npy for a single input")]
+
+
+def main() -> None:
+    """The console script: every error the user can act on is printed without a traceback."""
+    try:
+        app()
+    except EdgeSparseError as error:
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        # what disks and folders refuse is not a bug; any other OSError keeps its traceback
+        if error.errno not in _REFUSED:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        what = (error.strerror or str(error)).lower()
+        _fail(f"{place}{what}\n  hint: check the permissions and the free space there", 2)
+
+
+_REFUSED = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG)
+
+
+def _fail(text: str, code: int) -> None:
+    sys.stdout.flush()
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edgesparse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: edgesparse devices")
+def devices(json: Json = False) -> None:
+    """List the devices a model can be compiled for."""
+    from edgesparse import report
+    from edgesparse.devices import known_devices, load_device
+
+    known = [load_device(name) for name in known_devices()]
+    if json:
+        return report.print_json([d.model_dump(mode="json") for d in known])
+    rows = []
+    for d in known:
+        cores = ", ".join(f"{c.count}x {c.core}" + (f" {c.max_ghz:g} GHz" if c.max_ghz else "") for c in d.cluster)
+        best = d.cluster[0]
+        caches = "/".join(str(k or "-") for k in (best.l1d_kb, best.l2_kb, best.l3_kb))
+        rows.append((d.name, d.title, d.kind, " ".join(d.isas), cores, caches, d.memory.bandwidth_gbs))
+    columns = ("device", "what it is", "kind", "kernels", "cores", "L1d/L2/L3 kB", "GB/s peak")
+    report.print_table("", columns, rows)
+    print("Published figures and estimates; --json says which are which. Nothing here was measured on the device.")
+    return None
+
+
+@app.command(epilog="Example: edgesparse inspect model.onnx --shape image=1,3,224,224")
+def inspect(model: Model, shape: Shapes = None, json: Json = False) -> None:
+    """Show inputs, operators, parameters, MACs, zeros per layer, and what is unsupported."""
+    from edgesparse import tables
+    from edgesparse.inspect import inspect as look
+
+    tables.inspection(model, look(_load(model, shape)), json)
+
+
+@app.command(epilog="Example: edgesparse sparsify model.onnx --pattern block:4x1 --sparsity 0.7 -o sparse.onnx")
+def sparsify(
+    model: Model,
+    output: Out,
+    pattern: Annotated[str, typer.Option(help="unstructured, or block:RxC: R output by C input channels")],
+    sparsity: Annotated[float, typer.Option(min=0.0, max=1.0, help="the share of weights to set to zero")],
+    method: Annotated[str, typer.Option(help="how weights are ranked")] = "magnitude",
+    allocation: Annotated[str, typer.Option(help="per-layer, or global")] = "per-layer",
+    keep: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NAME", help="leave this layer dense; may be repeated"),
+    ] = None,
+    shape: Shapes = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Set the smallest weights to zero in a pattern. The result is a valid ONNX file for any runtime."""
+    _fresh(output, force)
+    from edgesparse import tables
+    from edgesparse.importer import save
+    from edgesparse.inspect import weighted_layers
+    from edgesparse.sparsify import sparsify as prune
+
+    loaded = _load(model, shape)
+    prune(loaded, pattern=pattern, sparsity=sparsity, method=method, allocation=allocation, keep=tuple(keep or ()))
+    save(loaded, output)
+    tables.sparsified(output, weighted_layers(loaded), json)
+
+
+@app.command(epilog="Example: edgesparse export examples/models.py:mobilenet_v1 -o mobilenet_v1.onnx")
+def export(
+    factory: Annotated[str, typer.Argument(metavar="FILE.py:FUNCTION", help="makes a torch.nn.Module")],
+    output: Out,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Export the torch module that a Python function makes. This runs the code in the file."""
+    _fresh(output, force)
+    from edgesparse import report
+    from edgesparse.frontend import export_factory
+    from edgesparse.importer import save
+
+    save(export_factory(factory), output)
+    facts = {"file": str(output), "bytes": output.stat().st_size}
+    report.print_json(facts) if json else print(f"wrote {output} ({report.kilobytes(output.stat().st_size)})")
+
+
+@app.command("compile", epilog="Example: edgesparse compile sparse.onnx --device rpi5 -o model.edge")
+def compile_(
+    model: Model,
+    output: Out,
+    device: Annotated[str, typer.Option(help="a name that `edgesparse devices` lists, or a .toml file")] = "host",
+    shape: Shapes = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Compile a model into a bundle: a folder with the program, its weights and readable C."""
+    from edgesparse import report, tables
+    from edgesparse.devices import load_device
+    from edgesparse.manifest import read_manifest
+
+    # what is wrong with the options is said before anything slow is imported or read
+    load_device(device)
+    _fresh(output, force)
+    loaded = _load(model, shape)
+    from edgesparse.compile import compile_model
+
+    with report.progress(f"compiling for {device}") as on_progress:
+        bundle = Path(compile_model(loaded, device, output, force=force, on_progress=on_progress))
+    tables.bundle(bundle, read_manifest(bundle), json)
+
+
+@app.command(epilog="Example: edgesparse run model.edge --input x.npz --output y.npz")
+def run(
+    bundle: Bundle,
+    input: Inputs,
+    output: Out,
+    runtime: Runtime = "auto",
+    each: Each = False,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Run a bundle on inputs from a file and write its outputs to another."""
+    from edgesparse import runtimes, tables
+    from edgesparse.samples import read_inputs, write_outputs
+
+    _fresh(output, force)
+    with runtimes.open(bundle, runtime) as session:
+        outputs = session.run(read_inputs(input, [p.name for p in session.manifest.inputs]), each=each)
+        machine = session.machine
+    write_outputs(output, outputs)
+    tables.outputs(output, outputs, machine, json)
+
+
+@app.command(epilog="Example: edgesparse bench model.edge --num-runs 50 --warmup-runs 5 --json")
+def bench(
+    bundle: Bundle,
+    input: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help=".npz or .npy with one sample; without it: random numbers, always the same"),
+    ] = None,
+    num_runs: Annotated[int, typer.Option(min=1)] = 50,
+    warmup_runs: Annotated[int, typer.Option(min=0)] = 5,
+    runtime: Runtime = "auto",
+    json: Json = False,
+) -> None:
+    """Time a bundle on one sample, one thread."""
+    from edgesparse import report, runtimes, tables
+    from edgesparse.samples import random_inputs, read_inputs
+
+    with runtimes.open(bundle, runtime) as session, report.progress("bench") as on_progress:
+        manifest = session.manifest
+        inputs = random_inputs(manifest) if input is None else read_inputs(input, [p.name for p in manifest.inputs])
+        result = session.bench(inputs, num_runs=num_runs, warmup_runs=warmup_runs, on_progress=on_progress)
+    tables.timing(bundle, manifest, result, warmup_runs, json)
+
+
+@app.command(epilog="Example: edgesparse compare model.onnx model.edge --input x.npz --each")
+def compare(
+    model: Model,
+    bundle: Bundle,
+    input: Inputs,
+    runtime: Runtime = "auto",
+    tolerance: Annotated[float, typer.Option(min=0.0, help="of the error relative to the largest output")] = 1e-4,
+    each: Each = False,
+    json: Json = False,
+) -> None:
+    """Compare a bundle with onnxruntime on the same inputs. Exits with 5 over the tolerance."""
+    from edgesparse import runtimes, tables
+    from edgesparse.compare import compare as against
+    from edgesparse.samples import read_inputs
+
+    with runtimes.open(bundle, runtime) as session:
+        inputs = read_inputs(input, [p.name for p in session.manifest.inputs])
+        errors = against(model, session, inputs, each=each)
+    tables.comparison(errors, tolerance, json)
+    over = [e for e in errors if not e.max_rel <= tolerance]
+    if over:
+        raise GateError(
+            f"{len(over)} of {len(errors)} outputs differ by more than {tolerance:g} of the largest output",
+            where=str(bundle), hint="--tolerance sets the limit",
+        )  # fmt: skip
+
+
+@app.command(epilog="Example: edgesparse quickstart")
+def quickstart(
+    output: Annotated[Path, typer.Option("--output", "-o", help="the folder to write to")] = Path("quickstart"),
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """The whole tour on a small trained model: sparsify, compile for three targets, run, compare."""
+    from edgesparse import tables
+    from edgesparse.quickstart import quickstart as tour
+
+    tables.tour(tour(output, force=force), json)
+
+
+def _load(path: Path, shapes: list[str] | None) -> ir.Model:
+    from edgesparse.importer import load
+
+    return load(path, shapes=parse_shapes(shapes or []))
+
+
+def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """``["x=1,3,224,224"]`` -> ``{"x": (1, 3, 224, 224)}``; a name may hold ``=``.
+
+    Raises:
+        InputError: not of that form, a dimension that is no positive number, or a name given twice.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, equals, dims = text.rpartition("=")
+        parts = dims.replace("x", ",").split(",")
+        if not equals or not name or not all(p.strip().isdecimal() and int(p) > 0 for p in parts):
+            raise InputError(f"--shape {text!r} is not NAME=1,3,224,224", hint="`edgesparse inspect` shows the inputs")
+        if name in shapes:
+            raise InputError(f"--shape gives '{name}' twice")
+        shapes[name] = tuple(int(p) for p in parts)
+    return shapes
+
+
+def _fresh(path: Path, force: bool) -> None:
+    """Raises InputError where writing ``path`` would overwrite something or its folder is missing."""
+    if os.path.lexists(path) and not force:
+        raise InputError("exists already", where=str(path), hint="--force replaces it, or choose another name with -o")
+    if not path.absolute().parent.is_dir():
+        raise InputError("no such folder", where=str(path.parent), hint=f"mkdir -p {path.parent}")
+
+

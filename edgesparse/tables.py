@@ -1,0 +1,143 @@
+"""What each command prints: a table, or with ``json`` one document with the same facts and more."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgesparse.compare import OutputError
+from edgesparse.inspect import Inspection, WeightedLayer
+from edgesparse.manifest import Manifest
+from edgesparse.report import (
+    kilobytes,
+    note,
+    print_facts,
+    print_json,
+    print_table,
+    shape_text,
+    warn,
+)
+from edgesparse.types import Array, RunResult
+
+
+def inspection(path: Path, found: Inspection, json: bool) -> None:
+    if json:
+        document = dataclasses.asdict(dataclasses.replace(found, unsupported=()))
+        document["unsupported"] = [{"what": e.what, "where": e.where, "hint": e.hint} for e in found.unsupported]
+        return print_json({"model": str(path), **document})
+    for text in found.warnings:
+        warn(text)
+    for text in found.notes:
+        note(text)
+    print_facts(
+        str(path),
+        {
+            "opset": ", ".join(f"{k} {v}" for k, v in found.opset.items()),
+            "parameters": f"{found.parameters:,} ({100 * found.zeros:.1f}% zeros)",
+            "MACs": f"{found.macs:,} for one inference, counted dense",
+            **{k: v for k, v in found.metadata.items() if k.startswith("edgesparse")},
+        },
+    )
+    ports = [("input", p) for p in found.inputs] + [("output", p) for p in found.outputs]
+    print_table("", ("", "name", "shape", "type"), [(k, p.name, shape_text(p.shape), p.dtype) for k, p in ports])
+    names = sorted({*found.operators, *found.simplified}, key=lambda n: (-found.operators.get(n, 0), n))
+    rows = [(n, found.operators.get(n, 0), found.simplified.get(n, 0)) for n in names]
+    print_table("Operators", ("operator", "in the file", "simplified"), rows)
+    layers(found.layers)
+    if found.layout_changes:
+        changes = [(c.name, shape_text(c.shape), ",".join(map(str, c.permutation))) for c in found.layout_changes]
+        print_table("Layout changes that remain", ("node", "shape", "permutation"), changes)
+    if found.unsupported:
+        bad = [(e.where, e.what, e.hint) for e in found.unsupported]
+        print_table(f"Not supported: {len(bad)}", ("node", "why", "way out"), bad)
+    else:
+        print("Every operator is supported.")
+    return None
+
+
+def layers(found: Sequence[WeightedLayer]) -> None:
+    rows = [(x.name, x.op, shape_text(x.shape), f"{100 * x.zeros:.1f}", x.macs or "") for x in found]
+    print_table("Layers with weights", ("layer", "operator", "weight", "zeros %", "MACs"), rows)
+
+
+def sparsified(path: Path, found: Sequence[WeightedLayer], json: bool) -> None:
+    if json:
+        return print_json({"file": str(path), "layers": [dataclasses.asdict(x) for x in found]})
+    layers(found)
+    print(f"wrote {path} ({kilobytes(path.stat().st_size)})")
+    return None
+
+
+def bundle(path: Path, manifest: Manifest, json: bool) -> None:
+    if json:
+        return print_json({"bundle": str(path), **manifest.model_dump(mode="json")})
+    for text in manifest.notes:
+        note(text)
+    rows = [
+        (x.name, x.op, x.kernel, shape_text(x.shape), x.pattern, f"{100 * x.zeros:.0f}" if x.weight_bytes else "",
+         x.macs or "")
+        for x in manifest.layers
+    ]  # fmt: skip
+    print_table("", ("layer", "op", "kernel", "output", "pattern", "zeros %", "MACs"), rows)
+    print_facts(
+        f"{path} for {manifest.device}",
+        {
+            "program": f"{kilobytes(manifest.code_bytes)} ({manifest.triple}, {', '.join(manifest.isas)})",
+            "weights": kilobytes(manifest.weights_bytes),
+            "arena": f"{kilobytes(manifest.arena_bytes)} (no plan needs less than "
+            f"{kilobytes(manifest.arena_lower_bound_bytes)})",
+            "files": ", ".join(sorted(manifest.files)),
+        },
+    )
+    return None
+
+
+def outputs(path: Path, arrays: Mapping[str, Array], machine: Mapping[str, str], json: bool) -> None:
+    if json:
+        shapes = {k: {"shape": v.shape, "dtype": str(v.dtype)} for k, v in arrays.items()}
+        return print_json({"file": str(path), "outputs": shapes, "machine": machine})
+    rows = [
+        (k, shape_text(v.shape), str(v.dtype), float(v.min()) if v.size else None, float(v.max()) if v.size else None)
+        for k, v in arrays.items()
+    ]
+    print_table("", ("output", "shape", "type", "min", "max"), rows)
+    print(f"wrote {path}")
+    return None
+
+
+def timing(path: Path, manifest: Manifest, result: RunResult, warmup_runs: int, json: bool) -> None:
+    figures = milliseconds(result.wall_ns)
+    if json:
+        return print_json(
+            {
+                "bundle": str(path), "device": manifest.device, "machine": result.machine, "warmup_runs": warmup_runs,
+                "unit": "ms", **figures, "wall_ns": result.wall_ns,
+            }
+        )  # fmt: skip
+    where = ", ".join(f"{k} {v}" for k, v in result.machine.items() if v)
+    print_table(f"{path}, milliseconds ({where})", tuple(figures), [tuple(figures.values())])
+    return None
+
+
+def milliseconds(wall_ns: Sequence[int]) -> dict[str, float]:
+    """``count min median mean p90 max std`` of at least one run; p90 is the nearest rank, std of the sample."""
+    ms = sorted(t / 1e6 for t in wall_ns)
+    return {
+        "count": len(ms), "min": ms[0], "median": statistics.median(ms), "mean": statistics.fmean(ms),
+        "p90": ms[-(-9 * len(ms) // 10) - 1], "max": ms[-1], "std": statistics.stdev(ms) if len(ms) > 1 else 0.0,
+    }  # fmt: skip
+
+
+def comparison(errors: Sequence[OutputError], tolerance: float, json: bool) -> None:
+    if json:
+        document = [{**dataclasses.asdict(e), "within": e.max_rel <= tolerance} for e in errors]
+        return print_json({"tolerance": tolerance, "outputs": document})
+    rows = [
+        (e.name, e.max_abs, e.max_rel, f"{e.agree} of {e.rows}", "yes" if e.max_rel <= tolerance else "no")
+        for e in errors
+    ]
+    columns = ("output", "max abs error", "max rel error", "same argmax", f"within {tolerance:g}")
+    print_table("against onnxruntime", columns, rows)
+    return None
