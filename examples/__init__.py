@@ -1,0 +1,4 @@
+"""Importable as ``edgesparse.examples`` only (see edgesparse/ and setup.py)."""
+
+if __name__ != "edgesparse.examples":
+    raise ImportError("import edgesparse.examples instead of examples")
