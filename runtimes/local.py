@@ -185,9 +185,10 @@ class _Weights:
                 raise RuntimeFailure(
                     f"{WEIGHTS} cannot be mapped: {error}", where=str(bundle), hint="copy the bundle again"
                 ) from error
+            digest = hashlib.sha256(self._map).hexdigest()
             self._array = np.frombuffer(self._map, np.uint8)
             try:
-                check_sha256(bundle, manifest, WEIGHTS, hashlib.sha256(self._array).hexdigest())
+                check_sha256(bundle, manifest, WEIGHTS, digest)
                 if self._array.nbytes != manifest.weights_bytes:
                     raise RuntimeFailure(
                         f"{WEIGHTS} has {self._array.nbytes} bytes, expected {manifest.weights_bytes}",

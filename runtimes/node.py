@@ -43,9 +43,7 @@ def open(bundle: Path, manifest: Manifest, *, timeout_s: float = DEFAULT_TIMEOUT
     runner = [str(RUNNER), "--bundle", str(bundle.absolute())]
     # Timed runs start with optimised code, where they would otherwise begin in the baseline compiler's.
     bench = [node, *flags, "--no-liftoff", *runner]
-    return ProgramSession(
-        bundle, manifest, machine, [node, *flags, *runner], bench_command=bench, timeout_s=timeout_s
-    )
+    return ProgramSession(bundle, manifest, machine, [node, *flags, *runner], bench_command=bench, timeout_s=timeout_s)
 
 
 def _candidates() -> Iterator[str]:

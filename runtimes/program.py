@@ -77,7 +77,8 @@ class ProgramSession(Session):
                             file.write(sample[i].data)
                     arguments += ["--input", str(path)]
             except OSError as error:
-                raise self._failure(f"cannot write {path}: {error.strerror}", "free some space, or set TMPDIR") from error
+                what = f"cannot write {path}: {error.strerror}"
+                raise self._failure(what, "free some space, or set TMPDIR") from error
             for path in outputs:
                 arguments += ["--output", str(path)]
             facts = self._finish(arguments)
@@ -117,7 +118,8 @@ class ProgramSession(Session):
         if len(content) != port.bytes * samples:
             raise self._failure(f"output '{port.name}' has {len(content)} bytes, expected {port.bytes * samples}")
         # A copy, because arrays over bytes are read-only.
-        return np.frombuffer(content, DTYPES[port.dtype]).reshape(samples, *port.shape).copy()
+        values: Array = np.frombuffer(content, DTYPES[port.dtype]).copy()
+        return values.reshape(samples, *port.shape)
 
     def _failure(self, what: str, hint: str = "") -> RuntimeFailure:
         return RuntimeFailure(what, where=str(self.bundle), hint=hint)

@@ -76,7 +76,8 @@ class WasmtimeSession(Session):
 
     def _place(self, heap_base: int, weights: bytes) -> None:
         ins, outs = self.manifest.inputs, self.manifest.outputs
-        sizes = [len(weights), self.manifest.arena_bytes, *(p.bytes for p in (*ins, *outs)), 4 * len(ins), 4 * len(outs)]
+        ports_bytes = [port.bytes for port in (*ins, *outs)]
+        sizes = [len(weights), self.manifest.arena_bytes, *ports_bytes, 4 * len(ins), 4 * len(outs)]
         addresses, end = [], heap_base
         for size in sizes:
             end += -end % ALIGN

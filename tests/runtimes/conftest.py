@@ -33,6 +33,14 @@ def compile_c(triple: str, sources: list[Path], out: Path, flags: tuple[str, ...
     subprocess.run([*command, f"-I{c.FOLDER}", *map(str, sources), "-o", str(out)], check=True)
 
 
+def _float_port(name: str) -> Port:
+    return Port(name=name, shape=(1, 5), dtype="f32", bytes=20)
+
+
+def _int_port(name: str) -> Port:
+    return Port(name=name, shape=(3,), dtype="i64", bytes=24)
+
+
 def write_manifest(folder: Path, kind: str, **changes: object) -> None:
     """manifest.json over the files that are in ``folder``."""
     files = {
@@ -41,8 +49,7 @@ def write_manifest(folder: Path, kind: str, **changes: object) -> None:
     }  # fmt: skip
     values: dict[str, object] = {
         "edgesparse": "0", "name": "toy", "device": "test", "kind": kind, "triple": TARGETS[kind][0], "isas": ("toy",),
-        "inputs": (Port(name="x", shape=(1, 5), dtype="f32", bytes=20), Port(name="k", shape=(3,), dtype="i64", bytes=24)),
-        "outputs": (Port(name="y", shape=(1, 5), dtype="f32", bytes=20), Port(name="n", shape=(3,), dtype="i64", bytes=24)),
+        "inputs": (_float_port("x"), _int_port("k")), "outputs": (_float_port("y"), _int_port("n")),
         "arena_bytes": 64, "arena_lower_bound_bytes": 20, "weights_bytes": 20, "code_bytes": 1, "compiler": "zig",
         "layers": (), "files": files, **changes,
     }  # fmt: skip

@@ -72,13 +72,13 @@ def test_weights_of_another_size_are_refused(runtime: str, toy: MakeBundle) -> N
     bundle = toy(ON[runtime])
     np.append(W, W).tofile(bundle / "weights.bin")
     write_manifest(bundle, ON[runtime], isas=("toy",))  # with the right hash
-    with pytest.raises(RuntimeFailure, match="40 bytes"), runtimes.open(bundle, runtime) as session:
+    with pytest.raises(RuntimeFailure, match=r"40 bytes"), runtimes.open(bundle, runtime) as session:
         session.run({"x": X, "k": K})
 
 
 def test_a_model_that_fails_says_so(runtime: str, toy: MakeBundle) -> None:
     bundle = toy(ON[runtime], "-DTOY_FAILS")
-    with runtimes.open(bundle, runtime) as session, pytest.raises(RuntimeFailure, match="failed|returned 1|model_run"):
+    with runtimes.open(bundle, runtime) as session, pytest.raises(RuntimeFailure, match=r"failed|returned 1|model_run"):
         session.run({"x": X, "k": K})
 
 
@@ -93,14 +93,14 @@ def test_a_program_that_hangs_is_stopped(toy: MakeBundle, require: object, name:
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), float("inf")])
 def test_a_time_limit_must_be_a_time(built: Callable[..., Path], require: object, limit: float) -> None:
     need(require, "qemu")
-    with pytest.raises(InputError, match="time limit"):
+    with pytest.raises(InputError, match=r"time limit"):
         runtimes.open(built("executable"), "qemu", timeout_s=limit)
 
 
 def test_a_program_that_crashes_names_the_signal(toy: MakeBundle, require: object) -> None:
     need(require, "qemu")
     bundle = toy("executable", "-DTOY_CRASHES")
-    with runtimes.open(bundle, "qemu") as session, pytest.raises(RuntimeFailure, match="SIG(SEGV|TRAP|ILL)"):
+    with runtimes.open(bundle, "qemu") as session, pytest.raises(RuntimeFailure, match=r"SIG(SEGV|TRAP|ILL)"):
         session.run({"x": X, "k": K})
 
 
@@ -117,7 +117,7 @@ def test_wasm_traps_are_reported(toy: MakeBundle, require: object) -> None:
     for name in ("wasmtime", "node"):
         need(require, name)
         bundle = toy("wasm", "-DTOY_CRASHES")
-        with runtimes.open(bundle, name) as session, pytest.raises(RuntimeFailure, match="model_run stopped"):
+        with runtimes.open(bundle, name) as session, pytest.raises(RuntimeFailure, match=r"model_run stopped"):
             session.run({"x": X, "k": K})
 
 
@@ -128,14 +128,14 @@ class TestLocal:
         write_manifest(bundle, "shared", isas=("toy", "slow", "none"))
         with runtimes.open(bundle, "local", isa="slow") as slow, runtimes.open(bundle, "local") as usual:
             assert slow.machine["isa"] == "slow" and usual.machine["isa"] == "toy"
-        with pytest.raises(RuntimeFailure, match="cannot run none"):
+        with pytest.raises(RuntimeFailure, match=r"cannot run none"):
             runtimes.open(bundle, "local", isa="none")
-        with pytest.raises(InputError, match="no code for 'avx9'"):
+        with pytest.raises(InputError, match=r"no code for 'avx9'"):
             runtimes.open(bundle, "local", isa="avx9")
 
     def test_a_bundle_of_another_machine(self, toy: MakeBundle) -> None:
         bundle = toy("executable")
-        with pytest.raises(RuntimeFailure, match="aarch64-linux.*x86_64-linux") as caught:
+        with pytest.raises(RuntimeFailure, match=r"aarch64-linux.*x86_64-linux") as caught:
             runtimes.open(bundle, "local")
         assert "--runtime qemu" in str(caught.value) and "--device host" in str(caught.value)
 
@@ -143,7 +143,7 @@ class TestLocal:
         bundle = toy("shared")
         (bundle / "libmodel.so").write_text("not a library")
         write_manifest(bundle, "shared")
-        with pytest.raises(RuntimeFailure, match="cannot be loaded"):
+        with pytest.raises(RuntimeFailure, match=r"cannot be loaded"):
             runtimes.open(bundle, "local")
 
     def test_a_replaced_bundle_is_read_anew(self, toy: MakeBundle) -> None:
@@ -163,7 +163,7 @@ class TestLocal:
         session = runtimes.open(built("shared"), "local")
         session.close()
         session.close()
-        with pytest.raises(RuntimeFailure, match="closed"):
+        with pytest.raises(RuntimeFailure, match=r"closed"):
             session.run({"x": X, "k": K})
 
     def test_nothing_is_left_open(self, built: Callable[..., Path]) -> None:
@@ -182,7 +182,7 @@ class TestLocal:
         with runtimes.open(built("shared"), "local", cpu=cpu) as session:
             session.bench({"x": X, "k": K}, 1, 0, lambda *_: seen.append(os.sched_getaffinity(0)))
         assert seen == [{cpu}] and os.sched_getaffinity(0) == before
-        with pytest.raises(InputError, match="CPU 100000"):
+        with pytest.raises(InputError, match=r"CPU 100000"):
             runtimes.open(built("shared"), "local", cpu=100000)
 
     def test_threads_take_turns(self, built: Callable[..., Path]) -> None:

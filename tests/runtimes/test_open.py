@@ -109,13 +109,11 @@ def test_a_missing_engine_says_how_to_install_it(
     monkeypatch.setitem(__import__("sys").modules, "wasmtime", None)
     with pytest.raises(RuntimeFailure) as caught:
         runtimes.open(tmp_path, runtime)
-    install = {"qemu": "apt-get install qemu-user-static", "node": "edgesparse[node]", "wasmtime": "edgesparse[wasmtime]"}
+    install = {"qemu": "apt-get install qemu-user-static", "node": "nodejs", "wasmtime": "edgesparse[wasmtime]"}
     assert install[runtime] in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("variable", "kind", "runtime"), [("QEMU", "executable", "qemu"), ("NODE", "wasm", "node")]
-)
+@pytest.mark.parametrize(("variable", "kind", "runtime"), [("QEMU", "executable", "qemu"), ("NODE", "wasm", "node")])
 def test_an_engine_named_by_the_user_must_be_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, kind: str, runtime: str
 ) -> None:

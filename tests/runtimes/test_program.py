@@ -1,0 +1,162 @@
+"""The program inside a bundle (main.c), natively on x86-64 and as arm64 under qemu: options and failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesparse.runtimes import c
+
+from .conftest import HERE, K, W, X, compile_c
+
+Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture(scope="module")
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command that starts the toy program for the architecture of the test."""
+    arch: str = request.param
+    out = tmp_path_factory.mktemp(arch) / "model"
+    sources = [HERE / "toy_model.c", *c.LIBRARY_SOURCES, *c.PROGRAM_SOURCES]
+    compile_c(f"{arch}-linux", sources, out, c.PROGRAM_LINK_FLAGS)
+    if platform.machine() == arch:
+        return [str(out)]
+    if arch == "x86_64":
+        pytest.skip("the native program is for x86_64")
+    request.getfixturevalue("require")("qemu-aarch64")
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    return [str(emulator), str(out)]
+
+
+pytestmark = pytest.mark.parametrize("program", ["x86_64", "aarch64"], indirect=True, scope="module")
+
+
+@pytest.fixture
+def run(program: list[str], tmp_path: Path) -> Run:
+    W.tofile(tmp_path / "w.bin")
+    X.tofile(tmp_path / "x.bin")
+    K.tofile(tmp_path / "k.bin")
+
+    def call(*arguments: str, folder: Path = tmp_path) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([*program, *arguments], cwd=folder, capture_output=True, timeout=60, check=False)
+
+    return call
+
+
+GOOD = ("--weights", "w.bin", "--input", "x.bin", "--input", "k.bin")
+
+
+def test_outputs_of_one_sample(run: Run, tmp_path: Path) -> None:
+    done = run(*GOOD, "--output", "y.bin", "--output", "n.bin", "--json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout) == {"model": "toy", "isa": "toy", "samples": 1, "wall_ns": []}
+    assert np.array_equal(np.fromfile(tmp_path / "y.bin", np.float32), (2 * X + W).ravel())
+    assert np.array_equal(np.fromfile(tmp_path / "n.bin", np.int64), K + 1)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_samples_one_after_the_other(run: Run, tmp_path: Path) -> None:
+    x, k = np.arange(35, dtype=np.float32).reshape(7, 5), np.arange(21).reshape(7, 3)
+    x.tofile(tmp_path / "x.bin")
+    k.tofile(tmp_path / "k.bin")
+    done = run(*GOOD, "--output", "y.bin", "--output", "n.bin", "--samples", "7", "--json")
+    assert json.loads(done.stdout)["samples"] == 7
+    assert np.array_equal(np.fromfile(tmp_path / "y.bin", np.float32).reshape(7, 5), 2 * x + W)
+    assert np.array_equal(np.fromfile(tmp_path / "n.bin", np.int64).reshape(7, 3), k + 1)
+
+
+def test_timed_runs(run: Run) -> None:
+    # More than fit into the buffer for text.
+    done = run(*GOOD, "--num-runs", "3000", "--warmup-runs", "2", "--cpu", str(_a_cpu()), "--json")
+    wall_ns = json.loads(done.stdout)["wall_ns"]
+    assert len(wall_ns) == 3000 and all(isinstance(ns, int) and ns > 0 for ns in wall_ns)
+    assert run(*GOOD, "--num-runs", "2").stdout.startswith(b"1 samples, toy; nanoseconds: ")
+
+
+def test_help_names_the_ports(run: Run) -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for word in (b"Runs toy.", b"x (20 bytes)", b"n (24 bytes)", b"--warmup-runs"):
+        assert word in done.stdout
+    assert run("--version").stdout == b"toy toy\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--bogus",), "unknown option --bogus"),
+        (("x.bin",), "unknown option x.bin"),
+        (("",), "unknown option"),
+        ((*GOOD, "--json", "--jso"), "unknown option --jso"),
+        ((), "--weights is missing"),
+        (("--weights",), "--weights needs a value"),
+        (("--weights", "w.bin"), "no --input for x"),
+        (("--weights", "w.bin", "--input", "x.bin"), "no --input for k"),
+        ((*GOOD, "--input", "more.bin"), "one --input too many: more.bin"),
+        ((*GOOD, "--output", "y.bin"), "no --output for n"),
+        ((*GOOD, *["--output", "o.bin"] * 3), "one --output too many: o.bin"),
+        ((*GOOD, *["--input", "i.bin"] * 70), "too many --input"),
+        ((*GOOD, "--samples", "0"), "at least 1"),
+        ((*GOOD, "--samples", "-1"), "not a number in range: --samples -1"),
+        ((*GOOD, "--samples", ""), "not a number in range: --samples (empty)"),
+        ((*GOOD, "--samples", "2x"), "not a number in range"),
+        ((*GOOD, "--num-runs", "99999999999999999999999"), "not a number in range"),
+        ((*GOOD, "--cpu", "1023"), "--cpu"),
+        ((*GOOD, "--samples", "2"), "input file x.bin has 20 bytes, expected 40"),
+        (("--weights", "x.bin", "--input", "k.bin", "--input", "x.bin"), "input file k.bin has 24 bytes, expected 20"),
+        (("--weights", "k.bin", *GOOD[2:]), "weights file k.bin has 24 bytes, expected 20 (not of this model)"),
+        (("--weights", "none.bin", *GOOD[2:]), "cannot open none.bin: no such file"),
+        (("--weights", ".", *GOOD[2:]), "."),
+        ((*GOOD, "--output", "no/y.bin", "--output", "n.bin"), "cannot write no/y.bin.tmp: no such file or folder"),
+        ((*GOOD, "--output", "y" * 5000, "--output", "n.bin"), "too long"),
+    ],
+)
+def test_a_failure_is_one_line_and_exit_code_2(
+    run: Run, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    done = run(*arguments)
+    text = done.stderr.decode()
+    assert done.returncode == 2 and done.stdout == b""
+    assert text.startswith("model: ") and text.count("\n") == 1 and words in text
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_full_disk_leaves_nothing(program: list[str], run: Run, tmp_path: Path) -> None:
+    """A write that fails in the middle: the output is a link to /dev/full."""
+    (tmp_path / "y.bin.tmp").symlink_to("/dev/full")
+    done = run(*GOOD, "--output", "y.bin", "--output", "n.bin")
+    assert done.returncode == 2 and b"cannot write y.bin.tmp: no space left on the device" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["k.bin", "w.bin", "x.bin"]
+
+
+def test_stdout_that_cannot_be_written(program: list[str], run: Run, tmp_path: Path) -> None:
+    run()  # writes the files
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*program, *GOOD, "--json"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 2 and b"cannot write to stdout" in done.stderr
+
+
+def test_garbage_never_crashes_it(run: Run) -> None:
+    words = random.Random(5)
+    options = ["--weights", "--input", "--output", "--samples", "--num-runs", "--json", "w.bin", "x.bin", "k.bin", "."]
+    for _ in range(40):
+        arguments = [
+            words.choice([*options, "%s%n", "\xff\x01", "9" * 30, "-", "--"]) for _ in range(words.randrange(9))
+        ]
+        assert run(*arguments).returncode in (0, 2), arguments
+
+
+def _a_cpu() -> int:
+    return min(os.sched_getaffinity(0))
