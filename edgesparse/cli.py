@@ -270,8 +270,13 @@ def quickstart(
 
 def _load(path: Path, shapes: list[str] | None) -> ir.Model:
     from edgesparse.importer import load
+    from edgesparse.inspect import weight_warnings
+    from edgesparse.report import warn
 
-    return load(path, shapes=parse_shapes(shapes or []))
+    model = load(path, shapes=parse_shapes(shapes or []))
+    for text in weight_warnings(model):
+        warn(text)
+    return model
 
 
 def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
@@ -298,5 +303,3 @@ def _fresh(path: Path, force: bool) -> None:
         raise InputError("exists already", where=str(path), hint="--force replaces it, or choose another name with -o")
     if not path.absolute().parent.is_dir():
         raise InputError("no such folder", where=str(path.parent), hint=f"mkdir -p {path.parent}")
-
-

@@ -76,7 +76,7 @@ def inspect(model: ir.Model) -> Inspection:
     inputs = tuple(_port(v) for v in model.graph.inputs if v.name not in model.graph.initializers)
     outputs = tuple(_port(v) for v in model.graph.outputs)
     operators = _count(model)
-    warnings = tuple(_warnings(model))
+    warnings = weight_warnings(model)
     model = model.clone()
     notes = tuple(bind_default_shapes(model))
     simplify(model)
@@ -182,9 +182,12 @@ def _layout_changes(model: ir.Model) -> Iterator[LayoutChange]:
             yield LayoutChange(node.name or f"Transpose_{index}", perm, shape)
 
 
-def _warnings(model: ir.Model) -> Iterator[str]:
+def weight_warnings(model: ir.Model) -> tuple[str, ...]:
+    """One sentence for each weight that holds NaN or infinity: such a model compiles, but is hardly meant."""
+    found = []
     for name, value in model.graph.initializers.items():
         array = _floats(value)
         bad = 0 if array is None else int(np.count_nonzero(~np.isfinite(array)))
         if bad:
-            yield f"weight '{name}' holds {bad} NaN or infinite value{'s' if bad > 1 else ''}"
+            found.append(f"weight '{name}' holds {bad} NaN or infinite value{'s' if bad > 1 else ''}")
+    return tuple(found)

@@ -17,7 +17,6 @@ from edgesparse.report import (
     print_json,
     print_table,
     shape_text,
-    warn,
 )
 from edgesparse.types import Array, RunResult
 
@@ -27,8 +26,6 @@ def inspection(path: Path, found: Inspection, json: bool) -> None:
         document = dataclasses.asdict(dataclasses.replace(found, unsupported=()))
         document["unsupported"] = [{"what": e.what, "where": e.where, "hint": e.hint} for e in found.unsupported]
         return print_json({"model": str(path), **document})
-    for text in found.warnings:
-        warn(text)
     for text in found.notes:
         note(text)
     print_facts(
