@@ -129,7 +129,7 @@ class Kernel:
     dtype: str
     isa: str
     source: Path
-    tiles: Mapping[str, int]
+    tiles: Mapping[str, int] = field(hash=False)  # a dict cannot be hashed, and the symbol says it all
     parameters: tuple[tuple[str, str], ...]
 
 

@@ -15,6 +15,11 @@ typedef struct {
   const es_port *inputs, *outputs;
 } es_model;
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+// What libmodel.so exports: these four, whatever the visibility of everything else.
+#pragma GCC visibility push(default)
 extern const es_model es_the_model;
 
 // Runs the model once. weights: weights.bin at a 64-byte aligned address; arena:
@@ -26,4 +31,8 @@ int model_run(const void *weights, void *arena, const void *const *inputs, void 
 const char *model_isa(void);
 // Forces an ISA that was compiled in. Returns 0, or -1 when it is unknown or the CPU lacks it.
 int model_use_isa(const char *name);
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 #endif
