@@ -138,3 +138,12 @@ def comparison(errors: Sequence[OutputError], tolerance: float, json: bool) -> N
     columns = ("output", "max abs error", "max rel error", "same argmax", f"within {tolerance:g}")
     print_table("against onnxruntime", columns, rows)
     return None
+
+
+def tour(rows: Sequence[Mapping[str, object]], json: bool) -> None:
+    """The closing table of the quickstart: rows with the same keys, one per sparsity and target."""
+    if json:
+        return print_json(list(rows))
+    columns = tuple(rows[0]) if rows else ()
+    print_table("", columns, [tuple(row[c] for c in columns) for row in rows])
+    return None
