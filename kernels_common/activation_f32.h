@@ -1,0 +1,44 @@
+// Activations by number, the same numbers as edgesparse/ops/activation.py. `act` does not change
+// within a call, so the switch is one well-predicted jump per vector.
+#ifndef ES_ACTIVATION_F32_H
+#define ES_ACTIVATION_F32_H
+#include "math_f32.h"
+
+enum {
+  ES_ACT_NONE = 0,
+  ES_ACT_RELU = 1,
+  ES_ACT_CLIP = 2,          // min(max(x, lo), hi)
+  ES_ACT_LEAKY_RELU = 3,    // x < 0 ? lo x : x
+  ES_ACT_PRELU = 4,         // the same, lo per channel
+  ES_ACT_HARD_SWISH = 5,    // x clip(x / 6 + 1/2, 0, 1)
+  ES_ACT_HARD_SIGMOID = 6,  // clip(lo x + hi, 0, 1)
+  ES_ACT_SILU = 7,          // x sigmoid(x)
+  ES_ACT_SIGMOID = 8,
+  ES_ACT_TANH = 9,
+  ES_ACT_GELU = 10,       // x (1 + erf(x / sqrt 2)) / 2
+  ES_ACT_GELU_TANH = 11,  // x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
+};
+
+#define ES_ACTIVATION(n)                                                                                   \
+  ES_INLINE vf##n es_act##n(vf##n x, int64_t act, float lo, float hi) {                                    \
+    switch (act) {                                                                                         \
+      case ES_ACT_RELU: return ES_PICK(n, x < splat##n(0.0f), splat##n(0.0f), x);                          \
+      case ES_ACT_CLIP: return es_clamp##n(x, lo, hi);                                                     \
+      case ES_ACT_LEAKY_RELU:                                                                              \
+      case ES_ACT_PRELU: return ES_PICK(n, x < splat##n(0.0f), x * lo, x);                                 \
+      case ES_ACT_HARD_SWISH: return x * es_clamp##n(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f);                \
+      case ES_ACT_HARD_SIGMOID: return es_clamp##n(x * lo + hi, 0.0f, 1.0f);                               \
+      case ES_ACT_SILU: return x * es_sigmoid##n(x);                                                       \
+      case ES_ACT_SIGMOID: return es_sigmoid##n(x);                                                        \
+      case ES_ACT_TANH: return es_tanh##n(x);                                                              \
+      case ES_ACT_GELU: return x * 0.5f * (1.0f + es_erf##n(x * 0.70710678f));                             \
+      case ES_ACT_GELU_TANH:                                                                               \
+        return x * 0.5f * (1.0f + es_tanh##n(0.7978845608f * (x + 0.044715f * x * x * x)));                \
+      default: return x;                                                                                   \
+    }                                                                                                      \
+  }
+ES_ACTIVATION(1)
+ES_ACTIVATION(4)
+ES_ACTIVATION(8)
+ES_ACTIVATION(16)
+#endif
