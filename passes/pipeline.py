@@ -1,0 +1,56 @@
+"""The visible order of the passes. SIMPLIFY keeps the model standard ONNX; OPTIMISE prepares lowering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from edgesparse.passes.fold_batchnorm import FoldBatchnorm
+from edgesparse.passes.fold_constants import FoldConstants
+
+PassFactory = Callable[[], ir.passes.PassBase]
+
+SIMPLIFY: tuple[PassFactory, ...] = (
+    FoldConstants,  # first: shape chains and dequantised weights become constants others look for
+    FoldBatchnorm,  # needs constant weights
+    common.IdentityEliminationPass,
+    common.CommonSubexpressionEliminationPass,
+    common.RemoveUnusedNodesPass,  # what the others left without a reader
+)
+
+OPTIMISE: tuple[PassFactory, ...] = (
+    FoldConstants,  # shapes are static now: the chains that depended on the batch fold too
+    common.RemoveUnusedNodesPass,
+)
+
+
+@dataclass
+class PassReport:
+    """(pass name, whether it changed something) in the order they ran."""
+
+    ran: list[tuple[str, bool]] = field(default_factory=list)
+
+    @property
+    def modified(self) -> bool:
+        return any(changed for _, changed in self.ran)
+
+
+def simplify(model: ir.Model) -> PassReport:
+    """Standard ONNX in, smaller standard ONNX out; in place. Symbolic batch dimensions may stay."""
+    return _run(model, SIMPLIFY)
+
+
+def optimise(model: ir.Model) -> PassReport:
+    """In place; needs static shapes. The result is for `lower` only, not for other runtimes."""
+    return _run(model, OPTIMISE)
+
+
+def _run(model: ir.Model, passes: Sequence[PassFactory]) -> PassReport:
+    report = PassReport()
+    for factory in passes:
+        result = factory()(model)
+        report.ran.append((factory.__name__, result.modified))
+    return report
