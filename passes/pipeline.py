@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from edgesparse.passes.dequantise_weights import DequantiseWeights
 from edgesparse.passes.fold_batchnorm import FoldBatchnorm
 from edgesparse.passes.fold_constants import FoldConstants
 
 PassFactory = Callable[[], ir.passes.PassBase]
 
 SIMPLIFY: tuple[PassFactory, ...] = (
-    FoldConstants,  # first: shape chains and dequantised weights become constants others look for
+    DequantiseWeights,  # constant folding leaves quantisation alone
+    FoldConstants,  # early: shape chains and dequantised weights become constants others look for
     FoldBatchnorm,  # needs constant weights
     common.IdentityEliminationPass,
     common.CommonSubexpressionEliminationPass,

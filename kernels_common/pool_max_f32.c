@@ -1,0 +1,24 @@
+// edgesparse-kernel: op=pool_max dtype=f32 isa=any
+#include "es.h"
+
+// y[c, r, q] = max of x[c, r * stride_y - begin_y + i * dilation_y, ...] over the window, inside x.
+// x: (channels, size_y, size_x); y: (channels, out_y, out_x); they do not overlap. A NaN wins only
+// where it comes first, as in onnxruntime.
+void ES_KERNEL(pool_max_f32)(const float *x, float *y, int64_t channels, int64_t size_y, int64_t size_x,
+                             int64_t kernel_y, int64_t kernel_x, int64_t stride_y, int64_t stride_x, int64_t dilation_y,
+                             int64_t dilation_x, int64_t begin_y, int64_t begin_x, int64_t out_y, int64_t out_x) {
+  for (int64_t c = 0; c < channels; c++, x += size_y * size_x)
+    for (int64_t r = 0; r < out_y; r++)
+      for (int64_t q = 0; q < out_x; q++) {
+        float top = -__builtin_inff();
+        for (int64_t i = 0; i < kernel_y; i++) {
+          int64_t iy = r * stride_y - begin_y + i * dilation_y;
+          if (iy < 0 || iy >= size_y) continue;
+          for (int64_t j = 0; j < kernel_x; j++) {
+            int64_t ix = q * stride_x - begin_x + j * dilation_x;
+            if (ix >= 0 && ix < size_x && x[iy * size_x + ix] > top) top = x[iy * size_x + ix];
+          }
+        }
+        *y++ = top;
+      }
+}
