@@ -19,11 +19,11 @@ enum {
   ES_ACT_GELU_TANH = 11,  // x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
 };
 
+// The cheap ones are inlined into every epilogue, the others are one function per vector width:
+// inlining exp and erf into every tile of every kernel made modules four times as large.
 #define ES_ACTIVATION(n)                                                                                   \
-  ES_INLINE vf##n es_act##n(vf##n x, int64_t act, float lo, float hi) {                                    \
+  __attribute__((noinline, unused)) static vf##n es_act_long##n(vf##n x, int64_t act, float lo, float hi) { \
     switch (act) {                                                                                         \
-      case ES_ACT_RELU: return ES_PICK(n, x < splat##n(0.0f), splat##n(0.0f), x);                          \
-      case ES_ACT_CLIP: return es_clamp##n(x, lo, hi);                                                     \
       case ES_ACT_LEAKY_RELU:                                                                              \
       case ES_ACT_PRELU: return ES_PICK(n, x < splat##n(0.0f), x * lo, x);                                 \
       case ES_ACT_HARD_SWISH: return x * es_clamp##n(x * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f);                \
@@ -36,6 +36,12 @@ enum {
         return x * 0.5f * (1.0f + es_tanh##n(0.7978845608f * (x + 0.044715f * x * x * x)));                \
       default: return x;                                                                                   \
     }                                                                                                      \
+  }                                                                                                        \
+  ES_INLINE vf##n es_act##n(vf##n x, int64_t act, float lo, float hi) {                                    \
+    if (act == ES_ACT_NONE) return x;                                                                      \
+    if (act == ES_ACT_RELU) return ES_PICK(n, x < splat##n(0.0f), splat##n(0.0f), x);                      \
+    if (act == ES_ACT_CLIP) return es_clamp##n(x, lo, hi);                                                 \
+    return es_act_long##n(x, act, lo, hi);                                                                 \
   }
 ES_ACTIVATION(1)
 ES_ACTIVATION(4)
