@@ -89,7 +89,11 @@ def kernel_object(kernel: Kernel, target: Target) -> Path:
 
 
 def build(
-    sources: Sources, selection: Selection, target: Target, *, on_progress: Callable[[int, int, str], None] | None = None
+    sources: Sources,
+    selection: Selection,
+    target: Target,
+    *,
+    on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Artifact:
     """Compile and link. ``on_progress(done, total, what)`` is called as objects become ready.
 
@@ -123,7 +127,9 @@ def build(
     return Artifact(files, len(files[main]), compiler_version())
 
 
-def _run(jobs: Sequence[tuple[str, Callable[[], Path]]], on_progress: Callable[[int, int, str], None] | None) -> list[Path]:
+def _run(
+    jobs: Sequence[tuple[str, Callable[[], Path]]], on_progress: Callable[[int, int, str], None] | None
+) -> list[Path]:
     done = 0
 
     def one(job: tuple[str, Callable[[], Path]]) -> Path:

@@ -27,7 +27,9 @@ def check_target_path(out: Path, *, force: bool) -> None:
     parent = out.absolute().parent
     if out.exists():
         if not force:
-            raise InputError("exists already", where=str(out), hint="--force replaces it, or choose another name with -o")
+            raise InputError(
+                "exists already", where=str(out), hint="--force replaces it, or choose another name with -o"
+            )
         if not (out / "manifest.json").is_file():
             raise InputError(
                 "is not a bundle, so --force does not replace it", where=str(out), hint="choose another name with -o"
@@ -108,9 +110,13 @@ def describe(
         why = [step.binding.reason, *(f"not {r.kernel}: {r.reason}" for r in selection.rejected[step.call.name])]
         layers.append(
             Layer(
-                name=step.call.layer, op=step.call.op, kernel=step.kernels[target.isas[0]].symbol,
-                pattern=step.binding.pattern, zeros=round(step.binding.zeros, 6),
-                shape=graph.tensors[step.call.outputs[0]].shape, macs=step.binding.macs,
+                name=step.call.layer,
+                op=step.call.op,
+                kernel=step.kernels[target.isas[0]].symbol,
+                pattern=step.binding.pattern,
+                zeros=round(step.binding.zeros, 6),
+                shape=graph.tensors[step.call.outputs[0]].shape,
+                macs=step.binding.macs,
                 weight_bytes=sum(a.nbytes for a in step.binding.constants.values()),
                 reason="; ".join(w for w in why if w),
             )  # fmt: skip

@@ -186,9 +186,9 @@ def bad_weights(model: ir.Model) -> list[str]:
     """Names of the weights that hold NaN or infinity: a warning, not an error."""
     names = []
     for name, value in model.graph.initializers.items():
-        if value.const_value is not None and value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16):
-            if not np.isfinite(value.const_value.numpy()).all():
-                names.append(str(name))
+        floating = value.const_value is not None and value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+        if floating and value.const_value is not None and not np.isfinite(value.const_value.numpy()).all():
+            names.append(str(name))
     return names
 
 

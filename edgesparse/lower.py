@@ -127,7 +127,7 @@ def _spec(value: ir.Value, where: str) -> TensorSpec | EdgeSparseError:
             f"tensor '{name}' is {value.dtype.name}; f32, i64, i32, i8, u8 and bool are supported", where=where,
             hint="export the model in float32",
         )  # fmt: skip
-    return TensorSpec(name, tuple(int(d) for d in value.shape), dtype)
+    return TensorSpec(name, tuple(d for d in value.shape if isinstance(d, int)), dtype)
 
 
 def _shape_text(value: ir.Value) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
 
 from edgesparse.ops import CONTRACTS
 from edgesparse.types import MemoryPlan, Selection
@@ -77,14 +78,19 @@ def _views(selection: Selection) -> dict[str, str]:
         chain = [name]
         while chain[-1] in alias:
             chain.append(alias[chain[-1]])
-        for view, source in zip(chain, chain[1:], strict=False):
+        for view, source in pairwise(chain):
             del alias[view]
             alias[source] = view
     return alias
 
 
 def _dying_operand(
-    selection: Selection, index: int, output: str, root, last_use: Mapping[str, int], external: set[str]  # type: ignore[no-untyped-def]
+    selection: Selection,
+    index: int,
+    output: str,
+    root: Callable[[str], str],
+    last_use: Mapping[str, int],
+    external: set[str],
 ) -> str | None:
     step = selection.steps[index]
     if step.binding.scratch_bytes or len(step.call.outputs) != 1:

@@ -44,7 +44,8 @@ def select(graph: LoweredGraph, target: Target) -> Selection:
             shapes = ", ".join(f"{graph.tensors[n].dtype}{list(graph.tensors[n].shape)}" for n in call.inputs)
             problems.append(
                 Unsupported(
-                    "; ".join(f"{r.kernel}: {r.reason}" for r in refusals), where=f"{call.op} '{call.layer}' ({shapes})",
+                    "; ".join(f"{r.kernel}: {r.reason}" for r in refusals),
+                    where=f"{call.op} '{call.layer}' ({shapes})",
                     hint="export this part of the model in float32",
                 )  # fmt: skip
             )

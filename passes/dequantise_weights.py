@@ -34,7 +34,8 @@ class DequantiseWeights(ir.passes.InPlacePass):
                 np.float32
             ) * scale.reshape(shape if scale.size > 1 else [1] * x.ndim).astype(np.float32)
             old = node.outputs[0]
-            fresh = ir.Value(name=f"{old.name}_value", const_value=ir.tensor(y.reshape(x.shape), name=f"{old.name}_value"))
+            name = f"{old.name}_value"
+            fresh = ir.Value(name=name, const_value=ir.tensor(y.reshape(x.shape), name=name))
             fresh.shape, fresh.dtype = ir.Shape(x.shape), ir.DataType.FLOAT
             model.graph.register_initializer(fresh)
             ir.convenience.replace_all_uses_with(old, fresh)

@@ -27,29 +27,29 @@ def epilogue(node: Node) -> tuple[int, float, float]:
 
 def activate(x: Array, act: int, lo: float, hi: float, slope: Array | None = None) -> Array:
     """NumPy reference of every activation, in the precision of ``x``. ``slope`` replaces lo in PRelu."""
-    name = _NAMES[act]
+    name, y = _NAMES[act], x
     with np.errstate(over="ignore", invalid="ignore"):
         if name == "relu":
-            return np.where(x < 0, 0, x)
+            y = np.where(x < 0, 0, x)
         if name == "clip":
-            return np.where(x < lo, lo, np.where(x > hi, hi, x))
+            y = np.where(x < lo, lo, np.where(x > hi, hi, x))
         if name in ("leaky_relu", "prelu"):
-            return np.where(x < 0, x * (lo if slope is None else slope), x)
+            y = np.where(x < 0, x * (lo if slope is None else slope), x)
         if name == "hard_swish":
-            return x * np.clip(x / 6 + 0.5, 0, 1)
+            y = x * np.clip(x / 6 + 0.5, 0, 1)
         if name == "hard_sigmoid":
-            return np.clip(x * lo + hi, 0, 1)
+            y = np.clip(x * lo + hi, 0, 1)
         if name == "silu":
-            return x / (1 + np.exp(-x))
+            y = x / (1 + np.exp(-x))
         if name == "sigmoid":
-            return 1 / (1 + np.exp(-x))
+            y = 1 / (1 + np.exp(-x))
         if name == "tanh":
-            return np.tanh(x)
+            y = np.tanh(x)
         if name == "gelu":
-            return x * 0.5 * (1 + _erf(x / np.sqrt(2.0)))
+            y = x * 0.5 * (1 + _erf(x / np.sqrt(2.0)))
         if name == "gelu_tanh":
-            return x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    return x
+            y = x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return np.asarray(y)
 
 
 def same_shape(node: Node) -> list[Shape]:

@@ -56,18 +56,12 @@ def window(node: Node, kernel_shape: Sequence[int]) -> Window:
     auto = node.attrs.get("auto_pad", "NOTSET")
     extent = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
     if auto in ("SAME_UPPER", "SAME_LOWER"):
-        total = [
-            max(0, (-(-n // s) - 1) * s + e - n)
-            for n, s, e in zip(x.shape[2:], strides, extent, strict=True)
-        ]
+        total = [max(0, (-(-n // s) - 1) * s + e - n) for n, s, e in zip(x.shape[2:], strides, extent, strict=True)]
         small, large = [t // 2 for t in total], [t - t // 2 for t in total]
         pads = small + large if auto == "SAME_UPPER" else large + small
     elif auto == "VALID":
         pads = [0] * (2 * rank)
-    out = [
-        (n + pads[i] + pads[rank + i] - extent[i]) // strides[i] + 1
-        for i, n in enumerate(x.shape[2:])
-    ]
+    out = [(n + pads[i] + pads[rank + i] - extent[i]) // strides[i] + 1 for i, n in enumerate(x.shape[2:])]
 
     def two(values: Sequence[int], fill: int) -> tuple[int, int]:
         return (fill, int(values[0])) if rank == 1 else (int(values[0]), int(values[1]))
@@ -260,7 +254,7 @@ def bind_spmm(
     x, weight_name, offset_name, bias_name, residual, slope_name = operands(call, call.inputs)
     weight, offsets = constants[weight_name], constants[offset_name]
     channels = weight.shape[0]
-    attrs = call.attrs
+    attrs: dict[str, Any] = dict(call.attrs)
     single = attrs["plane"] == 1
     heights = (16, 8, 4, 2, 1) if single else (8, 4, 2, 1)
     pattern, zeros = describe(weight)
@@ -291,7 +285,9 @@ def bind_spmm(
             "slope": names["slope"] if slope_name is not None else None,
             "begin": 0, "end": packed.blocks,
         }  # fmt: skip
-        skip = {"has_residual", "has_slope"} | ({"rows", "columns", "x_row", "pitch", "valid", "plane"} if single else set())
+        skip = {"has_residual", "has_slope"} | (
+            {"rows", "columns", "x_row", "pitch", "valid", "plane"} if single else set()
+        )
         arguments.update({k: v for k, v in attrs.items() if k not in skip})
         dense = channels * weight.shape[1] / height
         return Binding(
@@ -304,9 +300,7 @@ def bind_spmm(
     return [make(*entry) for entry in found[:2]]
 
 
-def reference_spmm(
-    inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]
-) -> list[Array]:
+def reference_spmm(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     """y[n, r, p] = act(bias[n] + sum_j w[n, j] x[offset_j + r x_row + p] + residual), in float64."""
     call = OpCall("", "spmm", (), (), attrs)
     x, weight, offsets, bias, residual, slope = operands(call, inputs)
@@ -327,9 +321,7 @@ def reference_spmm(
     return [y.reshape(outputs[0].shape).astype(np.float32)]
 
 
-def reference_planes(
-    inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]
-) -> list[Array]:
+def reference_planes(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     a: dict[str, Any] = dict(attrs)
     x = inputs[0].reshape(a["channels"], a["height"], a["width"])
     y = np.zeros((a["channels"], a["phases"], a["rows"], a["pitch"]), x.dtype)

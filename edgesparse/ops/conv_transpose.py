@@ -65,7 +65,11 @@ def lower(node: Node, out: Lowering) -> None:
     groups = int(node.attrs.get("group", 1))
     channels = w.shape[1] * groups
     act, lo, hi = epilogue(node)
-    inputs = [x.name, out.constant(node, np.ascontiguousarray(weight, np.float32)), out.constant(node, pad_rows(bias, 1, channels))]
+    inputs = [
+        x.name,
+        out.constant(node, np.ascontiguousarray(weight, np.float32)),
+        out.constant(node, pad_rows(bias, 1, channels)),
+    ]
     if "es_slope_input" in node.attrs:
         slope = node.constant(int(node.attrs["es_slope_input"]))
         assert slope is not None
@@ -81,9 +85,7 @@ def lower(node: Node, out: Lowering) -> None:
     )  # fmt: skip
 
 
-def reference(
-    inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]
-) -> list[Array]:
+def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     a: dict[str, Any] = dict(attrs)
     x = inputs[0].reshape(a["images"], a["in_channels"], a["height"], a["width"]).astype(np.float64)
     ins, outs = a["in_channels"] // a["groups"], a["out_channels"] // a["groups"]
@@ -102,9 +104,7 @@ def reference(
     return [activate(y, a["act"], a["lo"], a["hi"], slope).reshape(outputs[0].shape).astype(np.float32)]
 
 
-def bind(
-    call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str
-) -> list[Binding]:
+def bind(call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str) -> list[Binding]:
     slope = call.inputs[3] if len(call.inputs) > 3 else None
     named = dict(zip(("x", "w", "bias"), call.inputs, strict=False))
     a: dict[str, Any] = dict(call.attrs)

@@ -22,7 +22,13 @@ def geometry(node: Node) -> dict[str, list[int]]:
     size = x.shape[2:]
     rank = len(size)
     if node.op_type.startswith("Global"):
-        return {"kernel": list(size), "stride": [1] * rank, "dilation": [1] * rank, "begin": [0] * rank, "out": [1] * rank}
+        return {
+            "kernel": list(size),
+            "stride": [1] * rank,
+            "dilation": [1] * rank,
+            "begin": [0] * rank,
+            "out": [1] * rank,
+        }
     if rank not in (1, 2):
         raise Unsupported(f"{rank}-D pooling; 1-D and 2-D are supported", where=_where(node), hint="pool in two steps")
     kernel = [int(k) for k in node.attrs["kernel_shape"]]
@@ -44,7 +50,14 @@ def geometry(node: Node) -> dict[str, list[int]]:
         if node.attrs.get("ceil_mode", 0) and (count - 1) * stride[i] >= n + pads[i]:
             count -= 1  # a window that would begin in the padding behind the plane is not computed
         out.append(count)
-    return {"kernel": kernel, "stride": stride, "dilation": dilation, "begin": pads[:rank], "out": out, "end": pads[rank:]}
+    return {
+        "kernel": kernel,
+        "stride": stride,
+        "dilation": dilation,
+        "begin": pads[:rank],
+        "out": out,
+        "end": pads[rank:],
+    }
 
 
 def shape(node: Node) -> list[Shape]:
@@ -61,10 +74,19 @@ def lower(node: Node, out: Lowering) -> None:
     geo = geometry(node)
     if node.op_type.startswith("Global"):  # any rank: the plane is one row
         plane = int(np.prod(x.shape[2:]))
-        two = {"kernel": (1, plane), "stride": (1, 1), "dilation": (1, 1), "begin": (0, 0), "out": (1, 1), "size": (1, plane)}
+        two = {
+            "kernel": (1, plane),
+            "stride": (1, 1),
+            "dilation": (1, 1),
+            "begin": (0, 0),
+            "out": (1, 1),
+            "size": (1, plane),
+        }
         end = (0, 0)
     else:
-        two = {k: ((0 if k == "begin" else 1, v[0]) if len(v) == 1 else (v[0], v[1])) for k, v in geo.items() if k != "end"}
+        two = {
+            k: ((0 if k == "begin" else 1, v[0]) if len(v) == 1 else (v[0], v[1])) for k, v in geo.items() if k != "end"
+        }
         two["size"] = (1, *x.shape[2:])[-2:]  # type: ignore[assignment]
         end = (0, geo["end"][0]) if len(geo["end"]) == 1 else (geo["end"][0], geo["end"][1])
     attrs: dict[str, Attr] = {"channels": x.shape[0] * x.shape[1]}

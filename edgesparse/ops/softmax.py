@@ -35,9 +35,7 @@ def lower(node: Node, out: Lowering) -> None:
     )  # fmt: skip
 
 
-def reference(
-    inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]
-) -> list[Array]:
+def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     x = inputs[0].astype(np.float64).reshape(attrs["outer"], attrs["n"], attrs["inner"])  # type: ignore[arg-type]
     shifted = x - x.max(axis=1, keepdims=True)
     total = np.exp(shifted).sum(axis=1, keepdims=True)

@@ -55,9 +55,7 @@ def lower(node: Node, out: Lowering) -> None:
     )  # fmt: skip
 
 
-def bind(
-    call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str
-) -> list[Binding]:
+def bind(call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str) -> list[Binding]:
     size = DTYPES[tensors[call.inputs[0]].dtype].itemsize
     return [Binding(f"transpose_b{size}", {"x": call.inputs[0], "y": call.outputs[0], **call.attrs})]
 

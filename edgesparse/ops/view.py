@@ -8,9 +8,7 @@ from edgesparse.ops.operator import Contract, register
 from edgesparse.types import Array, Attr, Binding, OpCall, TensorSpec
 
 
-def reference(
-    inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]
-) -> list[Array]:
+def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     return [inputs[0].reshape(outputs[0].shape)]
 
 
