@@ -105,7 +105,6 @@ def build(
     kernels = sorted({k for s in selection.steps for k in s.kernels.values()}, key=lambda k: k.symbol)
     support = list(WASM_SOURCES if target.kind == "wasm" else LIBRARY_SOURCES)
     program = list(PROGRAM_SOURCES) if target.kind == "executable" else []
-    isas = list(selection.steps[0].kernels) if selection.steps else []
     with tempfile.TemporaryDirectory(prefix=f"edgesparse-build-{os.getpid()}-") as folder:
         work = Path(folder)
         for name, text in sources.files.items():
@@ -116,7 +115,7 @@ def build(
             jobs.append((kernel.symbol, lambda k=kernel: kernel_object(k, target)))  # type: ignore[misc]
         for path in (*support, *program):
             jobs.append((path.name, lambda p=path: _cached_object(p, target, base_isa.flags)))  # type: ignore[misc]
-        for isa in isas or ["none"]:
+        for isa in selection.isas:
             jobs.append((f"model.c for {isa}", lambda i=isa: _model_object(work, target, i)))  # type: ignore[misc]
         jobs.append(("dispatch.c", lambda: _compile(work, target, "dispatch.c", "dispatch.o", base_isa.flags)))
         objects = _run(jobs, on_progress)
@@ -152,7 +151,7 @@ def _compile(work: Path, target: Target, source: str, out: str, flags: Iterable[
 
 
 def _model_object(work: Path, target: Target, isa: str) -> Path:
-    flags = ISAS[isa].flags if isa in ISAS else ()
+    flags = ISAS[isa].flags
     return _compile(work, target, "model.c", f"model_{isa}.o", [*flags, f"-DES_ISA_{isa}"])
 
 

@@ -168,19 +168,16 @@ def _prototype(kernel: Kernel) -> str:
 
 
 def _kernels_h(selection: Selection) -> str:
-    isas = list(selection.steps[0].kernels) if selection.steps else []
     lines = [
         "// Which function each call of model.c means, per ISA. Compile model.c with -DES_ISA_<isa>.",
         "#ifndef KERNELS_H", "#define KERNELS_H", "#include <stdint.h>",
     ]  # fmt: skip
-    for isa in isas:
+    for isa in selection.isas:
         chosen = {call_name(step): step.kernels[isa] for step in selection.steps}
         lines += ["", f"#ifdef ES_ISA_{isa}", f"#define ES_MODEL_RUN model_run__{isa}"]
         lines += [_prototype(kernel) for kernel in sorted(set(chosen.values()), key=lambda k: k.symbol)]
         lines += [f"#define {alias} {kernel.symbol}" for alias, kernel in sorted(chosen.items())]
         lines.append("#endif")
-    if not isas:
-        lines += ["#define ES_MODEL_RUN model_run__none"]
     return "\n".join([*lines, "#endif", ""])
 
 
@@ -212,17 +209,16 @@ def _model_h(selection: Selection, memory: MemoryPlan, name: str, weights_bytes:
 
 
 def _dispatch_c(selection: Selection) -> str:
-    isas = list(selection.steps[0].kernels) if selection.steps else ["none"]
     lines = [
         "// Facts about the model, and the choice of instruction set at run time (best first).",
         '#include "model.h"', '#include "isa.h"', "",
         "static const es_port model_inputs[] = MODEL_INPUTS, model_outputs[] = MODEL_OUTPUTS;",
         "const es_model es_the_model = MODEL_INFO;", "",
         "typedef int es_run(const void *, void *, const void *const *, void *const *);",
-        *(f"es_run model_run__{isa};" for isa in isas),
+        *(f"es_run model_run__{isa};" for isa in selection.isas),
         "static const struct { const char *name; es_run *run; } variants[] = {",
-        *(f'    {{"{isa}", model_run__{isa}}},' for isa in isas), "};",
-        f"enum {{ VARIANTS = {len(isas)} }};", "static int chosen = -1;", "",
+        *(f'    {{"{isa}", model_run__{isa}}},' for isa in selection.isas), "};",
+        f"enum {{ VARIANTS = {len(selection.isas)} }};", "static int chosen = -1;", "",
         "static int choose(void) {",
         "  for (int i = 0; chosen < 0 && i < VARIANTS; i++)",
         "    if (es_cpu_has(variants[i].name)) chosen = i;",

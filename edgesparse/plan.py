@@ -35,7 +35,7 @@ def plan(selection: Selection, *, align: int = ALIGN_BYTES) -> MemoryPlan:
     for index, step in enumerate(selection.steps):
         for name in step.call.outputs:
             own = root(name)
-            if own in external:
+            if own in external or own in live:  # or another part of it was written before
                 continue
             host = _dying_operand(selection, index, name, root, last_use, external)
             if host is not None:

@@ -54,7 +54,7 @@ def select(graph: LoweredGraph, target: Target) -> Selection:
         rejected[call.name] = tuple(refusals)
     if problems:
         raise UnsupportedError(problems)
-    return Selection(graph, tuple(steps), rejected)
+    return Selection(graph, tuple(steps), rejected, target.isas)
 
 
 def _bindings(call: OpCall, graph: LoweredGraph, isa: str) -> list[Binding]:

@@ -174,9 +174,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
+    """``isas`` are the target's, best first; every step has a kernel for each."""
+
     graph: LoweredGraph
     steps: tuple[Step, ...]
     rejected: Mapping[str, tuple[Rejection, ...]]
+    isas: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

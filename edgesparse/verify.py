@@ -14,18 +14,21 @@ class StageError(Exception):
 def check_graph(graph: LoweredGraph) -> LoweredGraph:
     """Every call has a contract, and reads only what was written before it."""
     known = {*graph.inputs, *graph.constants}
+    parts: set[str] = set()  # outputs that partial calls write together
     for call in graph.calls:
         if call.op not in CONTRACTS:
             raise StageError(f"{call.name}: no contract for {call.op}")
         for name in call.inputs:
-            if name not in known:
+            if name not in known and graph.tensors[name].size:
                 raise StageError(f"{call.name} reads {name!r} before anything wrote it")
         for name in call.outputs:
-            if name in known:
+            if name in known and not (name in parts and CONTRACTS[call.op].partial):
                 raise StageError(f"{call.name} writes {name!r} a second time")
             known.add(name)
+            if CONTRACTS[call.op].partial:
+                parts.add(name)
     for name in graph.outputs:
-        if name not in known:
+        if name not in known and graph.tensors[name].size:
             raise StageError(f"output {name!r} is never written")
     return graph
 

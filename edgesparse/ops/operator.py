@@ -72,6 +72,7 @@ class Contract:
     ``in_place``: indices of inputs whose buffer the output may overwrite when sizes agree.
     ``bind`` (optional) packs weights and offers several kernels, cheapest chosen by `select`.
     ``dtype_from``: which input's dtype names the kernel (``es_<op>_<dtype>``).
+    ``partial``: a call may write a part of its output; other partial calls write the rest.
     """
 
     op: str
@@ -81,6 +82,7 @@ class Contract:
     in_place: tuple[int, ...] = ()
     bind: Callable[[OpCall, Mapping[str, TensorSpec], Mapping[str, Array], str], list[Binding]] | None = None
     dtype_from: int = 0
+    partial: bool = False
 
 
 @dataclass(frozen=True)

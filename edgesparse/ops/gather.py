@@ -1,0 +1,93 @@
+"""Gather: elements along one axis by index. A constant index that walks evenly is a strided copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from edgesparse.ops.copy import contiguous, move, where
+from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
+from edgesparse.types import DTYPES, Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
+
+
+def _axis(node: Node) -> int:
+    x = node.inputs[0]
+    assert x is not None
+    return int(node.attrs.get("axis", 0)) % len(x.shape)
+
+
+def shape(node: Node) -> list[Shape]:
+    x, index = node.inputs[0], node.inputs[1]
+    assert x is not None and index is not None
+    axis = _axis(node)
+    return [(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])]
+
+
+def lower(node: Node, out: Lowering) -> None:
+    x, index, axis = node.inputs[0], node.inputs[1], _axis(node)
+    assert x is not None and index is not None
+    known = node.constant(1)
+    size = x.shape[axis]
+    if known is None:
+        if size == 0:
+            raise Unsupported("a Gather from nothing", where=where(node), hint="give every input at least one element")
+        if index.dtype not in ("i64", "i32"):
+            raise Unsupported(f"a Gather by {index.dtype}", where=where(node), hint="use int64 indices")
+        take(
+            node, out, x.name, index.name, node.outputs[0].name, x.shape, axis, index.size, DTYPES[index.dtype].itemsize
+        )
+        return
+    flat = known.reshape(-1).astype(np.int64)
+    if flat.size and (flat.min() < -size or flat.max() >= size):
+        raise Unsupported(
+            f"an index outside of the axis, which has {size} elements", where=where(node), hint="correct the indices"
+        )
+    gather_constant(node, out, x.name, np.where(flat < 0, flat + size, flat), node.outputs[0].name, x.shape, axis)
+
+
+def gather_constant(node: Node, out: Lowering, source: str, index: Array, target: str, shape: Shape, axis: int) -> None:
+    """Emit ``target[.., i, ..] = source[.., index[i], ..]`` over ``axis`` of ``shape``; ``index`` (I,) is in range."""
+    step = np.diff(index)
+    if index.size == 0:
+        return
+    if index.size == 1 or (step == step[0]).all():
+        x_stride, y_shape = contiguous(shape), (*shape[:axis], index.size, *shape[axis + 1 :])
+        offset = int(index[0]) * x_stride[axis]
+        x_stride[axis] *= int(step[0]) if index.size > 1 else 0
+        move(node, out, source, target, y_shape, x_stride, contiguous(y_shape), offset)
+        return
+    name = out.constant(node, index.astype(np.int32))
+    take(node, out, source, name, target, shape, axis, index.size, 4)
+
+
+def take(
+    node: Node, out: Lowering, source: str, index: str, target: str, shape: Shape, axis: int, count: int, bytes_: int
+) -> None:
+    """Emit a gather by the i32 or i64 tensor ``index``."""
+    out.call(
+        node, "gather", [source, index], [target], outer=prod(shape[:axis]), size=shape[axis], count=count,
+        inner=prod(shape[axis + 1 :]), index_bytes=bytes_,
+    )  # fmt: skip
+
+
+def bind(call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str) -> list[Binding]:
+    size = DTYPES[tensors[call.inputs[0]].dtype].itemsize
+    named = {"x": call.inputs[0], "index": call.inputs[1], "y": call.outputs[0]}
+    return [Binding(f"gather_b{size}", {**named, **call.attrs})]
+
+
+def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
+    a: dict[str, Any] = dict(attrs)
+    index = inputs[1].reshape(-1).astype(np.int64)
+    index = np.clip(np.where(index < 0, index + a["size"], index), 0, a["size"] - 1)
+    x = inputs[0].reshape(a["outer"], a["size"], a["inner"])
+    return [x[:, index].reshape(outputs[0].shape)]
+
+
+register(
+    Contract("gather", ("x", "index"), ("y",), reference, bind=bind),
+    Operator("Gather", shape, lower, "an index computed at run time is clamped into the axis"),
+)

@@ -1,0 +1,11 @@
+// edgesparse-kernel: op=copy dtype=b4 isa=any
+#define T uint32_t
+#define ES_TILE
+#include "copy.h"
+
+// y[y_offset + i . y_stride] = x[x_offset + i . x_stride] for elements of 4 bytes; dims and strides: 6 each.
+// y does not overlap x; elements of y that no i reaches are left alone.
+void ES_KERNEL(copy_b4)(const uint32_t *x, uint32_t *y, int64_t x_offset, int64_t y_offset, const int64_t *dims,
+                        const int64_t *x_stride, const int64_t *y_stride) {
+  copy(x, y, x_offset, y_offset, dims, x_stride, y_stride);
+}

@@ -1,0 +1,10 @@
+// edgesparse-kernel: op=gather dtype=b4 isa=any
+#define T uint32_t
+#include "gather.h"
+
+// y[o, i, n] = x[o, index[i], n] for elements of 4 bytes; x: (outer, size, inner), y: (outer, count, inner),
+// index: (count) integers of index_bytes. y does not overlap x.
+void ES_KERNEL(gather_b4)(const uint32_t *x, const uint8_t *index, uint32_t *y, int64_t outer, int64_t size, int64_t count,
+                          int64_t inner, int64_t index_bytes) {
+  gather(x, index, y, outer, size, count, inner, index_bytes);
+}
