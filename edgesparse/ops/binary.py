@@ -48,30 +48,39 @@ def collapse(out: Shape, *operands: Shape) -> tuple[list[int], list[list[int]]]:
     return dims, kept
 
 
+def broadcast(
+    node: Node, out: Lowering, kind: int, left: TensorSpec, right: TensorSpec, target: str, shape: Shape
+) -> None:
+    """Emit ``target = kind(left, right)`` of ``shape``.
+
+    Raises:
+        Unsupported: the broadcasting needs more loops than the kernel has.
+    """
+    dims, (a, b) = collapse(shape, left.shape, right.shape)
+    if len(dims) > _RANK:
+        raise Unsupported(
+            f"broadcasting that needs {len(dims)} loops; {_RANK} are supported",
+            where=f"{node.op_type} '{node.name}'", hint="Expand one operand first",
+        )  # fmt: skip
+    pad = _RANK - len(dims)
+    out.call(
+        node, "binary", [left.name, right.name], [target], kind=kind,
+        dims=(*[1] * pad, *dims), a_stride=(*[0] * pad, *a), b_stride=(*[0] * pad, *b),
+    )  # fmt: skip
+
+
 def lower(node: Node, out: Lowering) -> None:
-    names = [i.name for i in node.inputs if i is not None]
     specs = [i for i in node.inputs if i is not None]
     target = node.outputs[0].name
-    if len(names) == 1:  # Min and Max of one tensor
-        out.view(node, names[0], target)
+    if len(specs) == 1:  # Min and Max of one tensor
+        out.view(node, specs[0].name, target)
         return
     left = specs[0]
     for index, right in enumerate(specs[1:]):
-        result_shape = tuple(np.broadcast_shapes(left.shape, right.shape))
-        last = index == len(specs) - 2
-        result = target if last else out.temporary(node, result_shape, left.dtype)
-        dims, (a, b) = collapse(result_shape, left.shape, right.shape)
-        if len(dims) > _RANK:
-            raise Unsupported(
-                f"broadcasting that needs {len(dims)} loops; {_RANK} are supported",
-                where=f"{node.op_type} '{node.name}'", hint="Expand one operand first",
-            )  # fmt: skip
-        pad = _RANK - len(dims)
-        out.call(
-            node, "binary", [left.name, right.name], [result], kind=BINARY[node.op_type],
-            dims=(*[1] * pad, *dims), a_stride=(*[0] * pad, *a), b_stride=(*[0] * pad, *b),
-        )  # fmt: skip
-        left = TensorSpec(result, result_shape, left.dtype)
+        shape = tuple(np.broadcast_shapes(left.shape, right.shape))
+        result = target if index == len(specs) - 2 else out.temporary(node, shape, left.dtype)
+        broadcast(node, out, BINARY[node.op_type], left, right, result, shape)
+        left = TensorSpec(result, shape, left.dtype)
 
 
 def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
 from edgesparse.ops import fully_connected
-from edgesparse.ops.operator import Lowering, Operator, Unsupported, register
-from edgesparse.types import Node, Shape
+from edgesparse.ops.activation import activate, epilogue
+from edgesparse.ops.binary import BINARY, broadcast, collapse
+from edgesparse.ops.copy import move, where
+from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
+from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
+
+_BATCH_LOOPS = 3
 
 
 def matmul_shape(node: Node) -> list[Shape]:
     a, b = node.inputs[0], node.inputs[1]
     assert a is not None and b is not None
-    import numpy as np
-
     left = a.shape if len(a.shape) > 1 else (1, *a.shape)
     right = b.shape if len(b.shape) > 1 else (*b.shape, 1)
     batch = tuple(np.broadcast_shapes(left[:-2], right[:-2]))
@@ -32,14 +40,85 @@ def lower(node: Node, out: Lowering) -> None:
     if fully_connected.claims(node):
         fully_connected.lower(node, out)
         return
-    shapes = " ".join("x".join(map(str, s.shape)) for s in node.inputs if s)
-    raise Unsupported(
-        "a product of two activations", where=f"{node.op_type} '{node.name}' ({shapes})",
-        hint="make the right-hand side a constant weight",
+    a, b, target = node.inputs[0], node.inputs[1], node.outputs[0]
+    assert a is not None and b is not None
+    if a.dtype != "f32":
+        raise Unsupported(f"a product of {a.dtype}", where=where(node), hint="cast to float32")
+    if node.op_type == "Gemm":
+        _lower_gemm(node, out, a, b)
+        return
+    left = a.shape if len(a.shape) > 1 else (1, *a.shape)
+    right = b.shape if len(b.shape) > 1 else (*b.shape, 1)
+    batch = tuple(np.broadcast_shapes(left[:-2], right[:-2]))
+    dims, (a_step, b_step) = collapse(batch, left[:-2], right[:-2])
+    if len(dims) > _BATCH_LOOPS:
+        raise Unsupported(
+            f"a batch of {len(dims)} dimensions that do not merge; {_BATCH_LOOPS} are supported", where=where(node),
+            hint="Expand the smaller operand first",
+        )  # fmt: skip
+    m, k, n = left[-2], left[-1], right[-1]
+    pad = _BATCH_LOOPS - len(dims)
+    _product(
+        node, out, a.name, b.name, target.name, m, n, k, 1.0, epilogue(node), a_row=k, a_column=1,
+        dims=(*[1] * pad, *dims), a_stride=(*[0] * pad, *(s * m * k for s in a_step)),
+        b_stride=(*[0] * pad, *(s * k * n for s in b_step)),
     )  # fmt: skip
 
 
+def _lower_gemm(node: Node, out: Lowering, a: TensorSpec, b: TensorSpec) -> None:
+    target, c = node.outputs[0], node.input(2)
+    (m, n), k = target.shape, a.shape[0 if node.attrs.get("transA", 0) else 1]
+    right = b.name
+    if node.attrs.get("transB", 0):  # the kernel reads rows of b
+        right = out.temporary(node, (k, n))
+        move(node, out, b.name, right, (k, n), (1, k), (n, 1))
+    a_row, a_column = (1, m) if node.attrs.get("transA", 0) else (k, 1)
+    alpha, beta = float(node.attrs.get("alpha", 1.0)), float(node.attrs.get("beta", 1.0))
+    added = c is not None and beta != 0
+    if added and "es_act" in node.attrs:
+        raise Unsupported("an epilogue behind a bias computed at run time", where=where(node), hint="report this")
+    result = out.temporary(node, target.shape) if added else target.name
+    _product(node, out, a.name, right, result, m, n, k, alpha, epilogue(node), a_row=a_row, a_column=a_column)
+    if c is None or not added:
+        return
+    bias, spec = c.name, c
+    if beta != 1:
+        scale = out.constant(node, np.array(beta, np.float32))
+        bias = out.temporary(node, c.shape)
+        broadcast(node, out, BINARY["Mul"], c, TensorSpec(scale, (), "f32"), bias, c.shape)
+        spec = TensorSpec(bias, c.shape, "f32")
+    broadcast(node, out, BINARY["Add"], TensorSpec(result, target.shape, "f32"), spec, target.name, target.shape)
+
+
+def _product(
+    node: Node, out: Lowering, a: str, b: str, y: str, m: int, n: int, k: int, alpha: float,
+    activation: tuple[int, float, float], *, a_row: int, a_column: int, dims: Shape = (1,) * _BATCH_LOOPS,
+    a_stride: Shape = (0,) * _BATCH_LOOPS, b_stride: Shape = (0,) * _BATCH_LOOPS,
+) -> None:  # fmt: skip
+    act, lo, hi = activation
+    out.call(
+        node, "matmul", [a, b], [y], dims=dims, a_stride=a_stride, b_stride=b_stride, m=m, n=n, k=k,
+        a_row=a_row, a_column=a_column, b_row=n, alpha=alpha, act=act, lo=lo, hi=hi,
+    )  # fmt: skip
+
+
+def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
+    p: dict[str, Any] = dict(attrs)
+
+    def matrices(x: Array, stride: Shape, shape: Shape, steps: Shape) -> Array:
+        index = np.zeros((1,) * (_BATCH_LOOPS + 2), np.int64)
+        for axis, (size, step) in enumerate(zip((*p["dims"], *shape), (*stride, *steps), strict=True)):
+            index = index + (np.arange(size) * step).reshape([-1 if i == axis else 1 for i in range(_BATCH_LOOPS + 2)])
+        return x.reshape(-1)[index].astype(np.float64)
+
+    a = matrices(inputs[0], p["a_stride"], (p["m"], p["k"]), (p["a_row"], p["a_column"]))
+    b = matrices(inputs[1], p["b_stride"], (p["k"], p["n"]), (p["b_row"], 1))
+    y = activate(p["alpha"] * (a @ b), p["act"], p["lo"], p["hi"])
+    return [y.reshape(outputs[0].shape).astype(np.float32)]
+
+
 register(
-    Operator("MatMul", matmul_shape, lower, "constant right-hand side, f32"),
-    Operator("Gemm", gemm_shape, lower, "constant right-hand side and bias, f32"),
+    Contract("matmul", ("a", "b"), ("y",), reference),
+    Operator("MatMul", matmul_shape, lower, "f32"),
+    Operator("Gemm", gemm_shape, lower, "f32"),
 )
