@@ -1,0 +1,41 @@
+"""Where: ``y = condition ? X : Y`` with broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgesparse.ops.binary import shape
+from edgesparse.ops.compare import loops, operand
+from edgesparse.ops.operator import Contract, Lowering, Operator, register
+from edgesparse.types import DTYPES, Array, Attr, Binding, Node, OpCall, TensorSpec
+
+
+def lower(node: Node, out: Lowering) -> None:
+    c, a, b = node.inputs[:3]
+    assert c is not None and a is not None and b is not None
+    dims, (c_stride, a_stride, b_stride) = loops(node, node.outputs[0].shape, c.shape, a.shape, b.shape)
+    out.call(
+        node, "where", [c.name, a.name, b.name], [node.outputs[0].name], dims=dims, c_stride=c_stride,
+        a_stride=a_stride, b_stride=b_stride,
+    )  # fmt: skip
+
+
+def bind(call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str) -> list[Binding]:
+    size = DTYPES[tensors[call.outputs[0]].dtype].itemsize
+    names = dict(zip(("c", "a", "b", "y"), (*call.inputs, *call.outputs), strict=True))
+    return [Binding(f"where_b{size}", {**names, **call.attrs})]
+
+
+def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
+    p: dict[str, Any] = dict(attrs)
+    c, a, b = (operand(x, p["dims"], p[f"{s}_stride"]) for x, s in zip(inputs, "cab", strict=True))
+    return [np.where(c != 0, a, b).reshape(outputs[0].shape)]
+
+
+register(
+    Contract("where", ("c", "a", "b"), ("y",), reference, in_place=(1, 2), bind=bind),
+    Operator("Where", shape, lower, "up to four loops of broadcasting"),
+)

@@ -1,0 +1,8 @@
+// edgesparse-kernel: op=cast dtype=i32 isa=any
+#define T int32_t
+#define VALUE(x) (x)
+#define WHOLE(type, v, low, high, min, max) (v)
+#include "cast.h"
+
+// y[i] = x[i] as the type numbered `to`: the low bits where it is narrower; x, y: (size), apart.
+void ES_KERNEL(cast_i32)(const int32_t *x, void *y, int64_t size, int64_t to) { cast(x, y, size, to); }

@@ -1,0 +1,8 @@
+// edgesparse-kernel: op=cast dtype=u8 isa=any
+#define T uint8_t
+#define VALUE(x) (x)
+#define WHOLE(type, v, low, high, min, max) (v)
+#include "cast.h"
+
+// y[i] = x[i] as the type numbered `to`: the low bits where it is narrower; x, y: (size), apart.
+void ES_KERNEL(cast_u8)(const uint8_t *x, void *y, int64_t size, int64_t to) { cast(x, y, size, to); }
