@@ -72,7 +72,8 @@ ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, 
         }
         continue;
       }
-      float out[ES_MAX_N * ES_WIDTH];
+      // A tile of one vector may begin left of p (last < 0), in what the tile before it wrote.
+      float room[(ES_MAX_N + 1) * ES_WIDTH], *out = room + ES_WIDTH;
 #pragma unroll
       for (int v = 0; v < n; v++) STORE(out + (v == n - 1 ? last : v * ES_WIDTH), acc[i][v]);
       for (int k = 0; k < pieces->count; k++) {

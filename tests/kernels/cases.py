@@ -63,10 +63,9 @@ def direct(
     out = [TensorSpec(f"out{i}", tuple(shape), dtype) for i, (shape, dtype) in enumerate(outputs)]
     call = OpCall(op, op, tuple(names), tuple(s.name for s in out), attrs, "case")
     text = label or " ".join([*map(_shape, specs), *(f"{k}={v}" for k, v in attrs.items())])
-    return Case(
-        text, call, {s.name: s for s in (*specs, *out)}, dict(zip(names, inputs, strict=True)),
-        frozenset(names[i] for i in constants),
-    )  # fmt: skip
+    values = {name: np.array(x, order="C") for name, x in zip(names, inputs, strict=True)}
+    known = frozenset(names[i] for i in constants)
+    return Case(text, call, {s.name: s for s in (*specs, *out)}, values, known)
 
 
 def lowered(
@@ -81,7 +80,7 @@ def lowered(
     specs = [
         None if x is None else TensorSpec(f"in{i}", tuple(x.shape), dtype_name(x.dtype)) for i, x in enumerate(inputs)
     ]
-    values = {s.name: np.ascontiguousarray(x) for s, x in zip(specs, inputs, strict=True) if s and x is not None}
+    values = {s.name: np.array(x, order="C") for s, x in zip(specs, inputs, strict=True) if s and x is not None}
     known = {f"in{i}": values[f"in{i}"] for i in constants}
     first = next(s for s in specs if s is not None)
     out = tuple(TensorSpec(f"out{i}", (), dtype or first.dtype) for i in range(outputs))
@@ -127,8 +126,36 @@ def special(random: np.random.Generator, *shape: int) -> Array:
     return np.where(places, random.choice(SPECIAL, shape), x).astype(np.float32)
 
 
+def unbounded(random: np.random.Generator, *shape: int) -> Array:
+    """Normal numbers, one in ten NaN or infinite: sums of them have the same places in any order."""
+    places = random.random(shape) < 0.1
+    return np.where(places, random.choice(SPECIAL[:3], shape), normal(random, *shape)).astype(np.float32)
+
+
 def normal(random: np.random.Generator, *shape: int) -> Array:
     return random.standard_normal(shape).astype(np.float32)
+
+
+PATTERNS = ("dense", "unstructured", "rows:16", "rows:8", "rows:4", "rows:2", "zero", "empty rows")
+
+
+def pruned(random: np.random.Generator, pattern: str, *shape: int) -> Array:
+    """Weights (outputs, inputs, ...) of which a pattern is zero; ``rows:n`` keeps n neighbouring outputs together."""
+    w = normal(random, *shape)
+    w[w == 0] = 1
+    flat = w.reshape(shape[0], -1)
+    if pattern == "unstructured":
+        flat[random.random(flat.shape) < 0.8] = 0
+    elif pattern == "zero":
+        flat[:] = 0
+    elif pattern == "empty rows":
+        flat[random.random(len(flat)) < 0.5] = 0
+        flat[-1] = 0
+    elif pattern.startswith("rows:"):
+        rows = int(pattern[5:])
+        keep = random.random((-(-len(flat) // rows), flat.shape[1])) < 0.4
+        flat[:] = np.where(np.repeat(keep, rows, axis=0)[: len(flat)], flat, 0)
+    return w
 
 
 def _shape(spec: TensorSpec) -> str:
