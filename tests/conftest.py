@@ -38,6 +38,19 @@ def require(program: str) -> None:
     pytest.skip(reason)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-snapshots", action="store_true",
+        help="write stored results (tests/snapshots, docs/operators.md) again instead of comparing with them",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def update_snapshots(pytestconfig: pytest.Config) -> bool:
+    """Whether stored results are to be written again."""
+    return bool(pytestconfig.getoption("--update-snapshots"))
+
+
 @pytest.fixture(name="require", scope="session")
 def require_fixture() -> object:
     """`require`, for tests that cannot import conftest."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
-from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
+from edgesparse.types import DTYPES, Array, Attr, Node, Shape, TensorSpec
 
 # The numbers of kernels_common/binary.h.
 BINARY = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3, "Min": 4, "Max": 5, "Pow": 6}
@@ -69,6 +69,19 @@ def broadcast(
     )  # fmt: skip
 
 
+def _of_one_type(node: Node, out: Lowering, left: TensorSpec, right: TensorSpec) -> TensorSpec:
+    """``right`` in the type of ``left``: only Pow takes two types, and a constant exponent is converted here."""
+    if left.dtype == right.dtype:
+        return right
+    value = node.constants.get(right.name)
+    if value is None or left.dtype != "f32":
+        raise Unsupported(
+            f"operands of two types, {left.dtype} and {right.dtype}", where=f"{node.op_type} '{node.name}'",
+            hint="put a Cast before one of them",
+        )  # fmt: skip
+    return out.tensors[out.constant(node, value.astype(DTYPES[left.dtype]))]
+
+
 def lower(node: Node, out: Lowering) -> None:
     specs = [i for i in node.inputs if i is not None]
     target = node.outputs[0].name
@@ -76,6 +89,7 @@ def lower(node: Node, out: Lowering) -> None:
         out.view(node, specs[0].name, target)
         return
     left = specs[0]
+    specs = [left, *(_of_one_type(node, out, left, s) for s in specs[1:])]
     for index, right in enumerate(specs[1:]):
         shape = tuple(np.broadcast_shapes(left.shape, right.shape))
         result = target if index == len(specs) - 2 else out.temporary(node, shape, left.dtype)

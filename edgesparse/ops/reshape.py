@@ -12,12 +12,16 @@ def _declared(node: Node) -> list[Shape]:
     return [o.shape for o in node.outputs]
 
 
+def _where(node: Node) -> str:
+    return f"{node.op_type} '{node.name}' ({'x'.join(map(str, node.outputs[0].shape)) or 'scalar'})"
+
+
 def _ints(node: Node, index: int, attribute: str) -> list[int] | None:
     """A list given as constant input ``index`` (new opsets) or as ``attribute`` (old ones)."""
     if node.input(index) is not None:
         value = node.constant(index)
         if value is None:
-            raise Unsupported(f"{attribute} computed at run time", where=node.name, hint="bind all shapes: --shape")
+            raise Unsupported(f"{attribute} computed at run time", where=_where(node), hint="bind all shapes: --shape")
         return [int(v) for v in value.reshape(-1)]
     found = node.attrs.get(attribute)
     return None if found is None else [int(v) for v in found]
@@ -75,11 +79,26 @@ def lower(node: Node, out: Lowering) -> None:
     out.view(node, x.name, node.outputs[0].name)
 
 
+def lower_dropout(node: Node, out: Lowering) -> None:
+    training = node.input(2) is not None
+    if training:
+        known = node.constant(2)
+        training = known is None or bool(known.any())
+    if training:
+        raise Unsupported(
+            "Dropout in training mode, or in a mode known at run time only", where=_where(node),
+            hint="export the model in eval mode",
+        )  # fmt: skip
+    if len(node.outputs) > 1:
+        raise Unsupported("the mask output of Dropout", where=_where(node), hint="export the model in eval mode")
+    lower(node, out)
+
+
 register(
     Operator("Reshape", reshape_shape, lower, "the shape must be constant"),
     Operator("Flatten", flatten_shape, lower),
     Operator("Squeeze", squeeze_shape, lower, "the axes must be constant"),
     Operator("Unsqueeze", unsqueeze_shape, lower, "the axes must be constant"),
     Operator("Identity", same, lower),
-    Operator("Dropout", same, lower, "inference only: the mask output is refused"),
+    Operator("Dropout", same, lower_dropout, "inference only; the mask output is refused"),
 )

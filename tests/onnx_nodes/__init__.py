@@ -1,0 +1,1 @@
+"""ONNX's own backend node tests, compiled for this machine."""
