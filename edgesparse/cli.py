@@ -153,6 +153,7 @@ def export(
     from edgesparse.frontend import export_factory
     from edgesparse.importer import save
 
+    report.note(f"exporting {factory} with torch; this takes some seconds")
     save(export_factory(factory), output)
     facts = {"file": str(output), "bytes": output.stat().st_size}
     report.print_json(facts) if json else print(f"wrote {output} ({report.kilobytes(output.stat().st_size)})")

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import inspect
 import io
 import logging
-from contextlib import redirect_stderr, redirect_stdout
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import onnx_ir as ir
@@ -15,62 +21,152 @@ import onnx_ir as ir
 from edgesparse.errors import EdgeSparseError, InputError
 
 _log = logging.getLogger(__name__)
+USAGE = "edgesparse export FILE.py:FUNCTION -o model.onnx"
 
 
 def export(module: Any, example_inputs: Any, *, opset: int = 18) -> ir.Model:
-    """Capture ``module`` (put into eval mode) as it runs on ``example_inputs``, a tensor or a tuple.
+    """Capture ``module`` (put into eval mode) as it runs on ``example_inputs``, a tensor or a tuple of them.
+
+    All shapes are those of the example. The result shares no memory with the module.
 
     Raises:
-        InputError: torch is not installed, or torch cannot export the module.
+        InputError: torch is not installed, these are no module and no tensors, or torch cannot export the module.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(
-            "PyTorch is not installed", hint="pip install 'edgesparse[torch]' -c constraints.txt"
-        ) from error
+    torch = _torch()
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    chatter = io.StringIO()
+    if not isinstance(module, torch.nn.Module):
+        raise InputError(f"not a torch.nn.Module but {type(module).__name__}", hint="es.export(module, example_inputs)")
+    wrong = [type(x).__name__ for x in inputs if not isinstance(x, torch.Tensor)]
+    if wrong:
+        raise InputError(
+            f"example inputs must be tensors, not {', '.join(wrong)}", where=type(module).__name__,
+            hint="give one tensor, or a tuple of them in the order of forward's arguments",
+        )  # fmt: skip
     try:
-        with redirect_stdout(chatter), redirect_stderr(chatter):
-            program = torch.onnx.export(module.eval(), inputs, dynamo=True, opset_version=opset, verbose=False)
+        with _quiet(), torch.no_grad():
+            module.eval()(*inputs)
+    except Exception as error:  # the user's own code
+        raise InputError(
+            f"does not run on the example inputs: {_reason(error)}", where=type(module).__name__
+        ) from error
+    try:
+        with _quiet():
+            program = torch.onnx.export(module, inputs, dynamo=True, opset_version=opset, verbose=False)
     except Exception as error:  # torch's export raises errors of a dozen unrelated types
-        last = (str(error).strip().splitlines() or [repr(error)])[-1]
-        raise InputError(f"torch could not export {type(module).__name__}: {last}", hint="see the log") from error
-    finally:
-        _log.info("%s", chatter.getvalue())
-    if program is None:
-        raise InputError(f"torch exported nothing for {type(module).__name__}")
-    return ir.from_proto(program.model_proto)
+        raise InputError(
+            f"torch cannot export it: {_reason(error)}", where=type(module).__name__,
+            hint="branches and loops on the values of tensors cannot be captured; see torch.export's documentation",
+        ) from error  # fmt: skip
+    model: ir.Model = ir.from_proto(program.model_proto)
+    _forget_origin(model)
+    return model
 
 
 def export_factory(reference: str, *, opset: int = 18) -> ir.Model:
-    """Export what ``FILE.py:FUNCTION`` returns: (module, example inputs).
+    """Export what ``FILE.py:FUNCTION`` returns: (module, example inputs). Runs the code of the file.
+
+    The folder of the file can be imported from, as under ``python FILE.py``. What the code prints goes to stderr.
 
     Raises:
-        InputError: no such file or function, or it returns something else.
+        InputError: as `export`; no such file or function, it fails, or it returns something else.
     """
-    file, _, name = reference.rpartition(":")
-    path = Path(file)
-    if not file or not path.is_file():
-        raise InputError("no such Python file", where=reference, hint="edgesparse export FILE.py:FUNCTION -o m.onnx")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise InputError("not a Python file", where=reference)
-    loaded = importlib.util.module_from_spec(spec)
+    file, colon, name = reference.rpartition(":")
+    path = Path(file if colon else reference)
+    if not path.is_file():
+        raise InputError("no such Python file", where=str(path), hint=USAGE)
+    if not name or not colon:
+        raise InputError("which function of it?", where=str(path), hint=USAGE)
+    _torch()
+    with _users_code(path), redirect_stdout(sys.stderr):
+        loaded = _load(path)
+        factory = getattr(loaded, name, None)
+        if not callable(factory):
+            near = difflib.get_close_matches(name, _functions(loaded), n=3) or _functions(loaded)
+            raise InputError(f"no function '{name}'", where=str(path), hint=f"it has {', '.join(near) or 'none'}")
+        result = factory()
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise InputError(
+            f"{name}() returns {type(result).__name__}", where=str(path),
+            hint="it should return two things: a torch.nn.Module and its example inputs",
+        )  # fmt: skip
+    return export(result[0], result[1], opset=opset)
+
+
+def _torch() -> Any:
     try:
-        spec.loader.exec_module(loaded)
+        import torch
+        import torch.onnx
+    except ImportError as error:
+        raise InputError("PyTorch is not installed", hint="pip install 'edgesparse[torch]'") from error
+    return torch
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch tells its progress, and of packages that nobody asked for: to our log at most, or not at all."""
+    chatter = io.StringIO()
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # its loggers have handlers of their own
+    try:
+        with warnings.catch_warnings(), redirect_stdout(chatter), redirect_stderr(chatter):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+        _log.info("%s", chatter.getvalue())
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the innermost cause: torch wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _forget_origin(model: ir.Model) -> None:
+    """torch records the stack of every node: private paths, and in small models more bytes than the weights."""
+    model.doc_string = None
+    for graph in (model.graph, *(f.graph for f in model.functions.values())):
+        graph.metadata_props.clear()
+        for node in graph.all_nodes():
+            node.doc_string = None
+            node.metadata_props.clear()
+        made = [value for node in graph.all_nodes() for value in node.outputs]
+        for value in (*graph.inputs, *graph.initializers.values(), *made):
+            value.metadata_props.clear()
+
+
+def _load(path: Path) -> ModuleType:
+    name = f"edgesparse_export_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise InputError("not a Python file", where=str(path), hint=USAGE)
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded  # dataclasses and pickle look their module up here
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@contextmanager
+def _users_code(path: Path) -> Iterator[None]:
+    """Errors in the file are the user's: one line with the place in it, not a traceback through this package."""
+    sys.path.insert(0, str(path.absolute().parent))
+    try:
+        yield
     except EdgeSparseError:
         raise
-    except Exception as error:  # the user's own code
-        raise InputError(f"importing it failed: {error}", where=str(path)) from error
-    factory = getattr(loaded, name, None)
-    if not callable(factory):
-        near = difflib.get_close_matches(name, dir(loaded), n=3)
-        raise InputError(
-            f"no function '{name}'", where=str(path), hint=f"did you mean {', '.join(near)}?" if near else ""
-        )
-    result = factory()
-    if not (isinstance(result, tuple) and len(result) == 2):
-        raise InputError(f"{name}() must return (module, example_inputs)", where=str(path))
-    return export(result[0], result[1], opset=opset)
+    except Exception as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        if isinstance(error, SyntaxError) and error.filename == str(path):
+            lines.append(error.lineno)
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        raise InputError(f"{type(error).__name__}: {error}", where=where, hint="the error is in this file") from error
+    finally:
+        sys.path.remove(str(path.absolute().parent))
+
+
+def _functions(module: ModuleType) -> list[str]:
+    """Public functions that are defined in ``module`` itself."""
+    found = inspect.getmembers(module, inspect.isfunction)
+    return [name for name, f in found if f.__module__ == module.__name__ and not name.startswith("_")]

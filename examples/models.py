@@ -204,7 +204,7 @@ class _Attention(nn.Module):
 
     def _split(self, x: Tensor) -> Tensor:
         """(batch, tokens, dim) -> (batch, heads, tokens, dim / heads)"""
-        return x.unflatten(2, (self.heads, self.size)).transpose(1, 2)
+        return x.view(*x.shape[:2], self.heads, self.size).transpose(1, 2)
 
 
 class _Block(nn.Module):
