@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse.ops.binary import collapse, shape
-from edgesparse.ops.copy import positions, where
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
-from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
+from edgesparse.ops.binary import loops, operand, shape
+from edgesparse.ops.operator import Contract, Lowering, Operator, register
+from edgesparse.types import Array, Attr, Node, TensorSpec
 
 # kind of the contract, and whether the operands change sides
 COMPARE = {
@@ -18,28 +17,6 @@ COMPARE = {
     "GreaterOrEqual": (2, True), "And": (3, False), "Or": (4, False), "Xor": (5, False),
 }  # fmt: skip
 _FUNCTIONS = (np.equal, np.less, np.less_equal, np.logical_and, np.logical_or, np.logical_xor)
-LOOPS = 4
-
-
-def loops(node: Node, out: Shape, *operands: Shape) -> tuple[Shape, list[Shape]]:
-    """(dims, strides of every operand), four each: the loops of an element-wise kernel over ``out``.
-
-    Raises:
-        Unsupported: the broadcasting needs more loops.
-    """
-    dims, strides = collapse(out, *operands)
-    if len(dims) > LOOPS:
-        raise Unsupported(
-            f"broadcasting that needs {len(dims)} loops; {LOOPS} are supported", where=where(node),
-            hint="Expand one operand first",
-        )  # fmt: skip
-    pad = LOOPS - len(dims)
-    return (*[1] * pad, *dims), [(*[0] * pad, *s) for s in strides]
-
-
-def operand(x: Array, dims: Sequence[int], stride: Sequence[int]) -> Array:
-    """What an element-wise kernel reads of ``x``, in the order of its output, flat."""
-    return np.asarray(x.reshape(-1)[positions(dims, stride, 0)])
 
 
 def lower(node: Node, out: Lowering) -> None:

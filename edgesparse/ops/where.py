@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse.ops.binary import shape
-from edgesparse.ops.compare import loops, operand
+from edgesparse.ops.binary import loops, operand, shape
 from edgesparse.ops.operator import Contract, Lowering, Operator, register
 from edgesparse.types import DTYPES, Array, Attr, Binding, Node, OpCall, TensorSpec
 

@@ -72,6 +72,8 @@ class Cases:
 
     def truth(self, engine: str) -> Mapping[str, Array]:
         names = [n.output[0] for n in self.nodes]
+        if len(self.expected) == len(names):
+            return self.expected
         if engine == "onnxruntime":
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
