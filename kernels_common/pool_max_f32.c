@@ -2,8 +2,8 @@
 #include "es.h"
 
 // y[c, r, q] = max of x[c, r * stride_y - begin_y + i * dilation_y, ...] over the window, inside x.
-// x: (channels, size_y, size_x); y: (channels, out_y, out_x); they do not overlap. A NaN wins only
-// where it comes first, as in onnxruntime.
+// x: (channels, size_y, size_x); y: (channels, out_y, out_x); they do not overlap. A NaN in the
+// window is the result.
 void ES_KERNEL(pool_max_f32)(const float *x, float *y, int64_t channels, int64_t size_y, int64_t size_x,
                              int64_t kernel_y, int64_t kernel_x, int64_t stride_y, int64_t stride_x, int64_t dilation_y,
                              int64_t dilation_x, int64_t begin_y, int64_t begin_x, int64_t out_y, int64_t out_x) {
@@ -16,7 +16,9 @@ void ES_KERNEL(pool_max_f32)(const float *x, float *y, int64_t channels, int64_t
           if (iy < 0 || iy >= size_y) continue;
           for (int64_t j = 0; j < kernel_x; j++) {
             int64_t ix = q * stride_x - begin_x + j * dilation_x;
-            if (ix >= 0 && ix < size_x && x[iy * size_x + ix] > top) top = x[iy * size_x + ix];
+            if (ix < 0 || ix >= size_x) continue;
+            float value = x[iy * size_x + ix];
+            if (value > top || value != value) top = value;  // nothing is larger than a NaN
           }
         }
         *y++ = top;

@@ -126,6 +126,14 @@ def special(random: np.random.Generator, *shape: int) -> Array:
     return np.where(places, random.choice(SPECIAL, shape), x).astype(np.float32)
 
 
+def anything(random: np.random.Generator, dtype: str, *shape: int) -> Array:
+    """Any bit pattern of ``dtype`` (bool: 0 or 1)."""
+    if dtype == "bool":
+        return random.integers(0, 2, shape).astype(bool)
+    size = DTYPES[dtype].itemsize
+    return np.frombuffer(random.bytes(size * int(np.prod(shape))), DTYPES[dtype]).reshape(shape)
+
+
 def unbounded(random: np.random.Generator, *shape: int) -> Array:
     """Normal numbers, one in ten NaN or infinite: sums of them have the same places in any order."""
     places = random.random(shape) < 0.1
