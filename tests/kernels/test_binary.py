@@ -9,7 +9,7 @@ import numpy as np
 from edgesparse.ops.binary import BINARY
 from edgesparse.types import Array
 from tests.kernels.cases import SIZES, SPECIAL, Case, lowered, normal, special
-from tests.kernels.harness import EPS, kernel_test
+from tests.kernels.harness import kernel_test
 
 SHAPES = [
     ((1,), (1,)), ((2, 3, 4), (2, 3, 4)), ((2, 3, 4), ()), ((), (5,)), ((2, 3, 17), (17,)), ((2, 3, 17), (3, 1)),
@@ -17,20 +17,18 @@ SHAPES = [
 ]  # fmt: skip
 
 
-def pow_bound(case: Case, expected: Sequence[Array]) -> list[Array]:
-    """exp(z log x): an error of eps in log x counts |z log x| times. Below 2^-126 anything down to 0."""
-    if case.attrs["kind"] != BINARY["Pow"] or case.inputs[0].dtype != np.float32:
+def bound(case: Case, expected: Sequence[Array]) -> list[Array]:
+    """Exact but for Pow (2 ulp) and Mod (1 ulp) of floats; powers below 2^-126 may be anything down to 0."""
+    ulp = {"Pow": 2.0, "Mod": 1.0}.get(next(k for k, v in BINARY.items() if v == case.attrs["kind"]), 0.0)
+    if case.inputs[0].dtype != np.float32 or not ulp:
         return [np.zeros(())]
-    with np.errstate(all="ignore"):
-        exponent = np.abs(np.log(np.abs(expected[0].astype(np.float64))))
-    largest = float(np.abs(case.inputs[1][np.isfinite(case.inputs[1])]).max(initial=0))
-    return [EPS * (8 + 8 * exponent + min(largest, 64)) * np.abs(expected[0]) + np.float32(1.2e-38)]
+    return [ulp * np.spacing(np.abs(expected[0])) + np.float32(1.2e-38)]
 
 
-@kernel_test("binary", bound=pow_bound)
+@kernel_test("binary", bound=bound)
 def test_shapes(random: np.random.Generator) -> Iterator[Case]:
-    """Exact but for Pow."""
-    for op in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"):
+    """Everything, each operand on each side."""
+    for op in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Mod", "Pow"):
         for left, right in SHAPES:
             for a, b in ((left, right), (right, left)):
                 x, z = normal(random, *a), normal(random, *b)
@@ -44,23 +42,26 @@ def test_shapes(random: np.random.Generator) -> Iterator[Case]:
             yield from lowered(op, np.abs(normal(random, n)), normal(random, n))
 
 
-@kernel_test("binary")
+@kernel_test("binary", bound=bound)
 def test_special(random: np.random.Generator) -> Iterator[Case]:
     """Every pair of NaN, infinities, zeros, subnormal and huge numbers; integers that do not fit wrap."""
-    for op in ("Add", "Sub", "Mul", "Div", "Min", "Max"):
+    for op in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Mod", "PRelu"):
         yield from lowered(op, SPECIAL[:, None], SPECIAL)
         yield from lowered(op, special(random, 77), special(random, 77))
+    yield from lowered("Mod", SPECIAL[:, None], SPECIAL, fmod=1)
+    for op in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Mod", "BitwiseAnd", "BitwiseOr", "BitwiseXor"):
         for dtype in (np.int32, np.int64):
-            ends = np.array([np.iinfo(dtype).min + 1, -7, -2, -1, 0, 1, 2, 7, np.iinfo(dtype).max], dtype)
+            ends = np.array([np.iinfo(dtype).min, -7, -2, -1, 0, 1, 2, 7, np.iinfo(dtype).max], dtype)
             yield from lowered(op, ends[:, None], ends)
 
 
-@kernel_test("binary", bound=pow_bound)
+@kernel_test("binary", bound=bound)
 def test_powers(random: np.random.Generator) -> Iterator[Case]:
     """Whole and broken exponents, negative bases."""
     x = np.concatenate([np.geomspace(1e-30, 1e30, 61), -np.geomspace(1e-3, 1e3, 7), [0, np.inf, np.nan]])
     z = np.array([-3, -2, -1, -0.5, 0, 0.25, 0.5, 1, 1.7, 2, 3, 4, 10, 2.5, np.nan])
     yield from lowered("Pow", x.astype(np.float32)[:, None], z.astype(np.float32))
     whole = np.arange(-5, 6)
-    yield from lowered("Pow", whole[:, None], np.arange(0, 20))
-    yield from lowered("Pow", whole[:, None].astype(np.int32), np.arange(0, 20, dtype=np.int32))
+    for dtype in (np.int32, np.int64):
+        yield from lowered("Pow", whole[:, None].astype(dtype), np.arange(-5, 70, dtype=dtype))
+        yield from lowered("Mod", whole[:, None].astype(dtype), whole.astype(dtype), fmod=1)
