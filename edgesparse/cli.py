@@ -263,10 +263,13 @@ def quickstart(
     json: Json = False,
 ) -> None:
     """The whole tour on a small trained model: sparsify, compile for three targets, run, compare."""
-    from edgesparse import tables
+    from edgesparse import report, tables
     from edgesparse.quickstart import quickstart as tour
 
-    tables.tour(tour(output, force=force), json)
+    report.note(f"writing to {output}/; the first time, kernels are compiled: up to a minute")
+    with report.progress("quickstart") as on_progress:
+        result = tour(output, force=force, on_progress=on_progress)
+    tables.tour(result, json)
 
 
 def _load(path: Path, shapes: list[str] | None) -> ir.Model:

@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgesparse.compare import OutputError
 from edgesparse.inspect import Inspection, WeightedLayer
@@ -17,8 +18,12 @@ from edgesparse.report import (
     print_json,
     print_table,
     shape_text,
+    warn,
 )
 from edgesparse.types import Array, RunResult
+
+if TYPE_CHECKING:
+    from edgesparse.quickstart import Tour
 
 
 def inspection(path: Path, found: Inspection, json: bool) -> None:
@@ -140,10 +145,27 @@ def comparison(errors: Sequence[OutputError], tolerance: float, json: bool) -> N
     return None
 
 
-def tour(rows: Sequence[Mapping[str, object]], json: bool) -> None:
-    """The closing table of the quickstart: rows with the same keys, one per sparsity and target."""
+def tour(result: Tour, json: bool) -> None:
+    """The closing tables of the quickstart: what was measured, every file, and what could not be run."""
     if json:
-        return print_json(list(rows))
-    columns = tuple(rows[0]) if rows else ()
-    print_table("", columns, [tuple(row[c] for c in columns) for row in rows])
+        return print_json(dataclasses.asdict(result))
+    images = result.rows[0].images
+    columns = (
+        "device", "run by", "zeros %", f"right of {images}", "as onnxruntime", "program kB", "weights kB", "arena kB",
+        "host latency us",
+    )  # fmt: skip
+    rows = [
+        (r.device, r.runtime or "not run", round(100 * r.sparsity), r.right, r.same, r.code_bytes / 1000,
+         r.weights_bytes / 1000, r.arena_bytes / 1000, r.latency_us)
+        for r in result.rows
+    ]  # fmt: skip
+    title = f"A digit classifier, pruned in 4x1 blocks, on {images} test images, one thread"
+    print_table(title, columns, rows)
+    folders: dict[str, list[str]] = {}
+    for file in map(Path, result.files):
+        folders.setdefault(str(file.parent), []).append(file.name)
+    print_facts(f"{len(result.files)} files in {result.seconds:.0f} s", {k: ", ".join(v) for k, v in folders.items()})
+    for what, command in result.missing.items():
+        warn(f"{what}: {command}")
+    print(f"start reading at {result.rows[0].bundle}/model.c; more: edgesparse --help")
     return None
