@@ -73,19 +73,19 @@
     p = ES_PICK(n, a < splat##n(0.625f), p, big);                                                            \
     return ES_PICK(n, x == x, p, x);                                                                         \
   }                                                                                                          \
-  /* |x| < 1: x times an even series; else 1 - t exp(-x^2 + poly(t)), t = 1 / (1 + |x| / 2), the            \
-     complementary error function of Numerical Recipes (relative error 1.2e-7), with x's sign. */            \
+  /* |x| < 1: x plus x times a polynomial of x^2 (fitted at Chebyshev points, relative error 1e-8); else     \
+     1 - t exp(-x^2 + poly(t)), t = 1 / (1 + |x| / 2), the complementary error function of Numerical         \
+     Recipes (relative error 1.2e-7), with x's sign. */                                                      \
   ES_INLINE vf##n es_erf##n(vf##n x) {                                                                       \
     vi##n sign = (vi##n)x & (vi##n)splat##n(-0.0f);                                                          \
     vf##n a = (vf##n)((vi##n)x ^ sign), z = x * x;                                                           \
-    vf##n s = z * -1.0895676e-6f + 1.3900766e-5f;                                                            \
-    s = s * z - 1.1912697e-4f;                                                                               \
-    s = s * z + 8.5376753e-4f;                                                                               \
-    s = s * z - 5.2237716e-3f;                                                                               \
-    s = s * z + 2.6866161e-2f;                                                                               \
-    s = s * z - 1.1283790e-1f;                                                                               \
-    s = s * z + 3.7612638e-1f;                                                                               \
-    s = (s * z * -1.0f + 1.1283792f) * x;                                                                    \
+    vf##n s = z * 7.88249745e-5f - 8.01885501e-4f;                                                           \
+    s = s * z + 5.18931216e-3f;                                                                              \
+    s = s * z - 2.68543288e-2f;                                                                              \
+    s = s * z + 1.12835974e-1f;                                                                              \
+    s = s * z - 3.7612626e-1f;                                                                               \
+    s = s * z + 1.28379166e-1f;                                                                              \
+    s = s * x + x;                                                                                           \
     vf##n c = es_clamp##n(a, 0.0f, 10.0f), t = 1.0f / (1.0f + 0.5f * c);                                     \
     vf##n p = t * 0.17087277f - 0.82215223f;                                                                 \
     p = p * t + 1.48851587f;                                                                                 \

@@ -96,8 +96,12 @@ def _emulator() -> str | None:
     return next((path for path in map(shutil.which, names) if path), None)
 
 
+EXTRA: list[Kernel] = []
+"""Kernels that only tests have."""
+
+
 def kernels_of(stem: str, architecture: str) -> tuple[Kernel, ...]:
-    return tuple(k for k in table() if k.stem == stem and ISAS[k.isa].architecture == architecture)
+    return tuple(k for k in (*table(), *EXTRA) if k.stem == stem and ISAS[k.isa].architecture == architecture)
 
 
 @cache
