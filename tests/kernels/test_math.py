@@ -31,7 +31,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Array], Array], float, float]] = {
     "log": (np.log, 1.0, 0.0),
     "tanh": (np.tanh, 1.5, 0.0),
     "erf": (np.vectorize(erf, otypes=[np.float64]), 1.7, 0.0),
-    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 2.0, TINY),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 2.5, TINY),
 }
 
 
