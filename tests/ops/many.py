@@ -59,7 +59,11 @@ class Cases:
 
         graph = helper.make_graph(
             self.nodes, "cases", [port(n, a) for n, a in self.feed.items()],
-            [helper.make_empty_tensor_value_info(n.output[0]) for n in self.nodes], self.constants,
+            [
+                port(n.output[0], self.expected[n.output[0]]) if n.output[0] in self.expected
+                else helper.make_empty_tensor_value_info(n.output[0]) for n in self.nodes
+            ],
+            self.constants,
         )  # fmt: skip
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=10)
         # strict: an output without a type here is a mistake in the case
