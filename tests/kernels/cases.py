@@ -86,7 +86,7 @@ def lowered(
     out = tuple(TensorSpec(f"out{i}", (), dtype or first.dtype) for i in range(outputs))
     node = Node("node", op_type, domain, version, tuple(specs), out, attrs, known)
     operator = OPERATORS[(domain, op_type)]
-    out = tuple(replace(s, shape=tuple(shape)) for s, shape in zip(out, operator.shape(node), strict=True))
+    out = tuple(replace(s, shape=tuple(shape)) for s, shape in zip(out, operator.shape(node), strict=False))
     node = replace(node, outputs=out)
     lowering = Lowering()
     lowering.tensors.update({s.name: s for s in (*specs, *out) if s})
