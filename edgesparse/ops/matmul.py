@@ -40,7 +40,7 @@ def lower(node: Node, out: Lowering) -> None:
     if fully_connected.claims(node):
         fully_connected.lower(node, out)
         return
-    a, b, target = node.inputs[0], node.inputs[1], node.outputs[0]
+    a, b = node.inputs[0], node.inputs[1]
     assert a is not None and b is not None
     if a.dtype != "f32":
         raise Unsupported(f"a product of {a.dtype}", where=where(node), hint="cast to float32")
@@ -58,36 +58,47 @@ def lower(node: Node, out: Lowering) -> None:
         )  # fmt: skip
     m, k, n = left[-2], left[-1], right[-1]
     pad = _BATCH_LOOPS - len(dims)
-    _product(
-        node, out, a.name, b.name, target.name, m, n, k, 1.0, epilogue(node), a_row=k, a_column=1,
-        dims=(*[1] * pad, *dims), a_stride=(*[0] * pad, *(s * m * k for s in a_step)),
+    index = node.attrs.get("es_bias_input")
+    _biased(
+        node, out, a.name, b.name, m, n, k, 1.0, None if index is None else node.input(int(index)), 1.0, a_row=k,
+        a_column=1, dims=(*[1] * pad, *dims), a_stride=(*[0] * pad, *(s * m * k for s in a_step)),
         b_stride=(*[0] * pad, *(s * k * n for s in b_step)),
     )  # fmt: skip
 
 
 def _lower_gemm(node: Node, out: Lowering, a: TensorSpec, b: TensorSpec) -> None:
-    target, c = node.outputs[0], node.input(2)
-    (m, n), k = target.shape, a.shape[0 if node.attrs.get("transA", 0) else 1]
+    (m, n), k = node.outputs[0].shape, a.shape[0 if node.attrs.get("transA", 0) else 1]
     right = b.name
     if node.attrs.get("transB", 0):  # the kernel reads rows of b
         right = out.temporary(node, (k, n))
         move(node, out, b.name, right, (k, n), (1, k), (n, 1))
     a_row, a_column = (1, m) if node.attrs.get("transA", 0) else (k, 1)
     alpha, beta = float(node.attrs.get("alpha", 1.0)), float(node.attrs.get("beta", 1.0))
-    added = c is not None and beta != 0
-    if added and "es_act" in node.attrs:
-        raise Unsupported("an epilogue behind a bias computed at run time", where=where(node), hint="report this")
-    result = out.temporary(node, target.shape) if added else target.name
-    _product(node, out, a.name, right, result, m, n, k, alpha, epilogue(node), a_row=a_row, a_column=a_column)
-    if c is None or not added:
+    bias = node.input(2) if beta != 0 else None
+    _biased(node, out, a.name, right, m, n, k, alpha, bias, beta, a_row=a_row, a_column=a_column)
+
+
+def _biased(
+    node: Node, out: Lowering, a: str, b: str, m: int, n: int, k: int, alpha: float, bias: TensorSpec | None,
+    beta: float, **steps: Any,
+) -> None:  # fmt: skip
+    """``act(alpha a b + beta bias)``: one call without a bias, else the product, a sum and the activation."""
+    target = node.outputs[0]
+    if bias is None:
+        _product(node, out, a, b, target.name, m, n, k, alpha, epilogue(node), **steps)
         return
-    bias, spec = c.name, c
+    product = TensorSpec(out.temporary(node, target.shape), target.shape, "f32")
+    _product(node, out, a, b, product.name, m, n, k, alpha, (0, 0.0, 0.0), **steps)
     if beta != 1:
         scale = out.constant(node, np.array(beta, np.float32))
-        bias = out.temporary(node, c.shape)
-        broadcast(node, out, BINARY["Mul"], c, TensorSpec(scale, (), "f32"), bias, c.shape)
-        spec = TensorSpec(bias, c.shape, "f32")
-    broadcast(node, out, BINARY["Add"], TensorSpec(result, target.shape, "f32"), spec, target.name, target.shape)
+        scaled = out.temporary(node, bias.shape)
+        broadcast(node, out, BINARY["Mul"], bias, TensorSpec(scale, (), "f32"), scaled, bias.shape)
+        bias = TensorSpec(scaled, bias.shape, "f32")
+    act, lo, hi = epilogue(node)
+    total = out.temporary(node, target.shape) if act else target.name
+    broadcast(node, out, BINARY["Add"], product, bias, total, target.shape)
+    if act:
+        out.call(node, "activation", [total], [target.name], size=target.size, act=act, lo=lo, hi=hi)
 
 
 def _product(
