@@ -9,6 +9,7 @@ import pytest
 
 from edgesparse.types import Kernel
 from tests.kernels import machine
+from tests.kernels.harness import skip_unavailable
 from tests.kernels.machine import INPUT, OUTPUT, Argument, Buffer, Run
 
 ISAS = ("sse2", "neon", "simd128")
@@ -18,8 +19,7 @@ X = np.arange(1, 6, dtype=np.float32)
 
 
 def _outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, isa: str, name: str, body: str) -> list[machine.Outcome]:
-    if machine.unavailable(isa):
-        pytest.skip(machine.unavailable(isa))
+    skip_unavailable(isa)
     source = tmp_path / f"{name}.c"
     source.write_text(f"{HEAD}void ES_KERNEL({name})(float *x, float *y, int64_t n) {{ {body} }}\n")
     kernel = Kernel(f"es_{name}__{isa}", name, "toy", "f32", isa, source, {}, PARAMETERS)

@@ -13,6 +13,7 @@ import pytest
 from edgesparse.kernels import ISAS
 from edgesparse.types import Array, Kernel
 from tests.kernels import machine
+from tests.kernels.harness import skip_unavailable
 from tests.kernels.machine import INPUT, OUTPUT, Argument, Buffer, Run
 
 PARAMETERS = (("const float *", "x"), ("float *", "y"), ("int64_t", "size"), ("int64_t", "f"))
@@ -54,8 +55,7 @@ def reference(name: str) -> Array:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_accuracy(name: str, isa: str) -> None:
-    if machine.unavailable(isa):
-        pytest.skip(machine.unavailable(isa))
+    skip_unavailable(isa)
     x, wide = sweep(), reference(name)
     arguments = (Argument(0, True), Argument(1, True), Argument(x.size), Argument(list(FUNCTIONS).index(name)))
     run = Run(
