@@ -16,7 +16,7 @@ from edgesparse.types import Array
 from tests.conftest import PROJECT, require
 
 NETWORKS = (
-    "mobilenet_v1", "mobilenet_v2", "efficientnet_lite0", "resnet18", "resnet50", "squeezenet1_1", "ds_cnn",
+    "mobilenet_v1", "mobilenet_v2", "efficientnet_lite0", "resnet18", "resnet50", "squeezenet1_1", "ds_cnn", "vit",
 )  # fmt: skip
 VARIANTS = [("dense", 0.0)] + [(p, s) for p in ("block:4x1", "block:2x1", "unstructured") for s in (0.5, 0.9)]
 TOLERANCE = 1e-4
