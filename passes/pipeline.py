@@ -11,6 +11,8 @@ import onnx_ir.passes.common as common
 from edgesparse.passes.dequantise_weights import DequantiseWeights
 from edgesparse.passes.fold_batchnorm import FoldBatchnorm
 from edgesparse.passes.fold_constants import FoldConstants
+from edgesparse.passes.fuse_activation import FuseActivation
+from edgesparse.passes.fuse_residual import FuseResidual
 
 PassFactory = Callable[[], ir.passes.PassBase]
 
@@ -25,6 +27,8 @@ SIMPLIFY: tuple[PassFactory, ...] = (
 
 OPTIMISE: tuple[PassFactory, ...] = (
     FoldConstants,  # shapes are static now: the chains that depended on the batch fold too
+    FuseResidual,  # before activations: y = act(conv(x) + residual)
+    FuseActivation,
     common.RemoveUnusedNodesPass,
 )
 
