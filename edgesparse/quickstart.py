@@ -63,14 +63,21 @@ def quickstart(folder: Path, *, force: bool = False, on_progress: Progress | Non
     ``on_progress(done, total, what)`` counts the bundles.
 
     Raises:
-        InputError: the examples are not installed, or ``folder`` holds what would be written and not ``force``.
+        InputError: the examples are not installed, ``folder`` cannot be made, or holds what would be written
+            and not ``force``.
     """
     started = time.perf_counter()
     models = {s: folder / f"digits-{s * 100:.0f}.onnx" for s in SPARSITIES}
     bundles = {(s, d): folder / f"digits-{s * 100:.0f}-{d}.edge" for d, _ in TARGETS for s in SPARSITIES}
     _check_free([*models.values(), *bundles.values()], force)
     images, labels = _test_images()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make this folder: {(error.strerror or str(error)).lower()}", where=str(folder),
+            hint="-o FOLDER writes to another",
+        ) from error  # fmt: skip
     for sparsity, path in models.items():
         _sparsify(path, sparsity)
     rows: list[Row] = []

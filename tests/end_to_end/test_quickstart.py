@@ -78,6 +78,14 @@ def test_a_second_run_replaces_nothing_unless_forced(tour: tuple[Path, dict[str,
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    done = call(tmp_path, "-o", "taken")
+    assert done.returncode == 2
+    assert "error: taken: cannot make this folder: file exists\n  hint: -o FOLDER" in done.stderr
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_forced_and_without_engines_it_says_how_to_get_them(tour: tuple[Path, dict[str, Any]]) -> None:
     if platform.machine() == "aarch64":
         pytest.skip("runs arm64 programs without an emulator")
