@@ -127,9 +127,6 @@ def lower(node: Node, out: Lowering) -> None:
         return
     left = specs[0]
     kind = _kind(node, left.dtype)
-    specs = [left, *(_of_one_type(node, out, left, s) for s in specs[1:])]
-    if node.op_type == "Pow" and _is_two(node.constant(1)):
-        kind, specs = BINARY["Mul"], [left, left]
     for index, right in enumerate(specs[1:]):
         shape = tuple(np.broadcast_shapes(left.shape, right.shape))
         last = index == len(specs) - 2 and node.op_type != "Mean"
@@ -139,6 +136,15 @@ def lower(node: Node, out: Lowering) -> None:
     if node.op_type == "Mean":
         count = out.tensors[out.constant(node, np.array(len(specs), DTYPES[left.dtype]))]
         broadcast(node, out, BINARY["Div"], left, count, target, left.shape)
+
+
+def lower_pow(node: Node, out: Lowering) -> None:
+    base, exponent = node.inputs[0], node.inputs[1]
+    assert base is not None and exponent is not None
+    right, kind = _of_one_type(node, out, base, exponent), BINARY["Pow"]
+    if _is_two(node.constant(1)):
+        right, kind = base, BINARY["Mul"]
+    broadcast(node, out, kind, base, right, node.outputs[0].name, node.outputs[0].shape)
 
 
 def _is_two(exponent: Array | None) -> bool:
@@ -196,7 +202,7 @@ register(
         Operator(name, shape, lower, "f32, i64, i32; both operands of one type")
         for name in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean", "Mod")
     ),
-    Operator("Pow", shape, lower, "f32, i64, i32; whole exponents of another type"),
+    Operator("Pow", shape, lower_pow, "f32, i64, i32; whole exponents of another type"),
     Operator("PRelu", shape, lower, "f32 only"),
     *(Operator(name, shape, lower, "i64, i32") for name in _BITS),
     Operator("BitwiseNot", shape, lower_not, "i64, i32"),
