@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from edgesparse.passes.cancel_transposes import CancelTransposes
 from edgesparse.passes.dequantise_weights import DequantiseWeights
 from edgesparse.passes.fold_batchnorm import FoldBatchnorm
 from edgesparse.passes.fold_constants import FoldConstants
@@ -22,6 +23,8 @@ SIMPLIFY: tuple[PassFactory, ...] = (
     FoldBatchnorm,  # needs constant weights
     common.IdentityEliminationPass,
     common.CommonSubexpressionEliminationPass,
+    CancelTransposes,  # before fusion: a Transpose between Conv and Relu would keep them apart
+    FoldConstants,  # the constants that moved through Transposes, and shapes behind them
     common.RemoveUnusedNodesPass,  # what the others left without a reader
 )
 
