@@ -12,21 +12,13 @@ from edgesparse.ops.activation import same_shape
 from edgesparse.ops.binary import BINARY, broadcast, loops
 from edgesparse.ops.copy import contiguous, move, where
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
-from edgesparse.ops.reduce import L1, NOTHING, SQRT, SUM_SQUARE, reduce
+from edgesparse.ops.reduce import DIVIDE, L1, NOTHING, SQRT, SUM, SUM_SQUARE, reduce
 from edgesparse.ops.unary import UNARY
 from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
 
 
 def _inputs(node: Node) -> list[TensorSpec]:
     return [i for i in node.inputs if i is not None]
-
-
-def _one_output(node: Node) -> None:
-    if len(node.outputs) > 1:
-        raise Unsupported(
-            f"a second output, {node.outputs[1].name!r}", where=where(node),
-            hint="only the first one is computed; leave the others out",
-        )  # fmt: skip
 
 
 def _filled(node: Node, out: Lowering, parameter: TensorSpec, shape: Shape) -> str:
@@ -65,10 +57,11 @@ def _norm(
 
 def lower_layer(node: Node, out: Lowering) -> None:
     """LayerNormalization over ``axis`` and all behind it, or over ``es_axis`` alone; RMSNormalization likewise."""
-    _one_output(node)
     x, *parameters = _inputs(node)
     rank = len(x.shape)
     center = node.op_type == "LayerNormalization"
+    if len(node.outputs) > 1:
+        _statistics(node, out, x)
     if "es_axis" in node.attrs:  # internal: the layout pass turned the last axis into this one
         axis = int(node.attrs["es_axis"]) % rank
         n, inner = x.shape[axis], prod(x.shape[axis + 1 :])
@@ -81,6 +74,27 @@ def lower_layer(node: Node, out: Lowering) -> None:
     shape = x.shape[axis:]
     names = [_filled(node, out, p, shape) for p in parameters]
     _norm(node, out, names, prod(x.shape[:axis]), prod(shape), center=center)
+
+
+def _statistics(node: Node, out: Lowering, x: TensorSpec) -> None:
+    """The outputs Mean and InvStdDev, which inference hardly ever reads: calls of their own."""
+    if len(node.outputs) != 3 or "es_axis" in node.attrs:
+        raise Unsupported(
+            f"one more output, {node.outputs[1].name!r}", where=where(node),
+            hint="ask for both Mean and InvStdDev, or for none of them",
+        )  # fmt: skip
+    mean, inverse = node.outputs[1], node.outputs[2]
+    rank = len(x.shape)
+    axes = range(int(node.attrs.get("axis", -1)) % rank, rank)
+    reduce(node, out, x, mean.name, axes, SUM, DIVIDE)
+    centred = out.temporary(node, x.shape)
+    broadcast(node, out, BINARY["Sub"], x, mean, centred, x.shape)
+    variance, spread, deviation = (out.temporary(node, inverse.shape) for _ in range(3))
+    reduce(node, out, out.tensors[centred], variance, axes, SUM_SQUARE, DIVIDE)
+    epsilon = out.tensors[out.constant(node, np.array(node.attrs.get("epsilon", 1e-5), np.float32))]
+    broadcast(node, out, BINARY["Add"], out.tensors[variance], epsilon, spread, inverse.shape)
+    for kind, source, target in (("Sqrt", spread, deviation), ("Reciprocal", deviation, inverse.name)):
+        out.call(node, "unary", [source], [target], size=inverse.size, kind=UNARY[kind], a=0.0, b=0.0)
 
 
 def lower_instance(node: Node, out: Lowering) -> None:
@@ -119,7 +133,6 @@ def lower_batch(node: Node, out: Lowering) -> None:
     """``y = x a + b`` per channel, ``a = scale / sqrt(var + epsilon)``, ``b = bias - mean a``."""
     if node.attrs.get("training_mode", 0):
         raise Unsupported("BatchNormalization in training mode", where=where(node), hint="export the model in eval()")
-    _one_output(node)
     x, scale, bias, mean, var = _inputs(node)
     epsilon = np.float32(node.attrs.get("epsilon", 1e-5))
     channels = scale.size
@@ -192,7 +205,7 @@ def layer_shape(node: Node) -> list[Shape]:
 register(
     Contract("norm", ("x", "scale", "bias"), ("y",), reference, in_place=(0,)),
     Contract("scale_shift", ("x", "a", "b"), ("y",), reference_scale_shift, in_place=(0,)),
-    Operator("LayerNormalization", layer_shape, lower_layer, "f32 only; no outputs Mean and InvStdDev"),
+    Operator("LayerNormalization", layer_shape, lower_layer, "f32 only; Mean and InvStdDev both or none"),
     Operator("RMSNormalization", same_shape, lower_layer, "f32 only"),
     Operator("InstanceNormalization", same_shape, lower_instance, "f32 only"),
     Operator("GroupNormalization", same_shape, lower_group, "f32 only"),

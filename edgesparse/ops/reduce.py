@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.activation import same_shape
+from edgesparse.ops.cast import cast
 from edgesparse.ops.copy import integers, where
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
@@ -90,7 +91,15 @@ def reduce(
 
 
 def lower(node: Node, out: Lowering) -> None:
-    reduce(node, out, _x(node), node.outputs[0].name, axes(node), *REDUCE[node.op_type])
+    x, target, (kind, finish) = _x(node), node.outputs[0], REDUCE[node.op_type]
+    if kind in (MAX, MIN) and x.dtype in ("bool", "u8", "i8"):  # small and rare: by way of i32
+        wide = TensorSpec(out.temporary(node, x.shape, "i32"), x.shape, "i32")
+        result = TensorSpec(out.temporary(node, target.shape, "i32"), target.shape, "i32")
+        cast(node, out, x, wide.name, "i32")
+        reduce(node, out, wide, result.name, axes(node), kind, finish)
+        cast(node, out, result, target.name, target.dtype)
+        return
+    reduce(node, out, x, target.name, axes(node), kind, finish)
 
 
 def _cube(x: Array, attrs: Mapping[str, Any]) -> Array:
@@ -178,15 +187,18 @@ def reference_cumsum(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs
     return [y.astype(dtype).reshape(outputs[0].shape)]
 
 
-_WHOLE = [name for name, (kind, finish) in REDUCE.items() if kind != LOG_SUM_EXP and finish in (NOTHING, DIVIDE)]
+def _types(name: str) -> str:
+    kind, finish = REDUCE[name]
+    if kind == LOG_SUM_EXP or finish in (SQRT, LOG):
+        return "f32 only"
+    return "f32, i64, i32, i8, u8, bool" if kind in (MAX, MIN) else "f32, i64, i32"
+
+
 register(
     Contract("reduce", ("x",), ("y",), reference),
     Contract("arg", ("x",), ("y",), reference_arg),
     Contract("cumsum", ("x",), ("y",), reference_cumsum, in_place=(0,)),
-    *(
-        Operator(name, shape, lower, ("f32, i64, i32" if name in _WHOLE else "f32 only") + "; axes must be constant")
-        for name in REDUCE
-    ),
+    *(Operator(name, shape, lower, f"{_types(name)}; axes must be constant") for name in REDUCE),
     Operator("ArgMax", arg_shape, lower_arg, "f32, i64, i32"),
     Operator("ArgMin", arg_shape, lower_arg, "f32, i64, i32"),
     Operator("CumSum", same_shape, lower_cumsum, "f32, i64, i32; the axis must be constant"),

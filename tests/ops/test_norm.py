@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
@@ -31,6 +32,25 @@ def test_layer(tmp_path: Path) -> None:
             cases.add("LayerNormalization", x, scale, bias, constant=[1, 2], axis=axis)
     cases.add("LayerNormalization", floats(2, 0, 3), floats(3), floats(3))
     cases.check(tmp_path, rtol=3e-6, atol=3e-6)
+
+
+def test_mean_and_inverse_deviation(tmp_path: Path) -> None:
+    x, names = floats(2, 3, 17) + np.float32(2), ["y", "mean", "inverse"]
+    for axis, small in ((-1, (2, 3, 1)), (1, (2, 1, 1))):
+        shape = x.shape[axis:]
+        node = helper.make_node("LayerNormalization", ["x", "s"], names, axis=axis)
+        ports = [helper.make_tensor_value_info(n, 1, d) for n, d in zip(names, (x.shape, small, small), strict=True)]
+        inputs = [helper.make_tensor_value_info("x", 1, x.shape), helper.make_tensor_value_info("s", 1, shape)]
+        graph = helper.make_graph([node], "g", inputs, ports)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+        onnx.save(model, tmp_path / "m.onnx")
+        feed = {"x": x, "s": np.ones(shape, np.float32)}
+        bundle = es.compile(es.load(tmp_path / "m.onnx"), device="host", out=tmp_path / "m.edge", force=True)
+        with es.open(bundle, runtime="local") as session:
+            got = session.run(feed)
+        answers = onnxruntime.InferenceSession(model.SerializeToString()).run(names, feed)
+        for name, expect in zip(names, answers, strict=True):
+            np.testing.assert_allclose(got[name], expect, rtol=3e-6, atol=1e-6, err_msg=name)
 
 
 def test_layer_with_a_broadcast_scale(tmp_path: Path) -> None:
@@ -105,21 +125,21 @@ def test_lp(tmp_path: Path) -> None:
 
 
 def test_refused(tmp_path: Path) -> None:
-    """The mean as an output, training mode, a scale that changes along an axis that stays."""
+    """One of the two further outputs, training mode, a scale that changes along an axis that stays."""
     nodes = [
-        helper.make_node("LayerNormalization", ["x", "s"], ["a", "mean"], "with_mean"),
+        helper.make_node("LayerNormalization", ["x", "s"], ["a", "", "deviation"], "one_more"),
         helper.make_node("LayerNormalization", ["x", "wide"], ["b"], "wide_scale"),
         helper.make_node("BatchNormalization", ["x", *"ssss"], ["c", "m", "v"], "training", training_mode=1),
     ]
-    shapes = {"x": [2, 3], "s": [3], "wide": [2, 3], "a": [2, 3], "mean": [2, 1], "b": [2, 3], "c": [2, 3]}
+    shapes = {"x": [2, 3], "s": [3], "wide": [2, 3], "a": [2, 3], "deviation": [2, 1], "b": [2, 3], "c": [2, 3]}
     ports = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
     graph = helper.make_graph(
-        nodes, "g", [ports[n] for n in ("x", "s", "wide")], [ports[n] for n in ("a", "mean", "b", "c")]
+        nodes, "g", [ports[n] for n in ("x", "s", "wide")], [ports[n] for n in ("a", "deviation", "b", "c")]
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), tmp_path / "m.onnx")
     with pytest.raises(es.UnsupportedError) as caught:
         es.compile(es.load(tmp_path / "m.onnx"), device="host", out=tmp_path / "m.edge")
-    for text in ("a second output, 'mean'", "a scale or bias of shape (2, 3)", "training mode"):
+    for text in ("one more output, 'deviation'", "a scale or bias of shape (2, 3)", "training mode"):
         assert text in str(caught.value)
 
 

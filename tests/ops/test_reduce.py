@@ -126,6 +126,16 @@ def test_whole_numbers(tmp_path: Path, dtype: Any) -> None:
     cases.check(tmp_path)
 
 
+def test_small_types(tmp_path: Path) -> None:
+    cases = Cases(opset=20)
+    for dtype in (np.bool_, np.int8, np.uint8):
+        x = integers(3, 4, 5, low=0, high=2 if dtype is np.bool_ else 120, dtype=dtype)
+        for op, numpy in (("ReduceMax", np.max), ("ReduceMin", np.min)):
+            for axis in range(3):
+                cases.add(op, x, axes(axis), constant=[1], expect=np.asarray(numpy(x, axis=axis, keepdims=True)))
+    cases.check(tmp_path)
+
+
 def test_attributes_of_old_opsets(tmp_path: Path) -> None:
     cases, x = Cases(opset=11), floats(3, 4, 5)
     cases.add("ReduceSum", x, axes=[-1], keepdims=0)
