@@ -10,8 +10,11 @@ import onnx_ir.passes.common as common
 
 from edgesparse.passes.cancel_transposes import CancelTransposes
 from edgesparse.passes.dequantise_weights import DequantiseWeights
+from edgesparse.passes.eliminate_nops import EliminateNops
+from edgesparse.passes.fold_affine import FoldAffine
 from edgesparse.passes.fold_batchnorm import FoldBatchnorm
 from edgesparse.passes.fold_constants import FoldConstants
+from edgesparse.passes.fold_pad import FoldPad
 from edgesparse.passes.fuse_activation import FuseActivation
 from edgesparse.passes.fuse_residual import FuseResidual
 
@@ -20,11 +23,13 @@ PassFactory = Callable[[], ir.passes.PassBase]
 SIMPLIFY: tuple[PassFactory, ...] = (
     DequantiseWeights,  # constant folding leaves quantisation alone
     FoldConstants,  # early: shape chains and dequantised weights become constants others look for
+    EliminateNops,  # what stands between nodes that others look for side by side
     FoldBatchnorm,  # needs constant weights
-    common.IdentityEliminationPass,
     common.CommonSubexpressionEliminationPass,
     CancelTransposes,  # before fusion: a Transpose between Conv and Relu would keep them apart
     FoldConstants,  # the constants that moved through Transposes, and shapes behind them
+    FoldPad,  # Pad and Conv are neighbours now that the Transposes are gone
+    FoldAffine,  # the last of the arithmetic: what BatchNormalization and Transposes left behind
     common.RemoveUnusedNodesPass,  # what the others left without a reader
 )
 
