@@ -56,12 +56,20 @@ def _norm(
 
 
 def lower_layer(node: Node, out: Lowering) -> None:
-    """LayerNormalization over ``axis`` and all behind it, or over ``es_axis`` alone; RMSNormalization likewise."""
+    """LayerNormalization over ``axis`` and all behind it, or over ``es_axis`` alone."""
+    if len(node.outputs) > 1:
+        _statistics(node, out, _inputs(node)[0])
+    _rows(node, out, center=True)
+
+
+def lower_rms(node: Node, out: Lowering) -> None:
+    """RMSNormalization: the same around 0 instead of the mean, and without bias."""
+    _rows(node, out, center=False)
+
+
+def _rows(node: Node, out: Lowering, center: bool) -> None:
     x, *parameters = _inputs(node)
     rank = len(x.shape)
-    center = node.op_type == "LayerNormalization"
-    if len(node.outputs) > 1:
-        _statistics(node, out, x)
     if "es_axis" in node.attrs:  # internal: the layout pass turned the last axis into this one
         axis = int(node.attrs["es_axis"]) % rank
         n, inner = x.shape[axis], prod(x.shape[axis + 1 :])
@@ -206,7 +214,7 @@ register(
     Contract("norm", ("x", "scale", "bias"), ("y",), reference, in_place=(0,)),
     Contract("scale_shift", ("x", "a", "b"), ("y",), reference_scale_shift, in_place=(0,)),
     Operator("LayerNormalization", layer_shape, lower_layer, "f32 only; Mean and InvStdDev both or none"),
-    Operator("RMSNormalization", same_shape, lower_layer, "f32 only"),
+    Operator("RMSNormalization", same_shape, lower_rms, "f32 only"),
     Operator("InstanceNormalization", same_shape, lower_instance, "f32 only"),
     Operator("GroupNormalization", same_shape, lower_group, "f32 only"),
     Operator("BatchNormalization", same_shape, lower_batch, "f32 only; no training mode"),

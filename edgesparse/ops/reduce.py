@@ -22,6 +22,8 @@ REDUCE = {
     "ReduceProd": (PROD, NOTHING), "ReduceSumSquare": (SUM_SQUARE, NOTHING), "ReduceL1": (L1, NOTHING),
     "ReduceL2": (SUM_SQUARE, SQRT), "ReduceLogSum": (SUM, LOG), "ReduceLogSumExp": (LOG_SUM_EXP, NOTHING),
 }  # fmt: skip
+# smallest and largest value of types without a kernel of their own, as bytes
+_LIMITS = {"bool": (0, 1), "u8": (0, 255), "i8": (128, 127)}
 # what joins the results of a first pass
 _AGAIN = {SUM_SQUARE: SUM, L1: SUM}
 
@@ -91,15 +93,22 @@ def reduce(
 
 
 def lower(node: Node, out: Lowering) -> None:
-    x, target, (kind, finish) = _x(node), node.outputs[0], REDUCE[node.op_type]
-    if kind in (MAX, MIN) and x.dtype in ("bool", "u8", "i8"):  # small and rare: by way of i32
+    reduce(node, out, _x(node), node.outputs[0].name, axes(node), *REDUCE[node.op_type])
+
+
+def lower_ends(node: Node, out: Lowering) -> None:
+    """ReduceMax and ReduceMin. Those of small types are rare: by way of i32."""
+    x, target, (kind, _) = _x(node), node.outputs[0], REDUCE[node.op_type]
+    if x.dtype not in _LIMITS:
+        lower(node, out)
+    elif x.size == 0:  # where there is nothing to compare, the other end of the type
+        out.call(node, "fill", [], [target.name], size=target.size, value=_LIMITS[x.dtype][kind == MIN])
+    else:
         wide = TensorSpec(out.temporary(node, x.shape, "i32"), x.shape, "i32")
         result = TensorSpec(out.temporary(node, target.shape, "i32"), target.shape, "i32")
         cast(node, out, x, wide.name, "i32")
-        reduce(node, out, wide, result.name, axes(node), kind, finish)
+        reduce(node, out, wide, result.name, axes(node), kind)
         cast(node, out, result, target.name, target.dtype)
-        return
-    reduce(node, out, x, target.name, axes(node), kind, finish)
 
 
 def _cube(x: Array, attrs: Mapping[str, Any]) -> Array:
@@ -198,7 +207,10 @@ register(
     Contract("reduce", ("x",), ("y",), reference),
     Contract("arg", ("x",), ("y",), reference_arg),
     Contract("cumsum", ("x",), ("y",), reference_cumsum, in_place=(0,)),
-    *(Operator(name, shape, lower, f"{_types(name)}; axes must be constant") for name in REDUCE),
+    *(
+        Operator(name, shape, lower_ends if kind in (MAX, MIN) else lower, f"{_types(name)}; axes must be constant")
+        for name, (kind, _) in REDUCE.items()
+    ),
     Operator("ArgMax", arg_shape, lower_arg, "f32, i64, i32"),
     Operator("ArgMin", arg_shape, lower_arg, "f32, i64, i32"),
     Operator("CumSum", same_shape, lower_cumsum, "f32, i64, i32; the axis must be constant"),

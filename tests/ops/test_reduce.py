@@ -128,11 +128,14 @@ def test_whole_numbers(tmp_path: Path, dtype: Any) -> None:
 
 def test_small_types(tmp_path: Path) -> None:
     cases = Cases(opset=20)
-    for dtype in (np.bool_, np.int8, np.uint8):
+    kinds: tuple[tuple[Any, int, int], ...] = ((np.bool_, 0, 1), (np.int8, -128, 127), (np.uint8, 0, 255))
+    for dtype, low, high in kinds:
         x = integers(3, 4, 5, low=0, high=2 if dtype is np.bool_ else 120, dtype=dtype)
         for op, numpy in (("ReduceMax", np.max), ("ReduceMin", np.min)):
             for axis in range(3):
                 cases.add(op, x, axes(axis), constant=[1], expect=np.asarray(numpy(x, axis=axis, keepdims=True)))
+        for op, end in (("ReduceMax", low), ("ReduceMin", high)):
+            cases.add(op, x[:, :0], axes(1), constant=[1], expect=np.full((3, 1, 5), end, dtype))
     cases.check(tmp_path)
 
 
