@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgesparse.errors import BuildError
+from edgesparse.errors import BuildError, InputError
 from edgesparse.kernels import COMMON, ISAS, ROOT, included_text
 from edgesparse.types import Kernel, Selection, Sources, Target
+from edgesparse.workspace import workspace
 
 RUNTIME_C = ROOT / "runtimes" / "c"
 # -ffreestanding: no libc, and no turning of loops into calls of memset. NaN and infinity matter.
@@ -24,6 +26,14 @@ COMMON_FLAGS = (
     "-fno-math-errno", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
     "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra", "-Werror",
 )  # fmt: skip
+
+
+# How zig and lld say that the disk refuses, not our code.
+_REFUSED = re.compile(
+    "No space left|NoSpaceLeft|File too large|FileTooBig|quota|DiskQuota|Read-only file|ReadOnlyFileSystem|"
+    "Permission denied|AccessDenied|Operation not permitted|PermissionDenied"
+)
+_DISK_HINT = "free some space, or set EDGESPARSE_CACHE and TMPDIR to folders on another disk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +59,19 @@ def compiler_version() -> str:
 
 
 def zig(command: str, arguments: Sequence[str | Path], cwd: Path) -> None:
-    """Run ``zig <command>``. Raises BuildError with the compiler's own words."""
+    """Run ``zig <command>``.
+
+    Raises:
+        BuildError: with the compiler's own words.
+        InputError: a file could not be written.
+    """
     line = [sys.executable, "-m", "ziglang", command, *map(str, arguments)]
-    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False)
+    # zig's own cache beside ours: one variable moves all that is written
+    environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig"), **os.environ}
+    done = subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0 or done.stderr.strip():
+        if found := _REFUSED.search(done.stderr):
+            raise InputError(f"the compiler could not write: {found[0].lower()}", where=str(cwd), hint=_DISK_HINT)
         raise BuildError(
             f"zig {command} failed (exit {done.returncode}):\n{done.stderr.strip()[-4000:]}",
             where=" ".join(map(str, arguments))[-400:], hint="this is a bug in edgesparse; please report it",
@@ -73,9 +92,9 @@ def _cached_object(source: Path, target: Target, flags: Sequence[str]) -> Path:
     if out.exists():
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        fresh = Path(scratch) / "kernel.o"
-        zig("cc", [*base, f"-I{COMMON}", f"-I{RUNTIME_C}", "-c", source, "-o", fresh], Path(scratch))
+    with workspace(out.parent) as scratch:
+        fresh = scratch / "kernel.o"
+        zig("cc", [*base, f"-I{COMMON}", f"-I{RUNTIME_C}", "-c", source, "-o", fresh], scratch)
         os.replace(fresh, out)
     return out
 
@@ -99,14 +118,29 @@ def build(
 
     Raises:
         BuildError: the compiler refused something; nothing is left behind.
+        InputError: the cache or the temporary folder cannot be written.
     """
+    try:
+        return _build(sources, selection, target, on_progress)
+    except OSError as error:
+        raise InputError(
+            f"could not be written: {error.strerror or error}", where=str(error.filename or cache_dir()),
+            hint=_DISK_HINT,
+        ) from error  # fmt: skip
+
+
+def _build(
+    sources: Sources,
+    selection: Selection,
+    target: Target,
+    on_progress: Callable[[int, int, str], None] | None,
+) -> Artifact:
     from edgesparse.runtimes.c import LIBRARY_SOURCES, PROGRAM_SOURCES, WASM_SOURCES
 
     kernels = sorted({k for s in selection.steps for k in s.kernels.values()}, key=lambda k: k.symbol)
     support = list(WASM_SOURCES if target.kind == "wasm" else LIBRARY_SOURCES)
     program = list(PROGRAM_SOURCES) if target.kind == "executable" else []
-    with tempfile.TemporaryDirectory(prefix=f"edgesparse-build-{os.getpid()}-") as folder:
-        work = Path(folder)
+    with workspace(Path(tempfile.gettempdir())) as work:
         for name, text in sources.files.items():
             (work / name).write_text(text)
         base_isa = ISAS[target.isas[-1]]

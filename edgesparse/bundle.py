@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from importlib.resources import files as resources
 from pathlib import Path
@@ -14,6 +13,7 @@ from edgesparse.build import Artifact
 from edgesparse.errors import InputError
 from edgesparse.manifest import Layer, Manifest, Port
 from edgesparse.types import MemoryPlan, Selection, Sources, Target
+from edgesparse.workspace import OLD, workspace
 
 EXECUTABLE = 0o755
 
@@ -25,12 +25,12 @@ def check_target_path(out: Path, *, force: bool) -> None:
         InputError: ``out`` exists without ``force``, is not a bundle, or its folder is not writable.
     """
     parent = out.absolute().parent
-    if out.exists():
+    if os.path.lexists(out):
         if not force:
             raise InputError(
                 "exists already", where=str(out), hint="--force replaces it, or choose another name with -o"
             )
-        if not (out / "manifest.json").is_file():
+        if not is_bundle(out):
             raise InputError(
                 "is not a bundle, so --force does not replace it", where=str(out), hint="choose another name with -o"
             )
@@ -70,10 +70,8 @@ def write(
 
 
 def _write_folder(content: Mapping[str, bytes], out: Path, force: bool) -> None:
-    parent = out.absolute().parent
-    _remove_leftovers(parent)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=f".edgesparse-{os.getpid()}-") as scratch:
-        fresh = Path(scratch) / "bundle"
+    with workspace(out.absolute().parent) as scratch:
+        fresh = scratch / "bundle"
         fresh.mkdir()
         for name, data in content.items():
             with open(fresh / name, "wb") as file:
@@ -83,16 +81,19 @@ def _write_folder(content: Mapping[str, bytes], out: Path, force: bool) -> None:
         if "model" in content:
             (fresh / "model").chmod(EXECUTABLE)
         if force and out.exists():
-            os.rename(out, Path(scratch) / "old")
+            # killed between the two, the next one that works in this folder puts the old bundle back
+            (scratch / OLD).mkdir()
+            os.rename(out, scratch / OLD / out.name)
         os.rename(fresh, out)
 
 
-def _remove_leftovers(parent: Path) -> None:
-    """What a killed compile left: our temporary folders whose process is gone."""
-    for folder in parent.glob(".edgesparse-*-*"):
-        pid = folder.name.split("-")[1]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(folder)
+def is_bundle(folder: Path) -> bool:
+    """Whether ``folder`` was written by edgesparse, of any version: other programs have a manifest.json, too."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and {"edgesparse", "schema_version", "files"} <= set(manifest)
 
 
 def describe(

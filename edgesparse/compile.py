@@ -15,11 +15,13 @@ from edgesparse.build import build
 from edgesparse.bundle import check_target_path, write
 from edgesparse.devices import load_device
 from edgesparse.emit import emit
+from edgesparse.errors import InputError
 from edgesparse.importer import bind_default_shapes
 from edgesparse.lower import lower
 from edgesparse.passes.pipeline import optimise, simplify
 from edgesparse.plan import plan
 from edgesparse.select import select
+from edgesparse.types import Target
 from edgesparse.verify import check_graph, check_plan
 from edgesparse.version import __version__
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 Progress = Callable[[int, int, str], None]
+ADDRESS_SPACE_BYTES = {"wasm": 2**31, "executable": 2**40, "shared": 2**40}
 
 
 def compile_model(
@@ -53,9 +56,19 @@ def compile_model(
     graph = check_graph(lower(model))
     selection = select(graph, target)
     memory = check_plan(plan(selection), selection)
+    _check_address_space(memory.arena_bytes, target)
     sources = emit(selection, memory, name or out.stem)
     artifact = build(sources, selection, target, on_progress=on_progress)
     return write(
         artifact, sources, selection, memory, target, out,
         name=name or out.stem, version=__version__, notes=notes, force=force,
     )  # fmt: skip
+
+
+def _check_address_space(arena_bytes: int, target: Target) -> None:
+    largest = ADDRESS_SPACE_BYTES[target.kind]
+    if arena_bytes > largest:
+        raise InputError(
+            f"the model needs an arena of {arena_bytes} bytes; {target.name} has room for {largest}",
+            hint="give smaller shapes: --shape NAME=1,3,224,224",
+        )  # fmt: skip

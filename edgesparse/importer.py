@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgesparse.errors import InputError
+from edgesparse.well_formed import check_shapes, check_well_formed, has_external, opset
+from edgesparse.workspace import workspace
 
 OLDEST_OPSET, UPGRADED_OPSET = 11, 13
 _log = logging.getLogger(__name__)
@@ -31,17 +31,12 @@ def load(path: str | Path, shapes: Mapping[str, Sequence[int]] | None = None) ->
     """
     path = Path(path)
     proto = _read(path)
-    _check_external(proto, path)
-    _check_opset(proto, path)
-    try:
-        onnx.checker.check_model(proto) if not _has_external(proto) else onnx.checker.check_model(str(path))
-    except (onnx.checker.ValidationError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        hint = "the graph has a cycle or is not sorted" if "sorted" in str(error) else "export the model again"
-        raise InputError(f"not a valid ONNX model: {first}", where=str(path), hint=hint) from error
-    version = _opset(proto)
+    check_well_formed(proto, path)
+    version = opset(proto)
     if version < OLDEST_OPSET:
         try:
+            if has_external(proto):  # the converter would lose it
+                onnx.load_external_data_for_model(proto, str(path.absolute().parent))
             proto = onnx.version_converter.convert_version(proto, UPGRADED_OPSET)
         except Exception as error:  # the converter raises RuntimeError and plain Exception alike
             raise InputError(
@@ -49,21 +44,34 @@ def load(path: str | Path, shapes: Mapping[str, Sequence[int]] | None = None) ->
                 hint=f"export the model with opset {OLDEST_OPSET} or newer",
             ) from error  # fmt: skip
         _log.info("%s: opset %d upgraded to %d", path, version, UPGRADED_OPSET)
-    model = ir.from_proto(proto)
-    if _has_external(proto):
+    try:
+        model = ir.from_proto(proto)
+    except Exception as error:  # SerdeError; its cause says what it is
+        raise InputError(
+            f"not a valid ONNX model: {error}: {error.__cause__ or ''}", where=str(path), hint="export the model again"
+        ) from error
+    if has_external(proto):
         ir.external_data.set_base_dir(model.graph, path.absolute().parent)
         ir.external_data.load_to_model(model)
     common.RemoveInitializersFromInputsPass()(model)
     common.InlinePass()(model)
     bind_shapes(model, shapes or {}, where=str(path))
+    check_shapes(model, str(path))
     return model
 
 
 def _read(path: Path) -> onnx.ModelProto:
     if not path.is_file():
-        raise InputError("no such file", where=str(path), hint="check the path")
+        what = "is a folder" if path.is_dir() else "is no regular file" if path.exists() else "no such file"
+        raise InputError(what, where=str(path), hint="give the path of an ONNX file")
     try:
+        if path.stat().st_size == 0:
+            raise InputError("the file is empty", where=str(path), hint="export or copy the model again")
         proto = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}", where=str(path)) from error
+    except InputError:
+        raise
     except Exception as error:  # protobuf's DecodeError has no public home
         raise InputError(
             "not an ONNX file, or cut short", where=str(path), hint="export or copy the model again"
@@ -71,48 +79,6 @@ def _read(path: Path) -> onnx.ModelProto:
     if not proto.graph.node and not proto.graph.output:
         raise InputError("not an ONNX file (no graph in it)", where=str(path), hint="export the model again")
     return proto
-
-
-def _opset(proto: onnx.ModelProto) -> int:
-    return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
-
-
-def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
-    newest = onnx.defs.onnx_opset_version()
-    if _opset(proto) > newest:
-        raise InputError(
-            f"opset {_opset(proto)}; the installed onnx knows up to {newest}", where=str(path),
-            hint="pip install --upgrade onnx, or export with an older opset",
-        )  # fmt: skip
-
-
-def _external_locations(proto: onnx.ModelProto) -> list[tuple[str, str]]:
-    found = []
-    for tensor in proto.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            location = next((e.value for e in tensor.external_data if e.key == "location"), "")
-            found.append((tensor.name, location))
-    return found
-
-
-def _has_external(proto: onnx.ModelProto) -> bool:
-    return bool(_external_locations(proto))
-
-
-def _check_external(proto: onnx.ModelProto, path: Path) -> None:
-    folder = path.absolute().parent.resolve()
-    for name, location in _external_locations(proto):
-        file = (folder / location).resolve()
-        if not location or not file.is_relative_to(folder):
-            raise InputError(
-                f"weight '{name}' lies outside of the model's folder: {location!r}", where=str(path),
-                hint="move the data file beside the model and export again",
-            )  # fmt: skip
-        if not file.is_file():
-            raise InputError(
-                f"weights are missing: '{name}' should be in {location!r}", where=str(path),
-                hint=f"copy {location} into {folder}",
-            )  # fmt: skip
 
 
 def bind_shapes(model: ir.Model, shapes: Mapping[str, Sequence[int]], *, where: str = "model") -> None:
@@ -182,16 +148,6 @@ def _infer_again(model: ir.Model) -> None:
     common.ShapeInferencePass(strict_mode=False)(model)
 
 
-def bad_weights(model: ir.Model) -> list[str]:
-    """Names of the weights that hold NaN or infinity: a warning, not an error."""
-    names = []
-    for name, value in model.graph.initializers.items():
-        floating = value.const_value is not None and value.dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
-        if floating and value.const_value is not None and not np.isfinite(value.const_value.numpy()).all():
-            names.append(str(name))
-    return names
-
-
 def save(model: ir.Model, path: str | Path) -> None:
     """Write ``model`` to ``path`` through a temporary file: whole or not at all.
 
@@ -203,18 +159,14 @@ def save(model: ir.Model, path: str | Path) -> None:
         data = ir.to_proto(model).SerializeToString()
     except ValueError as error:
         raise InputError("models over 2 GB cannot be saved in one file", where=str(path)) from error
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=".edgesparse-", delete=False) as file:
-            temporary = file.name
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with workspace(path.absolute().parent) as scratch:
+            with open(scratch / "model", "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(file.name, path)
     except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
         raise InputError(
             f"could not be written: {error.strerror or error}", where=str(path), hint="choose another place with -o"
         ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,10 @@ import onnx_ir as ir
 
 from edgesparse.errors import EdgeSparseError, InputError, UnsupportedError
 from edgesparse.ops import OPERATORS, Lowering, Unsupported
-from edgesparse.types import Array, LoweredGraph, Node, OpCall, TensorSpec, dtype_name
+from edgesparse.types import DTYPES, Array, LoweredGraph, Node, OpCall, TensorSpec, dtype_name
 
+# What one address space of WebAssembly or of a small board may hold, with room for the rest.
+LARGEST_TENSOR_BYTES = 2**31 - 1
 _ATTRS_IGNORED = frozenset({"doc_string"})
 
 
@@ -24,6 +28,8 @@ def lower(model: ir.Model) -> LoweredGraph:
     """
     out = Lowering()
     problems = list(_lower_nodes(model, out))
+    if problems and all(isinstance(p, InputError) for p in problems):
+        raise problems[0]  # it is the file or a shape; the others mostly follow from the first
     if problems:
         raise UnsupportedError(problems, where=model.graph.name or "model")
     return _finish(model, out)
@@ -106,13 +112,18 @@ def _lower_node(
                     where=where, hint="the file's shapes are wrong, or --shape does not fit the model",
                 )  # fmt: skip
         operator.lower(view, out)
-    except Unsupported as error:
+    except EdgeSparseError as error:
         return error
     return None
 
 
 def _spec(value: ir.Value, where: str) -> TensorSpec | EdgeSparseError:
     name = value.name or "?"
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return Unsupported(
+            f"'{name}' is a {type(value.type).__name__.removesuffix('Type').lower()}, not a tensor", where=where,
+            hint="rewrite this part of the model before exporting",
+        )  # fmt: skip
     if value.shape is None or any(not isinstance(d, int) for d in value.shape):
         return InputError(
             f"tensor '{name}' has no static shape ({_shape_text(value)})", where=where,
@@ -127,7 +138,14 @@ def _spec(value: ir.Value, where: str) -> TensorSpec | EdgeSparseError:
             f"tensor '{name}' is {value.dtype.name}; f32, i64, i32, i8, u8 and bool are supported", where=where,
             hint="export the model in float32",
         )  # fmt: skip
-    return TensorSpec(name, tuple(d for d in value.shape if isinstance(d, int)), dtype)
+    spec = TensorSpec(name, tuple(d for d in value.shape if isinstance(d, int)), dtype)
+    bytes_ = prod(spec.shape) * DTYPES[dtype].itemsize  # not spec.bytes, which is 64 bits wide
+    if bytes_ > LARGEST_TENSOR_BYTES:
+        return Unsupported(
+            f"tensor '{name}' would have {bytes_} bytes; the largest supported has {LARGEST_TENSOR_BYTES}", where=where,
+            hint="give a smaller shape: --shape NAME=1,3,224,224",
+        )  # fmt: skip
+    return spec
 
 
 def _shape_text(value: ir.Value) -> str:
@@ -141,11 +159,34 @@ def _attribute(attribute: ir.Attr) -> Any:
     return value
 
 
+def _check_outputs(inputs: tuple[str, ...], outputs: tuple[str, ...], out: Lowering) -> None:
+    problems: list[EdgeSparseError] = []
+    for index, name in enumerate(outputs):
+        what = ""
+        if name in outputs[:index]:
+            what = "is listed twice"
+        elif name in inputs:
+            what = "is also an input of the model"
+        elif name not in out.tensors:
+            what = "is a constant of a type that no kernel knows"
+        if what:
+            problems.append(
+                Unsupported(f"output '{name}' {what}", where="outputs", hint="remove it, or put an Identity before it")
+            )
+    if problems:
+        raise UnsupportedError(problems)
+
+
 def _finish(model: ir.Model, out: Lowering) -> LoweredGraph:
-    """Names the outputs and copies those that are an input, a constant or another output."""
+    """Names the outputs; copies those that are a constant, or the same bytes as an input or another output.
+
+    Raises:
+        UnsupportedError: outputs that are inputs, or listed twice.
+    """
     graph = model.graph
     inputs = tuple(v.name or "" for v in graph.inputs)
     outputs = tuple(v.name or "" for v in graph.outputs)
+    _check_outputs(inputs, outputs, out)
     calls = list(out.calls)
     source = {c.outputs[0]: c.inputs[0] for c in calls if c.op == "view"}
 
@@ -174,10 +215,11 @@ def _finish(model: ir.Model, out: Lowering) -> LoweredGraph:
                 for c in calls
             ]
             continue
-        raise Unsupported(
-            f"output '{name}' is an input or a constant of the model", where="graph outputs",
-            hint="remove this output, or add an Identity node",
-        )  # fmt: skip
+        # a constant, maybe folded: it gets another name and is copied when the model runs
+        value = f"{name}.value"
+        calls = [replace(c, inputs=tuple(value if n == name else n for n in c.inputs)) for c in calls]
+        calls.append(OpCall(value, "assign", (value,), (name,), {"bytes": spec.bytes}, name))
+        out.constants[value], out.tensors[value] = out.constants.pop(name), replace(spec, name=value)
     used = {n for c in calls for n in (*c.inputs, *c.outputs)} | set(inputs) | set(outputs)
     return LoweredGraph(
         {k: v for k, v in out.tensors.items() if k in used}, tuple(calls),

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse.errors import InputError
 from edgesparse.ops.activation import activate, epilogue
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.ops.packing import ENTRY_COST, describe, kept_blocks, pack, pad_rows
@@ -72,9 +73,27 @@ def window(node: Node, kernel_shape: Sequence[int]) -> Window:
     )  # fmt: skip
 
 
+def check_weights(node: Node, inputs: int, outputs: int) -> None:
+    """ONNX's shape inference does not look at channels, and a kernel believes its caller.
+
+    Raises:
+        InputError: the input, the weights and the bias do not fit each other.
+    """
+    x, w, bias = node.inputs[0], node.inputs[1], node.input(2)
+    assert x is not None and w is not None
+    groups = int(node.attrs.get("group", 1))
+    fits = len(x.shape) == len(w.shape) and groups > 0 and w.shape[0] % groups == 0 and x.shape[1] == inputs
+    if not fits or (bias is not None and bias.shape != (outputs,)):
+        raise InputError(
+            f"weights {list(w.shape)}{f' and bias {list(bias.shape)}' if bias else ''} in {groups} groups do not fit "
+            f"an input of shape {list(x.shape)}", where=where(node), hint="the file is damaged, or a --shape is wrong",
+        )  # fmt: skip
+
+
 def shape(node: Node) -> list[Shape]:
     x, w = node.inputs[0], node.inputs[1]
     assert x is not None and w is not None
+    check_weights(node, w.shape[1] * int(node.attrs.get("group", 1)), w.shape[0])
     out = window(node, w.shape[2:]).out
     return [(x.shape[0], w.shape[0], *out[2 - (len(x.shape) - 2) :])]
 

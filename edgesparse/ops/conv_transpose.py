@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.activation import activate, epilogue
-from edgesparse.ops.conv import where
+from edgesparse.ops.conv import check_weights, where
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.ops.packing import pad_rows
 from edgesparse.types import Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
@@ -49,6 +49,7 @@ def shape(node: Node) -> list[Shape]:
     x, w = node.inputs[0], node.inputs[1]
     assert x is not None and w is not None
     groups = int(node.attrs.get("group", 1))
+    check_weights(node, w.shape[0], w.shape[1] * groups)
     return [(x.shape[0], w.shape[1] * groups, *geometry(node)["out"])]
 
 

@@ -47,6 +47,8 @@ def _sizes(node: Node) -> tuple[Shape, list[float]]:
     if sizes is None:
         raise Unsupported("neither scales nor sizes", where=where(node), hint="export the model again")
     wanted = [int(s) for s in sizes]
+    if not x.size:
+        raise Unsupported("resizing a tensor without elements", where=where(node), hint="give another --shape")
     ratios = [w / x.shape[a] for w, a in zip(wanted, axes, strict=True)]
     policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
     if policy != "stretch":
@@ -96,11 +98,13 @@ def taps(node: Node, n: int, out: int, scale: float, roi: tuple[float, float]) -
     outside = (x < 0) | (x > n - 1)
     if mode == "nearest":
         rounding = "floor" if node.op_type == "Upsample" else node.attrs.get("nearest_mode", "round_prefer_floor")
-        rounded = {
+        ways = {
             "floor": np.floor(x), "ceil": np.ceil(x), "round_prefer_floor": np.ceil(x - 0.5),
             "round_prefer_ceil": np.floor(x + 0.5),
-        }[rounding]  # fmt: skip
-        return np.clip(rounded, 0, n - 1).astype(np.int64)[:, None], np.ones((out, 1)), outside
+        }  # fmt: skip
+        if rounding not in ways:
+            raise Unsupported(f"nearest_mode {rounding!r}", where=where(node), hint=f"one of {', '.join(ways)}")
+        return np.clip(ways[rounding], 0, n - 1).astype(np.int64)[:, None], np.ones((out, 1)), outside
     antialias = bool(node.attrs.get("antialias", 0)) and scale < 1
     stretch = 1 / scale if antialias else 1.0
     support = _TAPS[mode] // 2 * stretch

@@ -1,0 +1,230 @@
+"""What can be wrong with an ONNX file, found before anything is allocated or believed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from math import prod
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from edgesparse.errors import InputError
+
+_Graph = onnx.GraphProto | onnx.FunctionProto
+_TAGS = re.compile(r"\[\w+Error\] |Inference error\(s\): ")
+_SMALL_BYTES = 1000
+# Values in a TensorProto that is not raw: field, and how many of its entries make an element.
+_FIELDS: dict[int, tuple[str, int]] = {
+    onnx.TensorProto.FLOAT: ("float_data", 1), onnx.TensorProto.COMPLEX64: ("float_data", 2),
+    onnx.TensorProto.DOUBLE: ("double_data", 1), onnx.TensorProto.COMPLEX128: ("double_data", 2),
+    onnx.TensorProto.INT64: ("int64_data", 1), onnx.TensorProto.UINT64: ("uint64_data", 1),
+    onnx.TensorProto.UINT32: ("uint64_data", 1), onnx.TensorProto.STRING: ("string_data", 1),
+}  # fmt: skip
+
+
+def check_well_formed(proto: onnx.ModelProto, path: Path) -> None:
+    """Everything that a file alone can tell: opset, weights, cycles, ONNX's own checker.
+
+    Raises:
+        InputError: the first thing that is wrong, with the node or weight.
+    """
+    _check_opset(proto, path)
+    _check_tensors(proto, path)
+    _check_cycle(proto, path)
+    _check_splits(proto, path)
+    try:
+        # by path, the checker also looks for external data; weights over 2 GB pass only so
+        onnx.checker.check_model(str(path) if has_external(proto) else proto)
+    except Exception as error:  # ValidationError, ValueError, UnicodeDecodeError: all of them about the file
+        text = " ".join(str(error).replace("==> Context:", ";").split()) or repr(error)
+        raise InputError(f"not a valid ONNX model: {text[:300]}", where=str(path), hint="export it again") from error
+
+
+def check_shapes(model: ir.Model, where: str) -> None:
+    """Shapes and types of all nodes fit each other and what the file declares.
+
+    Raises:
+        InputError: names the first node where they do not.
+    """
+    try:
+        onnx.shape_inference.infer_shapes(_without_weights(model), check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:  # InferenceError, and RuntimeError for what the inference stumbles over
+        text = " ".join(_TAGS.sub("", str(error)).split())
+        raise InputError(
+            f"shapes or types do not fit: {text[:300]}", where=where,
+            hint="the file is damaged, or --shape does not suit the model",
+        ) from error  # fmt: skip
+
+
+def has_external(proto: onnx.ModelProto) -> bool:
+    return any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(proto))
+
+
+def _without_weights(model: ir.Model) -> onnx.ModelProto:
+    """``model`` as a small proto: large weights are inputs, whose values no shape depends on."""
+    light = model.clone()
+    for value in list(light.graph.initializers.values()):
+        tensor = value.const_value
+        if tensor is not None and tensor.nbytes > _SMALL_BYTES:
+            value.shape, value.dtype, value.const_value = ir.Shape(tensor.numpy().shape), tensor.dtype, None
+            del light.graph.initializers[value.name or ""]
+            light.graph.inputs.append(value)
+    return ir.to_proto(light)
+
+
+def _graphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield graph
+                yield from _graphs(graph.node)
+
+
+def _scopes(proto: onnx.ModelProto) -> Iterator[_Graph]:
+    for top in (proto.graph, *proto.functions):
+        yield top
+        yield from _graphs(top.node)
+
+
+def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """All weights: initializers and the values of attributes, in functions and subgraphs, too."""
+    for scope in _scopes(proto):
+        if isinstance(scope, onnx.GraphProto):
+            yield from scope.initializer
+        for node in scope.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+
+
+def _check_opset(proto: onnx.ModelProto, path: Path) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    version = opset(proto)
+    if version > newest:
+        raise InputError(
+            f"opset {version}; the installed onnx knows up to {newest}", where=str(path),
+            hint="pip install --upgrade onnx, or export with an older opset",
+        )  # fmt: skip
+    if proto.ir_version > onnx.IR_VERSION:
+        raise InputError(
+            f"IR version {proto.ir_version}; the installed onnx knows up to {onnx.IR_VERSION}", where=str(path),
+            hint="pip install --upgrade onnx",
+        )  # fmt: skip
+
+
+def opset(proto: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators; 0 where the file does not say."""
+    return next((o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")), 0)
+
+
+def _check_tensors(proto: onnx.ModelProto, path: Path) -> None:
+    for scope in _scopes(proto):
+        if isinstance(scope, onnx.GraphProto) and scope.sparse_initializer:
+            raise InputError(
+                f"weight '{scope.sparse_initializer[0].values.name}' is a sparse_initializer", where=str(path),
+                hint="store it dense; zeros are found by themselves",
+            )  # fmt: skip
+    folder = path.absolute().parent.resolve()
+    for tensor in _tensors(proto):
+        name = tensor.name or "(a constant)"
+        if tensor.data_type not in onnx.TensorProto.DataType.values() or tensor.data_type == 0:
+            raise InputError(f"weight '{name}' has the unknown type {tensor.data_type}", where=str(path))
+        if any(d < 0 for d in tensor.dims):
+            raise InputError(f"weight '{name}' has a negative dimension: {list(tensor.dims)}", where=str(path))
+        external = tensor.data_location == onnx.TensorProto.EXTERNAL
+        held = _external_bytes(tensor, folder, path) if external else _held(tensor)
+        wanted = _wanted(tensor, external or tensor.HasField("raw_data"))
+        if held != wanted and (external or wanted > 0 or held > 0):
+            unit = "bytes" if external or tensor.HasField("raw_data") else "values"
+            raise InputError(
+                f"weight '{name}' has {held} {unit}, its shape {list(tensor.dims)} needs {wanted}", where=str(path),
+                hint="the file is damaged or cut short: copy or export it again",
+            )  # fmt: skip
+
+
+def _wanted(tensor: onnx.TensorProto, raw: bool) -> int:
+    """Bytes of a raw tensor, else entries of its typed field."""
+    size = int(prod(tensor.dims))
+    bits = int(ir.DataType(tensor.data_type).bitwidth) if tensor.data_type != onnx.TensorProto.STRING else 0
+    if raw:
+        return -(-size * bits // 8)
+    if tensor.data_type in _FIELDS:
+        return size * _FIELDS[tensor.data_type][1]
+    return -(-size * bits // 8) if bits < 8 else size
+
+
+def _held(tensor: onnx.TensorProto) -> int:
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data)
+    return len(getattr(tensor, _FIELDS.get(tensor.data_type, ("int32_data", 1))[0]))
+
+
+def _external_bytes(tensor: onnx.TensorProto, folder: Path, path: Path) -> int:
+    """How many bytes of a data file beneath ``folder`` belong to ``tensor``."""
+    entries = {e.key: e.value for e in tensor.external_data}
+    location = entries.get("location", "")
+    file = (folder / location).resolve() if "\0" not in location else folder
+    if not location or not file.is_relative_to(folder) or file == folder:
+        raise InputError(
+            f"weight '{tensor.name}' lies outside of the model's folder: {location!r}", where=str(path),
+            hint="move the data file beside the model and export again",
+        )  # fmt: skip
+    if not file.is_file():
+        raise InputError(
+            f"weights are missing: '{tensor.name}' should be in {location!r}", where=str(path),
+            hint=f"copy {location} into {folder}",
+        )  # fmt: skip
+    total = file.stat().st_size
+    begin, length = entries.get("offset", "0"), entries.get("length", "")
+    if not begin.isdecimal() or not (length.isdecimal() or not length) or int(begin) > total:
+        raise InputError(
+            f"weight '{tensor.name}' has offset {begin!r} and length {length!r} in {location!r} of {total} bytes",
+            where=str(path), hint=f"copy {location} again, or export the model again",
+        )  # fmt: skip
+    available = total - int(begin)
+    return min(int(length), available) if length else available
+
+
+def _check_splits(proto: onnx.ModelProto, path: Path) -> None:
+    """onnx's own shape inference (1.23) ends the whole process where ``num_outputs`` is not their number."""
+    for scope in _scopes(proto):
+        for node in scope.node:
+            for attribute in node.attribute:
+                if node.op_type == "Split" and attribute.name == "num_outputs" and attribute.i != len(node.output):
+                    raise InputError(
+                        f"Split '{node.name}' has {len(node.output)} outputs and num_outputs={attribute.i}",
+                        where=str(path), hint="export the model again",
+                    )  # fmt: skip
+
+
+def _check_cycle(proto: onnx.ModelProto, path: Path) -> None:
+    """Kahn's algorithm: what is never ready hangs on a cycle."""
+    for scope in _scopes(proto):
+        producer = {name: index for index, node in enumerate(scope.node) for name in node.output if name}
+        waits = [{producer[n] for n in node.input if n in producer} for node in scope.node]
+        readers: dict[int, list[int]] = {}
+        for index, sources in enumerate(waits):
+            for source in sources:
+                readers.setdefault(source, []).append(index)
+        ready = [index for index, sources in enumerate(waits) if not sources]
+        left = [len(sources) for sources in waits]
+        done = 0
+        while ready:
+            done += 1
+            for reader in readers.get(ready.pop(), ()):
+                left[reader] -= 1
+                if left[reader] == 0:
+                    ready.append(reader)
+        if done == len(scope.node):
+            continue
+        # from any node that is never ready, backwards until one comes again
+        at, seen = next(i for i, n in enumerate(left) if n), []
+        while at not in seen:
+            seen.append(at)
+            at = next(source for source in waits[at] if left[source])
+        ring = [scope.node[i] for i in reversed(seen[seen.index(at) :])]
+        names = " -> ".join(node.name or node.op_type for node in (*ring, ring[0]))
+        raise InputError(f"the graph has a cycle: {names}", where=str(path), hint="export the model again")
