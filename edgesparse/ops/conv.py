@@ -379,7 +379,8 @@ def bind_depthwise(
     weight = constants[call.inputs[1]]
     slope = call.inputs[3] if len(call.inputs) > 3 else None
     named = dict(zip(("x", "w", "bias"), call.inputs, strict=False))
-    scratch = (a["phases"] * a["in_rows"] * a["pitch"] + a["slack"]) * 4
+    # the bordered copy of one channel, and its output with the border (a vector of 16 may reach beyond)
+    scratch = (a["phases"] * a["in_rows"] * a["pitch"] + a["slack"] + a["rows"] * a["pitch"] + 16) * 4
     return [
         Binding(
             "depthwise_f32", {**named, "slope": slope, "y": call.outputs[0], "begin": 0, "end": a["channels"], **a},
