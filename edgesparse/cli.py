@@ -296,7 +296,7 @@ def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
         if not equals or not name or not all(p.strip().isdecimal() and int(p) > 0 for p in parts):
             raise InputError(f"--shape {text!r} is not NAME=1,3,224,224", hint="`edgesparse inspect` shows the inputs")
         if name in shapes:
-            raise InputError(f"--shape gives '{name}' twice")
+            raise InputError(f"--shape gives '{name}' twice", hint="give it once, with all dimensions")
         shapes[name] = tuple(int(p) for p in parts)
     return shapes
 

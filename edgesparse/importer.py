@@ -145,7 +145,7 @@ def _infer_again(model: ir.Model) -> None:
     for value in model.graph.outputs:
         if value.shape is not None and any(not isinstance(d, int) for d in value.shape):
             value.shape = None
-    common.ShapeInferencePass(strict_mode=False)(model)
+    common.ShapeInferencePass(strict_mode=False, data_prop=False)(model)
 
 
 def save(model: ir.Model, path: str | Path) -> None:

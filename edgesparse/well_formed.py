@@ -49,7 +49,8 @@ def check_shapes(model: ir.Model, where: str) -> None:
         InputError: names the first node where they do not.
     """
     try:
-        onnx.shape_inference.infer_shapes(_without_weights(model), check_type=True, strict_mode=True, data_prop=True)
+        # no data_prop: it allocates what a shape in the file asks for
+        onnx.shape_inference.infer_shapes(_without_weights(model), check_type=True, strict_mode=True, data_prop=False)
     except Exception as error:  # InferenceError, and RuntimeError for what the inference stumbles over
         text = " ".join(_TAGS.sub("", str(error)).split())
         raise InputError(

@@ -51,10 +51,10 @@ class FoldConstants(ir.passes.InPlacePass):
 
 def _infer_shapes(model: ir.Model) -> None:
     """onnx's shape inference, helped over GroupNormalization, for which onnx has no rule: its shape is its input's."""
-    common.ShapeInferencePass(strict_mode=False)(model)
+    common.ShapeInferencePass(strict_mode=False, data_prop=False)(model)
     stuck = [n for n in model.graph if n.op_type == "GroupNormalization" and n.outputs[0].shape is None]
     for node in stuck:  # in the order of the graph: each may open the way to the next
         x, y = node.inputs[0], node.outputs[0]
         if x is not None and x.shape is not None and y.shape is None:
             y.shape, y.type = ir.Shape(x.shape), x.type
-            common.ShapeInferencePass(strict_mode=False)(model)
+            common.ShapeInferencePass(strict_mode=False, data_prop=False)(model)
