@@ -75,8 +75,10 @@ def label(node: ir.Node) -> str:
 
 
 def new_initializer(graph: ir.Graph, name: str, array: Array) -> ir.Value:
-    """Register ``array`` under ``name``, or under ``name`` and a number when that is taken."""
-    taken, unique, count = graph.initializers, name, 1
+    """Register ``array`` under ``name``, or under ``name`` and a number when a value has that name already."""
+    taken = {v.name for v in (*graph.inputs, *graph.initializers.values())}
+    taken.update(v.name for node in graph for v in node.outputs)
+    unique, count = name, 1
     while unique in taken:
         unique, count = f"{name}_{count}", count + 1
     array = np.ascontiguousarray(array).reshape(array.shape)

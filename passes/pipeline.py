@@ -17,6 +17,8 @@ from edgesparse.passes.fold_constants import FoldConstants
 from edgesparse.passes.fold_pad import FoldPad
 from edgesparse.passes.fuse_activation import FuseActivation
 from edgesparse.passes.fuse_residual import FuseResidual
+from edgesparse.passes.matmul_to_conv import MatmulToConv
+from edgesparse.passes.merge_layouts import MergeLayouts
 
 PassFactory = Callable[[], ir.passes.PassBase]
 
@@ -27,6 +29,7 @@ SIMPLIFY: tuple[PassFactory, ...] = (
     FoldBatchnorm,  # needs constant weights
     common.CommonSubexpressionEliminationPass,
     CancelTransposes,  # before fusion: a Transpose between Conv and Relu would keep them apart
+    MergeLayouts,  # what CancelTransposes brought together
     FoldConstants,  # the constants that moved through Transposes, and shapes behind them
     FoldPad,  # Pad and Conv are neighbours now that the Transposes are gone
     FoldAffine,  # the last of the arithmetic: what BatchNormalization and Transposes left behind
@@ -35,6 +38,8 @@ SIMPLIFY: tuple[PassFactory, ...] = (
 
 OPTIMISE: tuple[PassFactory, ...] = (
     FoldConstants,  # shapes are static now: the chains that depended on the batch fold too
+    MatmulToConv,  # before fusion, which then finds convolutions; behind SIMPLIFY, for it is no gain to other runtimes
+    MergeLayouts,  # the Transposes of MatmulToConv and those that attention has already
     FuseResidual,  # before activations: y = act(conv(x) + residual)
     FuseActivation,
     common.RemoveUnusedNodesPass,
