@@ -12,6 +12,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgesparse.errors import InputError
+from edgesparse.isolated import IsolatedError, isolated
 from edgesparse.well_formed import check_shapes, check_well_formed, has_external, opset
 from edgesparse.workspace import workspace
 
@@ -34,11 +35,14 @@ def load(path: str | Path, shapes: Mapping[str, Sequence[int]] | None = None) ->
     check_well_formed(proto, path)
     version = opset(proto)
     if version < OLDEST_OPSET:
+        if has_external(proto):  # the converter would lose it
+            onnx.load_external_data_for_model(proto, str(path.absolute().parent))
+        old = proto
         try:
-            if has_external(proto):  # the converter would lose it
-                onnx.load_external_data_for_model(proto, str(path.absolute().parent))
-            proto = onnx.version_converter.convert_version(proto, UPGRADED_OPSET)
-        except Exception as error:  # the converter raises RuntimeError and plain Exception alike
+            proto = onnx.ModelProto.FromString(
+                isolated(lambda: onnx.version_converter.convert_version(old, UPGRADED_OPSET).SerializeToString())
+            )
+        except IsolatedError as error:
             raise InputError(
                 f"opset {version} could not be upgraded to {UPGRADED_OPSET}: {error}", where=str(path),
                 hint=f"export the model with opset {OLDEST_OPSET} or newer",

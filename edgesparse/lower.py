@@ -217,6 +217,8 @@ def _finish(model: ir.Model, out: Lowering) -> LoweredGraph:
             continue
         # a constant, maybe folded: it gets another name and is copied when the model runs
         value = f"{name}.value"
+        while value in out.tensors:
+            value += "_"
         calls = [replace(c, inputs=tuple(value if n == name else n for n in c.inputs)) for c in calls]
         calls.append(OpCall(value, "assign", (value,), (name,), {"bytes": spec.bytes}, name))
         out.constants[value], out.tensors[value] = out.constants.pop(name), replace(spec, name=value)

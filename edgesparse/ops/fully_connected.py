@@ -49,7 +49,8 @@ def lower(node: Node, out: Lowering) -> None:
     matrix: NDArray[np.float32] = weight.astype(np.float32)
     if not (node.op_type == "Gemm" and node.attrs.get("transB", 0)):
         matrix = matrix.T
-    matrix = matrix * np.float32(node.attrs.get("alpha", 1.0))
+    with np.errstate(invalid="ignore"):  # weights may hold NaN and infinity
+        matrix = matrix * np.float32(node.attrs.get("alpha", 1.0))
     index = _bias_index(node)
     bias = None if index is None else node.constant(index)
     if bias is not None:

@@ -152,10 +152,16 @@ def test_weights_that_do_not_fit_their_node(tmp_path: Path) -> None:
     assert error.what.startswith("shapes or types do not fit: (op_type:MatMul, node name: fc)")
 
 
-def test_a_split_that_would_end_the_process(tmp_path: Path) -> None:
-    nodes = [helper.make_node("Split", ["x"], ["a", "y"], "split", axis=0, num_outputs=1)]
-    error = _refused(tmp_path, model(nodes, [f32("x", 4)], [f32("y", 2)], opset=18))
-    assert error.what == "Split 'split' has 2 outputs and num_outputs=1"
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Split", ["x"], ["a", "y"], "split", axis=0, num_outputs=1),
+        helper.make_node("LayerNormalization", ["x", "w"], ["y", "a", "b"], "norm", axis=2**63 - 2),
+    ],
+)
+def test_a_node_of_which_shape_inference_dies(tmp_path: Path, node: onnx.NodeProto) -> None:
+    error = _refused(tmp_path, model([node], [f32("x", 4, 4), f32("w", 4, 4)], [f32("y", 4, 4)], opset=18))
+    assert error.what.startswith("shapes or types do not fit: ")
 
 
 def test_external_data_beneath_the_folder(tmp_path: Path) -> None:
