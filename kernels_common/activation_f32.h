@@ -19,6 +19,15 @@ enum {
   ES_ACT_GELU_TANH = 11,  // x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
 };
 
+// Whether min(max(x, lo), hi) is all there is to `act`; lo and hi are then set to what it takes.
+ES_INLINE int es_act_bounds(int64_t act, float *lo, float *hi) {
+  if (act > ES_ACT_CLIP) return 0;
+  if (act == ES_ACT_NONE) *lo = -__builtin_inff();
+  if (act == ES_ACT_RELU) *lo = 0;
+  if (act != ES_ACT_CLIP) *hi = __builtin_inff();
+  return 1;
+}
+
 // The cheap ones are inlined into every epilogue, the others are one function per vector width:
 // inlining exp and erf into every tile of every kernel made modules four times as large.
 #define ES_ACTIVATION(n)                                                                                   \

@@ -6,6 +6,7 @@
 #define SPLAT ES_CAT(splat, ES_WIDTH, )
 #define LANE ES_CAT(ES_LANE, ES_WIDTH, )
 #define ACT ES_CAT(es_act, ES_WIDTH, )
+#define CLAMP ES_CAT(es_clamp, ES_WIDTH, )
 #define NAME(f) ES_CAT(f, ES_WIDTH, )
 
 // The loop all the time is spent in: MR x n accumulators over the kept entries of one block.
@@ -18,10 +19,11 @@ ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x
 #pragma unroll 1
   for (int64_t j = 0; j < kept; j++, w += MR) {
     const float *p = (const float *)((const char *)x + offset[j]);
+    ES_PREFETCH(x, offset + j, n * ES_WIDTH);
     V in[ES_MAX_N];
 #pragma unroll
     for (int v = 0; v < n; v++) in[v] = LOAD(p + (v == n - 1 ? last : v * ES_WIDTH));
-#if MR % 4 == 0
+#if MR % 4 == 0 && !defined(__x86_64__)
 #pragma unroll
     for (int i = 0; i < MR; i += 4) {
       vf4 q = load4(w + i);
@@ -37,9 +39,12 @@ ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x
     }
 #else
 #pragma unroll
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < MR; i++) {
+      ES_IN_ORDER();
+      V weight = SPLAT(w[i]);
 #pragma unroll
-      for (int v = 0; v < n; v++) acc[i][v] += SPLAT(w[i]) * in[v];
+      for (int v = 0; v < n; v++) acc[i][v] += weight * in[v];
+    }
 #endif
   }
 }
@@ -56,6 +61,14 @@ ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, 
     V acc[MR][ES_MAX_N];
     int64_t first = s->start[b];
     NAME(spmm_block)(acc, n, x, s->w + first * MR, s->offset + first, s->start[b + 1] - first, s->bias + b * MR, last);
+    if (s->clamps && !pieces && b * MR + MR <= s->channels) {  // nearly always: nothing but min, max and store
+      float *y = s->y + b * MR * s->plane + y0;
+#pragma unroll
+      for (int i = 0; i < MR; i++, y += s->plane)
+#pragma unroll
+        for (int v = 0; v < n; v++) STORE(y + (v == n - 1 ? last : v * ES_WIDTH), CLAMP(acc[i][v], s->lo, s->hi));
+      continue;
+    }
 #pragma unroll
     for (int i = 0; i < MR; i++) {
       int64_t channel = b * MR + i;
@@ -146,6 +159,7 @@ static void NAME(spmm_tile)(const es_spmm *s, int64_t n, const float *x, int64_t
 #undef SPLAT
 #undef LANE
 #undef ACT
+#undef CLAMP
 #undef NAME
 #undef ES_WIDTH
 #undef ES_MAX_N

@@ -9,85 +9,17 @@ phases when strided (``planes``), so that neighbouring outputs read neighbouring
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
-from math import prod
 from typing import Any
 
 import numpy as np
 
-from edgesparse.errors import InputError
 from edgesparse.ops.activation import activate, epilogue
+from edgesparse.ops.depthwise import lower_depthwise
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.ops.packing import ENTRY_COST, describe, kept_blocks, pack, pad_rows
+from edgesparse.ops.planes import planes
+from edgesparse.ops.window import Window, check_weights, where, window
 from edgesparse.types import Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
-
-
-@dataclass(frozen=True)
-class Window:
-    """The two spatial dimensions of a convolution (a 1-D one has height 1)."""
-
-    size: tuple[int, int]
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    dilation: tuple[int, int]
-    before: tuple[int, int]
-    after: tuple[int, int]
-    out: tuple[int, int]
-
-
-def where(node: Node) -> str:
-    shapes = " ".join("x".join(map(str, s.shape)) for s in node.inputs if s)
-    return f"{node.op_type} '{node.name}' ({shapes})"
-
-
-def window(node: Node, kernel_shape: Sequence[int]) -> Window:
-    """Reads strides, pads, dilations and auto_pad; adds a leading dimension of 1 to 1-D ones."""
-    x = node.inputs[0]
-    assert x is not None
-    rank = len(x.shape) - 2
-    if rank not in (1, 2):
-        raise Unsupported(
-            f"{rank}-D convolution; 1-D and 2-D are supported", where=where(node),
-            hint="split the convolution over its third dimension before exporting",
-        )  # fmt: skip
-    strides = node.attrs.get("strides", [1] * rank)
-    dilations = node.attrs.get("dilations", [1] * rank)
-    pads = list(node.attrs.get("pads", [0] * (2 * rank)))
-    auto = node.attrs.get("auto_pad", "NOTSET")
-    extent = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        total = [max(0, (-(-n // s) - 1) * s + e - n) for n, s, e in zip(x.shape[2:], strides, extent, strict=True)]
-        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-        pads = small + large if auto == "SAME_UPPER" else large + small
-    elif auto == "VALID":
-        pads = [0] * (2 * rank)
-    out = [(n + pads[i] + pads[rank + i] - extent[i]) // strides[i] + 1 for i, n in enumerate(x.shape[2:])]
-
-    def two(values: Sequence[int], fill: int) -> tuple[int, int]:
-        return (fill, int(values[0])) if rank == 1 else (int(values[0]), int(values[1]))
-
-    return Window(
-        two(x.shape[2:], 1), two(kernel_shape, 1), two(strides, 1), two(dilations, 1),
-        two(pads[:rank], 0), two(pads[rank:], 0), two(out, 1),
-    )  # fmt: skip
-
-
-def check_weights(node: Node, inputs: int, outputs: int) -> None:
-    """ONNX's shape inference does not look at channels, and a kernel believes its caller.
-
-    Raises:
-        InputError: the input, the weights and the bias do not fit each other.
-    """
-    x, w, bias = node.inputs[0], node.inputs[1], node.input(2)
-    assert x is not None and w is not None
-    groups = int(node.attrs.get("group", 1))
-    fits = len(x.shape) == len(w.shape) and groups > 0 and w.shape[0] % groups == 0 and x.shape[1] == inputs
-    if not fits or (bias is not None and bias.shape != (outputs,)):
-        raise InputError(
-            f"weights {list(w.shape)}{f' and bias {list(bias.shape)}' if bias else ''} in {groups} groups do not fit "
-            f"an input of shape {list(x.shape)}", where=where(node), hint="the file is damaged, or a --shape is wrong",
-        )  # fmt: skip
 
 
 def shape(node: Node) -> list[Shape]:
@@ -96,53 +28,6 @@ def shape(node: Node) -> list[Shape]:
     check_weights(node, w.shape[1] * int(node.attrs.get("group", 1)), w.shape[0])
     out = window(node, w.shape[2:]).out
     return [(x.shape[0], w.shape[0], *out[2 - (len(x.shape) - 2) :])]
-
-
-@dataclass(frozen=True)
-class Planes:
-    """The bordered copy: its phases, their size, and where each kernel position lies in it."""
-
-    phases: tuple[tuple[int, int], ...]
-    rows: int
-    pitch: int
-    dy: tuple[int, ...]
-    dx: tuple[int, ...]
-    tap: tuple[int, ...]  # floats from the channel's first float, per kernel position
-    slack: int
-    copied: bool
-
-
-def planes(win: Window) -> Planes:
-    """How to lay out the input of ``win`` so that stride-1 reads are contiguous.
-
-    With stride 1 the right border of a row and the left border of the next share columns.
-    """
-    (height, width), (stride_y, stride_x) = win.size, win.stride
-    (top, left), (bottom, right) = win.before, win.after
-    reach_y = (win.kernel[0] - 1) * win.dilation[0]
-    reach_x = (win.kernel[1] - 1) * win.dilation[1]
-    positions = list(product(range(win.kernel[0]), range(win.kernel[1])))
-    offsets = [(ky * win.dilation[0], kx * win.dilation[1]) for ky, kx in positions]
-    phases = tuple(sorted({(y % stride_y, x % stride_x) for y, x in offsets}))
-    rows = max(win.out[0] + reach_y // stride_y, 1)
-    needed = win.out[1] + reach_x // stride_x
-    pitch = max(needed, 1)
-    copied = any((top, left, bottom, right)) or (stride_y, stride_x) != (1, 1)
-    if not copied:
-        rows, pitch = height, width
-    elif stride_x == 1 and needed == left + width + right and left <= width and right <= width:
-        # The last `right` columns of a row are read as the first `left` zeros of the next one.
-        pitch = width + max(left, right)
-    # Reading on past the last row touches at most this many floats (vectors of 16, and a row).
-    slack = reach_x + pitch + 16
-    tap = []
-    for y, x in offsets:
-        phase = phases.index((y % stride_y, x % stride_x))
-        tap.append(phase * rows * pitch + (y // stride_y) * pitch + x // stride_x)
-    return Planes(
-        phases, rows, pitch, tuple(p[0] - top for p in phases), tuple(p[1] - left for p in phases),
-        tuple(tap), slack, copied,
-    )  # fmt: skip
 
 
 def lower(node: Node, out: Lowering) -> None:
@@ -167,30 +52,9 @@ def lower(node: Node, out: Lowering) -> None:
     extra: dict[str, Attr] = {"act": act, "lo": lo, "hi": hi}
     if groups > 1 and w.shape[1] == 1 and groups == x.shape[1]:
         assert residual is None
-        _lower_depthwise(node, out, x, win, weight, bias, slope, extra)
+        lower_depthwise(node, out, x, win, weight, bias, slope, extra)
     else:
         _lower_spmm(node, out, x, win, weight, bias, slope, residual, groups, extra)
-
-
-def _lower_depthwise(
-    node: Node, out: Lowering, x: TensorSpec, win: Window, weight: Array,
-    bias: Array | None, slope: Array | None, extra: dict[str, Attr],
-) -> None:  # fmt: skip
-    lay = planes(win)
-    inputs = [
-        x.name,
-        out.constant(node, np.ascontiguousarray(weight.reshape(weight.shape[0], -1), np.float32)),
-        out.constant(node, pad_rows(bias, 1, weight.shape[0])),
-    ]
-    if slope is not None:
-        inputs.append(out.constant(node, np.broadcast_to(slope.reshape(-1), weight.shape[0]).astype(np.float32)))
-    out.call(
-        node, "depthwise", inputs, [node.outputs[0].name],
-        images=x.shape[0], channels=x.shape[1], multiplier=weight.shape[0] // x.shape[1],
-        height=win.size[0], width=win.size[1], in_rows=lay.rows, pitch=lay.pitch,
-        stride_y=win.stride[0], stride_x=win.stride[1], phases=len(lay.phases), dy=lay.dy, dx=lay.dx,
-        slack=lay.slack, taps=len(lay.tap), tap=lay.tap, rows=win.out[0], columns=win.out[1], **extra,
-    )  # fmt: skip
 
 
 def _lower_spmm(
@@ -340,60 +204,7 @@ def reference_spmm(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: 
     return [y.reshape(outputs[0].shape).astype(np.float32)]
 
 
-def reference_planes(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
-    a: dict[str, Any] = dict(attrs)
-    x = inputs[0].reshape(a["channels"], a["height"], a["width"])
-    y = np.zeros((a["channels"], a["phases"], a["rows"], a["pitch"]), x.dtype)
-    for f, (dy, dx) in enumerate(zip(a["dy"], a["dx"], strict=True)):
-        r = np.arange(a["rows"]) * a["stride_y"] + dy
-        q = np.arange(a["pitch"]) * a["stride_x"] + dx
-        ok_r, ok_q = (r >= 0) & (r < a["height"]), (q >= 0) & (q < a["width"])
-        y[:, f, ok_r[:, None] & ok_q[None, :]] = x[:, r[ok_r]][:, :, q[ok_q]].reshape(a["channels"], -1)
-    return [np.concatenate([y.reshape(-1), np.zeros(a["slack"], x.dtype)]).reshape(outputs[0].shape)]
-
-
-def reference_depthwise(
-    inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]
-) -> list[Array]:
-    a: dict[str, Any] = dict(attrs)
-    x, w, bias = inputs[:3]
-    slope = inputs[3] if len(inputs) > 3 else None
-    copy_attrs = {**a, "channels": a["images"] * a["channels"], "rows": a["in_rows"]}
-    size = a["phases"] * a["in_rows"] * a["pitch"]
-    spec = TensorSpec("", (copy_attrs["channels"] * size + a["slack"],), "f32")
-    flat = reference_planes([x], copy_attrs, [spec])[0].astype(np.float64)
-    pixel = (np.arange(a["rows"])[:, None] * a["pitch"] + np.arange(a["columns"])[None, :]).reshape(-1)
-    y = np.zeros((a["images"], a["channels"] * a["multiplier"], len(pixel)))
-    for image, k in product(range(a["images"]), range(a["channels"] * a["multiplier"])):
-        base = (image * a["channels"] + k // a["multiplier"]) * size
-        taps = flat[base + np.asarray(a["tap"])[:, None] + pixel[None, :]]
-        y[image, k] = w[k].astype(np.float64) @ taps + bias[k]
-    slope = None if slope is None else slope[None, :, None]
-    return [activate(y, a["act"], a["lo"], a["hi"], slope).reshape(outputs[0].shape).astype(np.float32)]
-
-
-def bind_depthwise(
-    call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str
-) -> list[Binding]:
-    a: dict[str, Any] = dict(call.attrs)
-    weight = constants[call.inputs[1]]
-    slope = call.inputs[3] if len(call.inputs) > 3 else None
-    named = dict(zip(("x", "w", "bias"), call.inputs, strict=False))
-    # the bordered copy of one channel, and its output with the border (a vector of 16 may reach beyond)
-    scratch = (a["phases"] * a["in_rows"] * a["pitch"] + a["slack"] + a["rows"] * a["pitch"] + 16) * 4
-    return [
-        Binding(
-            "depthwise_f32", {**named, "slope": slope, "y": call.outputs[0], "begin": 0, "end": a["channels"], **a},
-            scratch_bytes=scratch, pattern="dense", zeros=1 - np.count_nonzero(weight) / max(weight.size, 1),
-            macs=prod((a["images"], weight.size, a["rows"], a["columns"])),
-            reason="depthwise: one input channel per output, nothing to skip",
-        )
-    ]  # fmt: skip
-
-
 register(
-    Contract("planes", ("x",), ("y",), reference_planes),
     Contract("spmm", ("x", "w", "offset", "bias", "residual", "slope"), ("y",), reference_spmm, bind=bind_spmm),
-    Contract("depthwise", ("x", "w", "bias", "slope"), ("y",), reference_depthwise, bind=bind_depthwise),
     Operator("Conv", shape, lower, "1-D and 2-D, f32, constant weights"),
 )

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.activation import activate, epilogue
-from edgesparse.ops.conv import check_weights, where
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.ops.packing import pad_rows
+from edgesparse.ops.window import check_weights, where
 from edgesparse.types import Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
 
 

@@ -27,9 +27,13 @@ ENTRY_COST = {
 }
 
 
+AHEAD = 8
+"""How many offsets behind the last one spmm may read, to prefetch (ES_AHEAD in spmm_f32.h)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """``values`` (entries, MR), ``offset`` (entries,) bytes, ``start`` (blocks + 1,)."""
+    """``values`` (entries, MR), ``offset`` (entries + AHEAD,) bytes, ``start`` (blocks + 1,)."""
 
     values: NDArray[np.float32]
     offset: NDArray[np.int32]
@@ -37,7 +41,7 @@ class Packed:
 
     @property
     def entries(self) -> int:
-        return len(self.offset)
+        return len(self.values)
 
     @property
     def blocks(self) -> int:
@@ -65,7 +69,8 @@ def pack(weight: Array, offset_bytes: Array, rows: int) -> Packed:
     block, column = np.nonzero(kept)
     values = padded.reshape(-1, rows, inputs)[block, :, column]
     start = np.concatenate([[0], np.cumsum(kept.sum(axis=1))]).astype(np.int32)
-    return Packed(np.ascontiguousarray(values), offset_bytes[column].astype(np.int32), start)
+    offset = np.pad(offset_bytes[column].astype(np.int32), (0, AHEAD))
+    return Packed(np.ascontiguousarray(values), offset, start)
 
 
 def unpack(packed: Packed, offset_bytes: Array, channels: int) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ def depthwise(
     return lowered("Conv", normal(random, *shape), w, bias, constants=(1, 2), group=shape[1], **attrs)
 
 
-@kernel_test("depthwise", bound=bound)
+@kernel_test("depthwise", bound=bound, kernels=("depthwise", "depthwise_square"))
 def test_widths(random: np.random.Generator) -> Iterator[Case]:
     """3x3 with stride 1, 2 and 3 over rows of every length."""
     for width in (*SIZES, 112, 130):
@@ -30,7 +30,7 @@ def test_widths(random: np.random.Generator) -> Iterator[Case]:
             yield from depthwise(random, (1, 2, 3, width), (3, 3), pads=[1, 1, 1, 1], strides=[stride, stride])
 
 
-@kernel_test("depthwise", bound=bound)
+@kernel_test("depthwise", bound=bound, kernels=("depthwise", "depthwise_square"))
 def test_windows(random: np.random.Generator) -> Iterator[Case]:
     """Kernels of every size, borders of every kind, images, multipliers, 1-D."""
     for size in ((1, 1), (2, 3), (7, 7), (9, 20), (4, 40)):
@@ -51,7 +51,18 @@ def test_windows(random: np.random.Generator) -> Iterator[Case]:
     yield from depthwise(random, (1, 2, 3, 3), (7, 7), pads=[6, 6, 6, 6])
 
 
-@kernel_test("depthwise", bound=bound)
+@kernel_test("depthwise", bound=bound, kernels=("depthwise", "depthwise_square"))
+def test_channels(random: np.random.Generator) -> Iterator[Case]:
+    """Many channels: those in the middle are read where they are, their neighbours' pixels must not get in."""
+    for size in ((1, 3), (3, 3), (7, 7), (9, 14), (6, 33)):
+        for kernel in (3, 5):
+            for stride in (1, 2):
+                one_sided = [0, 0, kernel - 1, kernel - 1]
+                for pads in ([kernel // 2] * 4, one_sided, one_sided[::-1], [1, 0, 2, 4]):
+                    yield from depthwise(random, (2, 9, *size), (kernel, kernel), pads=pads, strides=[stride, stride])
+
+
+@kernel_test("depthwise", bound=bound, kernels=("depthwise", "depthwise_square"))
 def test_epilogues(random: np.random.Generator) -> Iterator[Case]:
     """Each activation, and a slope per channel, on short and long rows."""
     for width in (5, 70):
@@ -66,7 +77,7 @@ def test_epilogues(random: np.random.Generator) -> Iterator[Case]:
         yield from lowered("Conv", *inputs, constants=(1, 2, 3), group=3, es_act="prelu", es_slope_input=3)
 
 
-@kernel_test("depthwise", bound=bound)
+@kernel_test("depthwise", bound=bound, kernels=("depthwise", "depthwise_square"))
 def test_infinities(random: np.random.Generator) -> Iterator[Case]:
     """NaN and infinities reach the outputs whose window holds them, and no others."""
     for width in (1, 6, 40):
