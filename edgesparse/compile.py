@@ -1,6 +1,6 @@
 """Every stage in order: the map of the project.
 
-    load -> bind shapes -> simplify -> optimise -> lower -> select -> plan -> emit -> build -> bundle
+    load -> bind shapes -> simplify -> optimise -> lower -> pad -> select -> plan -> emit -> build -> bundle
 
 Each stage is one file of the same name; `verify` checks what each of them promises.
 """
@@ -18,6 +18,7 @@ from edgesparse.emit import emit
 from edgesparse.errors import InputError
 from edgesparse.importer import bind_default_shapes
 from edgesparse.lower import lower
+from edgesparse.pad import pad_planes
 from edgesparse.passes.pipeline import optimise, simplify
 from edgesparse.plan import plan
 from edgesparse.select import select
@@ -53,7 +54,7 @@ def compile_model(
     notes = tuple(bind_default_shapes(model))
     simplify(model)
     optimise(model)
-    graph = check_graph(lower(model))
+    graph = check_graph(pad_planes(lower(model), target))
     selection = select(graph, target)
     memory = check_plan(plan(selection), selection)
     _check_address_space(memory.arena_bytes, target)

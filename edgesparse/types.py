@@ -52,18 +52,26 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
+    """``pitch``, where not 0: elements from one plane (all but the first two dimensions) to the next."""
+
     name: str
     shape: Shape
     dtype: str
     sparsity: Sparsity | None = None
+    pitch: int = 0
 
     @property
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
     @property
+    def buffer_shape(self) -> Shape:
+        """The shape with whole pitches instead of planes."""
+        return (*self.shape[:2], self.pitch) if self.pitch else self.shape
+
+    @property
     def bytes(self) -> int:
-        return self.size * DTYPES[self.dtype].itemsize
+        return int(np.prod(self.buffer_shape, dtype=np.int64)) * DTYPES[self.dtype].itemsize
 
 
 @dataclass(frozen=True, slots=True)

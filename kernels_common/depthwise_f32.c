@@ -59,30 +59,31 @@ ES_INLINE void channel(const float *x, const float *w, const int64_t *tap, const
 
 // y[i, c*m + k, r, q] = act(bias[c*m + k] + sum_t w[c*m + k, t] * plane(x[i, c])[tap[t] + r * pitch + q])
 // with m = multiplier and plane the bordered, phase-split copy (see planes.h) of in_rows x pitch.
-// x: (images, channels, height, width); w: (channels * m, taps); slope: per output channel or null;
-// y: (images, channels * m, rows, columns). scratch: phases * in_rows * pitch + slack floats
+// x: (images, channels, height, width), planes x_plane apart; w: (channels * m, taps); slope: per output channel or null;
+// y: (images, channels * m, rows, columns), planes y_plane apart. scratch: phases * in_rows * pitch + slack floats
 // for the copy, rows * pitch + 16 for what is computed end to end.
 // Channels begin..end-1 are computed. y must not overlap x.
 void ES_KERNEL(depthwise_f32)(const float *x, const float *w, const float *bias, const float *slope, float *y,
                               float *scratch, int64_t begin, int64_t end, int64_t images, int64_t channels,
-                              int64_t multiplier, int64_t height, int64_t width, int64_t in_rows, int64_t pitch,
+                              int64_t multiplier, int64_t height, int64_t width, int64_t x_plane, int64_t in_rows, int64_t pitch,
                               int64_t stride_y, int64_t stride_x, int64_t phases, const int64_t *dy, const int64_t *dx,
-                              int64_t slack, int64_t taps, const int64_t *tap, int64_t rows, int64_t columns, int64_t act,
+                              int64_t slack, int64_t taps, const int64_t *tap, int64_t rows, int64_t columns, int64_t y_plane, int64_t act,
                               float lo, float hi) {
   int64_t size = in_rows * pitch;
   float *flat = scratch + phases * size + slack;
   for (int64_t i = 0; i < slack; i++) scratch[phases * size + i] = 0;
   for (int64_t image = 0; image < images; image++)
     for (int64_t c = begin; c < end; c++) {
-      const float *in = x + (image * channels + c) * height * width;
+      const float *in = x + (image * channels + c) * x_plane;
       for (int64_t f = 0; f < phases; f++)
         es_plane(in, scratch + f * size, height, width, in_rows, pitch, stride_y, stride_x, dy[f], dx[f]);
       for (int64_t k = c * multiplier; k < (c + 1) * multiplier; k++) {
-        float *out = y + (image * channels * multiplier + k) * rows * columns;
+        float *out = y + (image * channels * multiplier + k) * y_plane;
         float low = slope ? slope[k] : lo;
         if (taps == 9) channel(scratch, w + k * 9, tap, 9, bias[k], out, flat, rows, columns, pitch, act, low, hi);
         else if (taps == 25) channel(scratch, w + k * 25, tap, 25, bias[k], out, flat, rows, columns, pitch, act, low, hi);
         else channel(scratch, w + k * taps, tap, (int)taps, bias[k], out, flat, rows, columns, pitch, act, low, hi);
+        for (int64_t i = rows * columns; i < y_plane; i++) out[i] = 0;
       }
     }
 }

@@ -30,7 +30,7 @@ ES_INLINE float log_sum_exp_row(const float *x, int64_t n, float m) {
 #define EACH(kind_, name)                                                                                      \
   case kind_:                                                                                                  \
     for (int64_t o = 0; o < outer; o++) {                                                                      \
-      const float *in = x + o * n * inner;                                                                     \
+      const float *in = x + o * x_outer;                                                                       \
       float *out = y + o * inner;                                                                              \
       if (inner == 1) {                                                                                        \
         *out = name##_row(in, n, 0);                                                                           \
@@ -42,10 +42,10 @@ ES_INLINE float log_sum_exp_row(const float *x, int64_t n, float m) {
     }                                                                                                          \
     break;
 
-// y[o, k] = finish(join of take(x[o, i, k]) over i); x: (outer, n, inner), y: (outer, inner), apart.
+// y[o, k] = finish(join of take(x[o, i, k]) over i); x: (outer, n, inner), x_outer apart; y: (outer, inner), apart.
 // finish: 0 nothing, 1 divide by `divisor`, 2 square root, 3 logarithm.
-void ES_KERNEL(reduce_f32)(const float *x, float *y, int64_t outer, int64_t n, int64_t inner, int64_t kind,
-                           int64_t finish, int64_t divisor) {
+void ES_KERNEL(reduce_f32)(const float *x, float *y, int64_t outer, int64_t n, int64_t inner, int64_t x_outer,
+                           int64_t kind, int64_t finish, int64_t divisor) {
   switch (kind) {
     EACH(SUM, sum)
     EACH(MAX, max)

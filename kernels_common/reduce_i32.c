@@ -7,7 +7,7 @@
 
 // y[o, k] = (join of x[o, i, k] over i) / divisor where finish is 1 (cut towards zero), without division where it is
 // 0; x: (outer, n, inner), y: (outer, inner), apart.
-void ES_KERNEL(reduce_i32)(const int32_t *x, int32_t *y, int64_t outer, int64_t n, int64_t inner, int64_t kind,
+void ES_KERNEL(reduce_i32)(const int32_t *x, int32_t *y, int64_t outer, int64_t n, int64_t inner, int64_t x_outer, int64_t kind,
                            int64_t finish, int64_t divisor) {
-  reduce(x, y, outer, n, inner, kind, finish == 1 ? divisor : 1);
+  reduce(x, y, outer, n, inner, x_outer, kind, finish == 1 ? divisor : 1);
 }

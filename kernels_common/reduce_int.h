@@ -6,7 +6,7 @@ enum { SUM = 0, MAX = 1, MIN = 2, PROD = 3, SUM_SQUARE = 4, L1 = 5 };  // as in 
 
 #define EACH(kind_, none, joined)                                          \
   case kind_:                                                              \
-    for (int64_t o = 0; o < outer; o++, x += n * inner, y += inner) {      \
+    for (int64_t o = 0; o < outer; o++, x += x_outer, y += inner) {        \
       if (inner == 1) {                                                    \
         T a = none;                                                        \
         for (int64_t i = 0; i < n; i++) {                                  \
@@ -25,7 +25,8 @@ enum { SUM = 0, MAX = 1, MIN = 2, PROD = 3, SUM_SQUARE = 4, L1 = 5 };  // as in 
     }                                                                      \
     break;
 
-ES_INLINE void reduce(const T *x, T *y, int64_t outer, int64_t n, int64_t inner, int64_t kind, int64_t divisor) {
+ES_INLINE void reduce(const T *x, T *y, int64_t outer, int64_t n, int64_t inner, int64_t x_outer, int64_t kind,
+                      int64_t divisor) {
   T *first = y;
   switch (kind) {
     EACH(SUM, 0, (U)a + (U)v)

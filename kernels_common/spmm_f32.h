@@ -46,7 +46,7 @@ typedef struct {
   const float *w, *bias, *residual, *slope;
   const int32_t *offset, *start;
   float *y;
-  int64_t begin, end, channels, plane, act;
+  int64_t begin, end, channels, y_plane, residual_plane, act;
   float lo, hi;
   int clamps;  // min(max(y, lo), hi) is all there is to do with a sum
 } es_spmm;
@@ -103,7 +103,9 @@ ES_INLINE void spmm_row(const es_spmm *s, const float *x, int64_t y0, int64_t co
 #undef ES_WIDE
 }
 
-// x: planes of activations; residual (may be null) and y: (images, channels, plane) contiguous.
+// x: planes of activations; residual (may be null) and y: (images, channels, plane), planes residual_plane and
+// y_plane apart. The first `spare` floats behind each plane of y, x and residual may be computed, too: with whole
+// vectors to the end nothing is computed twice. What is left of the padding of y is set to zero.
 // start: (blocks + 1), where a block's kept entries begin; offset: byte offsets, one per entry;
 // w: (entries, MR); bias and slope (may be null): (blocks * MR).
 // Blocks begin..end-1 are computed. Each image has `rows` rows of `columns` pixels, x_row floats
@@ -113,13 +115,19 @@ void ES_KERNEL(spmm_f32)(const float *x, const float *w, const int32_t *offset, 
                          const float *bias, const float *residual, const float *slope, float *y,
                          int64_t begin, int64_t end, int64_t channels, int64_t images, int64_t x_image,
                          int64_t rows, int64_t columns, int64_t x_row, int64_t pitch, int64_t valid,
-                         int64_t plane, int64_t act, float lo, float hi) {
-  es_spmm s = {w, bias, residual, slope, offset, start, y, begin, end, channels, plane, act, lo, hi, 0};
+                         int64_t plane, int64_t y_plane, int64_t residual_plane, int64_t spare, int64_t act, float lo,
+                         float hi) {
+  es_spmm s = {w, bias, residual, slope, offset, start, y, begin, end, channels, y_plane, residual_plane, act, lo, hi, 0};
+  const int64_t whole = (columns + ES_VL - 1) / ES_VL * ES_VL;
+  const int64_t written = whole - columns <= spare ? plane + whole - columns : plane;
+  if (written > plane) columns = whole;
   s.clamps = !residual && es_act_bounds(act, &s.lo, &s.hi);
   for (int64_t image = 0; image < images; image++) {
     for (int64_t r = 0; r < rows; r++)
       spmm_row(&s, x + image * x_image + r * x_row, r * columns, columns, pitch, valid);
-    s.y += channels * plane;
-    if (residual) s.residual += channels * plane;
+    for (int64_t c = begin * MR; c < end * MR && c < channels; c++)
+      for (int64_t i = written; i < y_plane; i++) s.y[c * y_plane + i] = 0;
+    s.y += channels * y_plane;
+    if (residual) s.residual += channels * residual_plane;
   }
 }

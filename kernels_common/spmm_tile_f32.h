@@ -62,9 +62,9 @@ ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, 
     int64_t first = s->start[b];
     NAME(spmm_block)(acc, n, x, s->w + first * MR, s->offset + first, s->start[b + 1] - first, s->bias + b * MR, last);
     if (s->clamps && !pieces && b * MR + MR <= s->channels) {  // nearly always: nothing but min, max and store
-      float *y = s->y + b * MR * s->plane + y0;
+      float *y = s->y + b * MR * s->y_plane + y0;
 #pragma unroll
-      for (int i = 0; i < MR; i++, y += s->plane)
+      for (int i = 0; i < MR; i++, y += s->y_plane)
 #pragma unroll
         for (int v = 0; v < n; v++) STORE(y + (v == n - 1 ? last : v * ES_WIDTH), CLAMP(acc[i][v], s->lo, s->hi));
       continue;
@@ -73,15 +73,15 @@ ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, 
     for (int i = 0; i < MR; i++) {
       int64_t channel = b * MR + i;
       if (channel >= s->channels) break;
-      float lo = s->slope ? s->slope[channel] : s->lo;
-      int64_t at = channel * s->plane;
+      const float lo = s->slope ? s->slope[channel] : s->lo;
+      const float *residual = s->residual ? s->residual + channel * s->residual_plane : 0;
+      float *y = s->y + channel * s->y_plane;
       if (!pieces) {
-        at += y0;
         // The last vector may overlap the one before it: both hold the same values there.
 #pragma unroll
         for (int v = 0; v < n; v++) {
-          int64_t p = at + (v == n - 1 ? last : v * ES_WIDTH);
-          STORE(s->y + p, NAME(spmm_finish)(s, acc[i][v], s->residual ? s->residual + p : 0, lo));
+          int64_t p = y0 + (v == n - 1 ? last : v * ES_WIDTH);
+          STORE(y + p, NAME(spmm_finish)(s, acc[i][v], residual ? residual + p : 0, lo));
         }
         continue;
       }
@@ -91,17 +91,17 @@ ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, 
       for (int v = 0; v < n; v++) STORE(out + (v == n - 1 ? last : v * ES_WIDTH), acc[i][v]);
       for (int k = 0; k < pieces->count; k++) {
         const float *from = out + pieces->from[k];
-        int64_t to = at + pieces->to[k];
+        int64_t to = pieces->to[k];
         int length = pieces->length[k], e = 0;
         for (; e + 4 <= length; e += 4) {
           vf4 value = load4(from + e);
-          if (s->residual) value += load4(s->residual + to + e);
-          store4(s->y + to + e, s->act ? es_act4(value, s->act, lo, s->hi) : value);
+          if (residual) value += load4(residual + to + e);
+          store4(y + to + e, s->act ? es_act4(value, s->act, lo, s->hi) : value);
         }
         for (; e < length; e++) {
           vf1 value = load1(from + e);
-          if (s->residual) value += load1(s->residual + to + e);
-          store1(s->y + to + e, s->act ? es_act1(value, s->act, lo, s->hi) : value);
+          if (residual) value += load1(residual + to + e);
+          store1(y + to + e, s->act ? es_act1(value, s->act, lo, s->hi) : value);
         }
       }
     }

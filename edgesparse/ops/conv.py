@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgesparse.ops.activation import activate, epilogue
 from edgesparse.ops.depthwise import lower_depthwise
@@ -69,14 +70,15 @@ def _lower_spmm(
         source = out.temporary(node, (images * count + lay.slack,))
         out.call(
             node, "planes", [x.name], [source],
-            channels=images * channels, height=win.size[0], width=win.size[1], rows=lay.rows,
+            channels=images * channels, height=win.size[0], width=win.size[1],
+            x_plane=win.size[0] * win.size[1], rows=lay.rows,
             pitch=lay.pitch, stride_y=win.stride[0], stride_x=win.stride[1],
             phases=len(lay.phases), dy=lay.dy, dx=lay.dx, slack=lay.slack,
         )  # fmt: skip
     spmm(
         node, out, source, node.outputs[0].name, spread_groups(weight, groups),
         bias, slope, residual.name if residual else None, images=images,
-        channel_floats=len(lay.phases) * lay.rows * lay.pitch, tap=lay.tap,
+        x_plane=len(lay.phases) * lay.rows * lay.pitch, tap=lay.tap, direct=not lay.copied,
         pitch=lay.pitch, rows=win.out[0], columns=win.out[1], in_channels=channels, extra=extra,
     )  # fmt: skip
 
@@ -94,16 +96,18 @@ def spread_groups(weight: Array, groups: int) -> Array:
 
 def spmm(
     node: Node, out: Lowering, source: str, target: str, weight: Array, bias: Array | None,
-    slope: Array | None, residual: str | None, *, images: int, channel_floats: int,
+    slope: Array | None, residual: str | None, *, images: int, x_plane: int, direct: bool,
     tap: Sequence[int], pitch: int, rows: int, columns: int, in_channels: int, extra: Mapping[str, Attr],
 ) -> None:  # fmt: skip
-    """Emit one spmm call. ``weight`` is (O, I, kernel positions...), ``tap`` floats per position."""
+    """Emit one spmm call. ``weight`` is (O, I, kernel positions...), ``tap`` floats per position.
+
+    ``x_plane``: floats from one input channel to the next. ``direct``: the source is the activation itself.
+    """
     channels = weight.shape[0]
     matrix = np.ascontiguousarray(weight.reshape(channels, -1), np.float32)
-    offsets = (np.arange(in_channels)[:, None] * channel_floats + np.asarray(tap)[None, :]).reshape(-1) * 4
-    if offsets.max(initial=0) >= 2**31:
+    if (in_channels * x_plane + max(tap)) * 4 >= 2**31:
         raise Unsupported("an input of more than 2 GiB per image", where=where(node), hint="use a smaller input")
-    inputs = [source, out.constant(node, matrix), out.constant(node, offsets.astype(np.int32))]
+    inputs = [source, out.constant(node, matrix)]
     inputs.append(out.constant(node, pad_rows(bias, 1, channels)))
     has = {"residual": residual is not None, "slope": slope is not None}
     if residual is not None:
@@ -116,26 +120,42 @@ def spmm(
         geometry = (1, rows * columns, 0, 0, 0)
     out.call(
         node, "spmm", inputs, [target],
-        images=images, x_image=in_channels * channel_floats, rows=geometry[0], columns=geometry[1],
-        x_row=geometry[2], pitch=geometry[3], valid=geometry[4], plane=rows * columns, channels=channels,
+        images=images, in_channels=in_channels, x_plane=x_plane, tap=tuple(tap), direct=int(direct),
+        rows=geometry[0], columns=geometry[1], x_row=geometry[2], pitch=geometry[3], valid=geometry[4],
+        plane=rows * columns, y_plane=rows * columns, residual_plane=rows * columns, channels=channels,
         has_residual=int(has["residual"]), has_slope=int(has["slope"]), **extra,
     )  # fmt: skip
 
 
-def operands(call: OpCall, inputs: Sequence[Any]) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """(x, weight, offsets, bias, residual or None, slope or None) of an spmm or spmv call."""
-    rest = list(inputs[4:])
+def operands(call: OpCall, inputs: Sequence[Any]) -> tuple[Any, Any, Any, Any, Any]:
+    """(x, weight, bias, residual or None, slope or None) of an spmm or spmv call."""
+    rest = list(inputs[3:])
     residual = rest.pop(0) if call.attrs["has_residual"] else None
     slope = rest.pop(0) if call.attrs["has_slope"] else None
-    return inputs[0], inputs[1], inputs[2], inputs[3], residual, slope
+    return inputs[0], inputs[1], inputs[2], residual, slope
+
+
+def pitches(call: OpCall) -> list[tuple[str, str]]:
+    x, _, _, residual, _ = operands(call, call.inputs)
+    found = [(call.outputs[0], "y_plane")]
+    if call.attrs["direct"]:
+        found.append((x, "x_plane"))
+    return found if residual is None else [*found, (residual, "residual_plane")]
+
+
+def offsets(attrs: Mapping[str, Any]) -> NDArray[np.int32]:
+    """Bytes from the first float of x to each (input channel, kernel position)."""
+    floats = np.add.outer(np.arange(attrs["in_channels"]) * attrs["x_plane"], np.asarray(attrs["tap"]))
+    found: NDArray[np.int32] = (floats.reshape(-1) * 4).astype(np.int32)
+    return found
 
 
 def bind_spmm(
     call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str
 ) -> list[Binding]:
     """One binding per block height. One pixel per channel goes to spmv, which has no tile."""
-    x, weight_name, offset_name, bias_name, residual, slope_name = operands(call, call.inputs)
-    weight, offsets = constants[weight_name], constants[offset_name]
+    x, weight_name, bias_name, residual, slope_name = operands(call, call.inputs)
+    weight = constants[weight_name]
     channels = weight.shape[0]
     attrs: dict[str, Any] = dict(call.attrs)
     single = attrs["plane"] == 1
@@ -153,7 +173,7 @@ def bind_spmm(
         found.append((cost, height, kept))
 
     def make(cost: float, height: int, kept: int) -> Binding:
-        packed = pack(weight, offsets, height)
+        packed = pack(weight, offsets(attrs), height)
         stem = "spmv_f32" if single else "spmm_f32"
         names = {key: f"{call.name}.{key}{height}" for key in ("w", "offset", "start", "bias", "slope")}
         brought: dict[str, Array] = {
@@ -168,10 +188,10 @@ def bind_spmm(
             "slope": names["slope"] if slope_name is not None else None,
             "begin": 0, "end": packed.blocks,
         }  # fmt: skip
-        skip = {"has_residual", "has_slope"} | (
-            {"rows", "columns", "x_row", "pitch", "valid", "plane"} if single else set()
-        )
-        arguments.update({k: v for k, v in attrs.items() if k not in skip})
+        arguments.update(attrs)
+        arguments["x_image"] = attrs["in_channels"] * attrs["x_plane"]
+        ends = [attrs["x_plane"], attrs["y_plane"], *([attrs["residual_plane"]] if residual else [])]
+        arguments["spare"] = min(ends) - attrs["plane"] if attrs["direct"] and attrs["rows"] == 1 else 0
         dense = channels * weight.shape[1] / height
         return Binding(
             stem, arguments, brought, tiles={"MR": height}, cost=cost, pattern=pattern, zeros=zeros,
@@ -186,7 +206,7 @@ def bind_spmm(
 def reference_spmm(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     """y[n, r, p] = act(bias[n] + sum_j w[n, j] x[offset_j + r x_row + p] + residual), in float64."""
     call = OpCall("", "spmm", (), (), attrs)
-    x, weight, offsets, bias, residual, slope = operands(call, inputs)
+    x, weight, bias, residual, slope = operands(call, inputs)
     a: dict[str, Any] = dict(attrs)
     flat = x.reshape(-1).astype(np.float64)
     pixel = (np.arange(a["rows"])[:, None] * a["x_row"] + np.arange(a["columns"])[None, :]).reshape(-1)
@@ -194,17 +214,18 @@ def reference_spmm(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: 
         pixel = pixel[pixel % a["pitch"] < a["valid"]]
     images = []
     for image in range(a["images"]):
-        rows = flat[image * a["x_image"] + (offsets // 4)[:, None] + pixel[None, :]]
+        rows = flat[image * a["in_channels"] * a["x_plane"] + (offsets(a) // 4)[:, None] + pixel[None, :]]
         images.append(weight.astype(np.float64) @ rows + bias.astype(np.float64)[:, None])
     y = np.stack(images)
     if residual is not None:
-        y = y + residual.reshape(y.shape)
+        y = y + residual.reshape(*y.shape[:2], -1)[..., : a["plane"]]
     slope = None if slope is None else slope[:, None]
     y = activate(y, a["act"], a["lo"], a["hi"], slope)
-    return [y.reshape(outputs[0].shape).astype(np.float32)]
+    y = np.pad(y, ((0, 0), (0, 0), (0, a["y_plane"] - a["plane"])))
+    return [y.reshape(outputs[0].buffer_shape).astype(np.float32)]
 
 
 register(
-    Contract("spmm", ("x", "w", "offset", "bias", "residual", "slope"), ("y",), reference_spmm, bind=bind_spmm),
+    Contract("spmm", ("x", "w", "bias", "residual", "slope"), ("y",), reference_spmm, bind=bind_spmm, pitches=pitches),
     Operator("Conv", shape, lower, "1-D and 2-D, f32, constant weights"),
 )

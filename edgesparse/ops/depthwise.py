@@ -35,7 +35,8 @@ def lower_depthwise(
     out.call(
         node, "depthwise", inputs, [node.outputs[0].name],
         images=x.shape[0], channels=x.shape[1], multiplier=channels // x.shape[1], height=win.size[0],
-        width=win.size[1], rows=win.out[0], columns=win.out[1], kernel_y=win.kernel[0], kernel_x=win.kernel[1],
+        width=win.size[1], x_plane=win.size[0] * win.size[1], rows=win.out[0], columns=win.out[1],
+        y_plane=win.out[0] * win.out[1], kernel_y=win.kernel[0], kernel_x=win.kernel[1],
         stride_y=win.stride[0], stride_x=win.stride[1], dilation_y=win.dilation[0], dilation_x=win.dilation[1],
         before_y=win.before[0], before_x=win.before[1], after_y=win.after[0], after_x=win.after[1], **extra,
     )  # fmt: skip
@@ -89,7 +90,8 @@ def reference_depthwise(
     a: dict[str, Any] = dict(attrs)
     w, bias = inputs[1].astype(np.float64), inputs[2].astype(np.float64)
     slope = inputs[3][None, :, None, None] if len(inputs) > 3 else None
-    x = inputs[0].astype(np.float64).reshape(a["images"], a["channels"], a["height"], a["width"])
+    x = inputs[0].astype(np.float64).reshape(a["images"], a["channels"], a["x_plane"])
+    x = x[..., : a["height"] * a["width"]].reshape(a["images"], a["channels"], a["height"], a["width"])
     far_y = a["stride_y"] * a["rows"] + a["dilation_y"] * a["kernel_y"]
     far_x = a["stride_x"] * a["columns"] + a["dilation_x"] * a["kernel_x"]
     x = np.pad(x, ((0, 0), (0, 0), (a["before_y"], far_y), (a["before_x"], far_x))).repeat(a["multiplier"], axis=1)
@@ -97,9 +99,14 @@ def reference_depthwise(
     for k, (i, j) in enumerate(product(range(a["kernel_y"]), range(a["kernel_x"]))):
         rows = x[:, :, i * a["dilation_y"] :: a["stride_y"]][:, :, : a["rows"]]
         y += w[:, k, None, None] * rows[..., j * a["dilation_x"] :: a["stride_x"]][..., : a["columns"]]
-    return [activate(y, a["act"], a["lo"], a["hi"], slope).reshape(outputs[0].shape).astype(np.float32)]
+    y = activate(y, a["act"], a["lo"], a["hi"], slope).reshape(*y.shape[:2], -1)
+    y = np.pad(y, ((0, 0), (0, 0), (0, a["y_plane"] - y.shape[2])))
+    return [y.reshape(outputs[0].buffer_shape).astype(np.float32)]
 
 
 register(
-    Contract("depthwise", ("x", "w", "bias", "slope"), ("y",), reference_depthwise, bind=bind_depthwise),
+    Contract(
+        "depthwise", ("x", "w", "bias", "slope"), ("y",), reference_depthwise, bind=bind_depthwise,
+        pitches=lambda call: [(call.inputs[0], "x_plane"), (call.outputs[0], "y_plane")],
+    ),
 )

@@ -60,6 +60,6 @@ def lower(node: Node, out: Lowering) -> None:
     inputs = matrix.shape[1]
     spmm(
         node, out, a.name, node.outputs[0].name, matrix[:, :, None], bias, None, None,
-        images=prod(a.shape) // inputs, channel_floats=1, tap=(0,), pitch=1, rows=1, columns=1,
+        images=prod(a.shape) // inputs, x_plane=1, direct=False, tap=(0,), pitch=1, rows=1, columns=1,
         in_channels=inputs, extra={"act": act, "lo": lo, "hi": hi},
     )  # fmt: skip

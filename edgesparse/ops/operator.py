@@ -73,6 +73,8 @@ class Contract:
     ``bind`` (optional) packs weights and offers several kernels, cheapest chosen by `select`.
     ``dtype_from``: which input's dtype names the kernel (``es_<op>_<dtype>``).
     ``partial``: a call may write a part of its output; other partial calls write the rest.
+    ``pitches(call)``: (tensor, attribute) for every tensor whose planes may lie further apart than they are
+    long; the attribute is the distance in elements. Padding that is written holds finite values.
     """
 
     op: str
@@ -83,6 +85,7 @@ class Contract:
     bind: Callable[[OpCall, Mapping[str, TensorSpec], Mapping[str, Array], str], list[Binding]] | None = None
     dtype_from: int = 0
     partial: bool = False
+    pitches: Callable[[OpCall], list[tuple[str, str]]] = lambda call: []
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ def planes(win: Window) -> Planes:
 
 def reference_planes(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     a: dict[str, Any] = dict(attrs)
-    x = inputs[0].reshape(a["channels"], a["height"], a["width"])
+    x = inputs[0].reshape(a["channels"], a["x_plane"])[:, : a["height"] * a["width"]]
+    x = x.reshape(a["channels"], a["height"], a["width"])
     y = np.zeros((a["channels"], a["phases"], a["rows"], a["pitch"]), x.dtype)
     for f, (dy, dx) in enumerate(zip(a["dy"], a["dx"], strict=True)):
         r = np.arange(a["rows"]) * a["stride_y"] + dy
@@ -73,4 +74,6 @@ def reference_planes(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs
     return [np.concatenate([y.reshape(-1), np.zeros(a["slack"], x.dtype)]).reshape(outputs[0].shape)]
 
 
-register(Contract("planes", ("x",), ("y",), reference_planes))
+register(
+    Contract("planes", ("x",), ("y",), reference_planes, pitches=lambda call: [(call.inputs[0], "x_plane")]),
+)

@@ -85,7 +85,7 @@ def reduce(
         last = index == todo[0]
         result = target if last else out.temporary(node, (outer, inner), x.dtype)
         out.call(
-            node, "reduce", [source], [result], outer=outer, n=n, inner=inner, kind=kind,
+            node, "reduce", [source], [result], outer=outer, n=n, inner=inner, x_outer=n * inner, kind=kind,
             finish=finish if last else NOTHING, divisor=divisor,
         )  # fmt: skip
         runs = [*runs[:index], (False, 1), *runs[index + 1 :]]
@@ -117,7 +117,8 @@ def _cube(x: Array, attrs: Mapping[str, Any]) -> Array:
 
 def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     a: dict[str, Any] = dict(attrs)
-    x, kind = _cube(inputs[0], a), a["kind"]
+    x, kind = inputs[0].reshape(a["outer"], a["x_outer"])[:, : a["n"] * a["inner"]], a["kind"]
+    x = _cube(x, a)
     dtype = inputs[0].dtype
     floats = dtype.kind == "f"
     wide = x.astype(np.float64 if floats else np.int64)
@@ -204,7 +205,7 @@ def _types(name: str) -> str:
 
 
 register(
-    Contract("reduce", ("x",), ("y",), reference),
+    Contract("reduce", ("x",), ("y",), reference, pitches=lambda call: [(call.inputs[0], "x_outer")]),
     Contract("arg", ("x",), ("y",), reference_arg),
     Contract("cumsum", ("x",), ("y",), reference_cumsum, in_place=(0,)),
     *(

@@ -114,6 +114,21 @@ def _cases(text: str, lowering: Lowering, values: dict[str, Array]) -> list[Case
     return found
 
 
+def padded(case: Case, pitch: int) -> Case:
+    """``case`` with the planes of all tensors that may be padded ``pitch`` elements apart, zeros between them."""
+    tensors, values, attrs = dict(case.tensors), dict(case.values), dict(case.call.attrs)
+    for name, attribute in CONTRACTS[case.call.op].pitches(case.call):
+        spec = case.tensors[name]
+        plane = int(np.prod(spec.shape[2:]))
+        apart = plane + pitch
+        tensors[name], attrs[attribute] = replace(spec, pitch=apart), apart
+        if name in values:
+            x = values[name].reshape(*spec.shape[:2], plane)
+            values[name] = np.pad(x, ((0, 0), (0, 0), (0, pitch)))
+    call = replace(case.call, attrs=attrs)
+    return replace(case, label=f"{case.label}, planes {pitch} apart", call=call, tensors=tensors, values=values)
+
+
 def bits(x: Array) -> Array:
     """The bit patterns of ``x`` as unsigned integers of the same shape."""
     return np.ascontiguousarray(x).reshape(x.shape).view(f"u{x.dtype.itemsize}")

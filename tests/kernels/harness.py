@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -234,14 +235,18 @@ def _compare(job: _Job, outcome: machine.Outcome) -> Iterator[str]:
         return
     for spec, expected, bound in zip(job.case.outputs, job.expected, job.bound, strict=True):
         data = outcome.outputs[job.alias.get(spec.name, spec.name)]
-        actual = np.frombuffer(data, DTYPES[spec.dtype]).reshape(spec.shape)
-        wrong = _wrong(expected.reshape(spec.shape), actual, bound)
+        shape = spec.buffer_shape
+        actual = np.frombuffer(data, DTYPES[spec.dtype]).reshape(shape)
+        wrong = _wrong(expected.reshape(shape), actual, bound)
+        if spec.pitch:  # padding holds anything that is finite
+            plane = prod(spec.shape[2:])
+            wrong[..., plane:] = ~np.isfinite(actual[..., plane:])
         if wrong.any():
             where = tuple(int(i) for i in np.argwhere(wrong)[0])
-            allowed = np.broadcast_to(bound, spec.shape)[where]
+            allowed = np.broadcast_to(bound, shape)[where]
             yield (
                 f"{int(wrong.sum())} of {wrong.size} elements of {spec.name} are wrong; at {where}: expected "
-                f"{expected.reshape(spec.shape)[where]!r}, got {actual[where]!r}, allowed error {allowed:.3g}"
+                f"{expected.reshape(shape)[where]!r}, got {actual[where]!r}, allowed error {allowed:.3g}"
             )
 
 

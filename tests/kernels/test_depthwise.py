@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.kernels.cases import SIZES, Case, lowered, normal, unbounded
+from tests.kernels.cases import SIZES, Case, lowered, normal, padded, unbounded
 from tests.kernels.harness import kernel_test, sums
 from tests.kernels.test_spmm import ACTIVATIONS
 
@@ -60,6 +60,17 @@ def test_channels(random: np.random.Generator) -> Iterator[Case]:
                 one_sided = [0, 0, kernel - 1, kernel - 1]
                 for pads in ([kernel // 2] * 4, one_sided, one_sided[::-1], [1, 0, 2, 4]):
                     yield from depthwise(random, (2, 9, *size), (kernel, kernel), pads=pads, strides=[stride, stride])
+
+
+@kernel_test("depthwise", bound=bound, kernels=("depthwise", "depthwise_square"))
+def test_pitches(random: np.random.Generator) -> Iterator[Case]:
+    """Planes that lie apart."""
+    for size in ((1, 3), (3, 3), (7, 7), (9, 14)):
+        for kernel, stride in ((3, 1), (3, 2), (5, 1), (4, 3)):
+            for pitch in (1, 15, 20):
+                pads = [kernel // 2] * 4
+                cases = depthwise(random, (2, 4, *size), (kernel, kernel), pads=pads, strides=[stride, stride])
+                yield from (padded(case, pitch) for case in cases)
 
 
 @kernel_test("depthwise", bound=bound, kernels=("depthwise", "depthwise_square"))

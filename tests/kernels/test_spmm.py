@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.kernels.cases import PATTERNS, SIZES, Case, lowered, normal, pruned, unbounded
+from tests.kernels.cases import PATTERNS, SIZES, Case, lowered, normal, padded, pruned, unbounded
 from tests.kernels.harness import kernel_test, sums
 
 ACTIVATIONS: dict[str, dict[str, Any]] = {
@@ -72,6 +72,20 @@ def test_windows(random: np.random.Generator) -> Iterator[Case]:
     yield from conv(random, (2, 6, 5, 5), 8, (3, 3), pads=[1, 1, 1, 1], group=2, pattern="dense")
     yield from conv(random, (2, 4, 33), 6, (5,), pads=[2, 2], strides=[2])
     yield from conv(random, (1, 3, 4, 4), 5, (4, 4), pads=[3, 3, 3, 3], pattern="dense")
+
+
+@kernel_test("spmm", bound=bound)
+def test_pitches(random: np.random.Generator) -> Iterator[Case]:
+    """Planes that lie apart, by less than, as much as and more than a vector needs."""
+    for size in ((1, 1), (3, 3), (7, 7), (5, 8), (14, 14)):
+        for pitch in (1, 3, 7, 15, 16, 33):
+            for pads, kernel in (([0] * 4, (1, 1)), ([1] * 4, (3, 3))):
+                cases = [
+                    *conv(random, (2, 3, *size), 6, kernel, pads=pads),
+                    *conv(random, (1, 3, *size), 9, kernel, pads=pads, residual=True, es_act="silu"),
+                    *conv(random, (1, 3, *size), 4, kernel, pads=pads, pattern="rows:4", es_act="relu"),
+                ]
+                yield from (padded(case, pitch) for case in cases if case.attrs["plane"] > 1)
 
 
 @kernel_test("spmm", bound=bound)
