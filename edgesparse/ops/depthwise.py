@@ -90,8 +90,8 @@ def reference_depthwise(
     a: dict[str, Any] = dict(attrs)
     w, bias = inputs[1].astype(np.float64), inputs[2].astype(np.float64)
     slope = inputs[3][None, :, None, None] if len(inputs) > 3 else None
-    x = inputs[0].astype(np.float64).reshape(a["images"], a["channels"], a["x_plane"])
-    x = x[..., : a["height"] * a["width"]].reshape(a["images"], a["channels"], a["height"], a["width"])
+    flat = inputs[0].astype(np.float64).reshape(a["images"], a["channels"], a["x_plane"])
+    x = flat[..., : a["height"] * a["width"]].reshape(a["images"], a["channels"], a["height"], a["width"])
     far_y = a["stride_y"] * a["rows"] + a["dilation_y"] * a["kernel_y"]
     far_x = a["stride_x"] * a["columns"] + a["dilation_x"] * a["kernel_x"]
     x = np.pad(x, ((0, 0), (0, 0), (a["before_y"], far_y), (a["before_x"], far_x))).repeat(a["multiplier"], axis=1)
