@@ -36,6 +36,8 @@ ISAS: Mapping[str, Isa] = {
         Isa("avx512", "x86_64", "kernels_x86", 16, ("-mcpu=x86_64_v4", "-mprefer-vector-width=512")),
         Isa("avx2", "x86_64", "kernels_x86", 8, ("-mcpu=x86_64_v3",)),
         Isa("sse2", "x86_64", "kernels_x86", 4, ("-mcpu=x86_64",)),
+        # One float at a time: no target uses it, it is what a new architecture starts from and tests compare with.
+        Isa("scalar", "x86_64", "kernels_common", 1, ("-mcpu=x86_64", "-fno-vectorize", "-fno-slp-vectorize")),
         # Cortex-A53 is plain ARMv8.0; scheduling for an in-order core costs big cores nothing.
         Isa("neon", "aarch64", "kernels_arm", 4, ("-mcpu=cortex_a53",)),
         Isa("simd128", "wasm32", "kernels_wasm", 4, ("-msimd128",)),

@@ -15,16 +15,20 @@
 
 // Lanes 0, 2, 4, .. of two vectors side by side, and lanes 1, 3, 5, .., in the order of the ISA's cheapest
 // shuffle (within 128 bits); es_dw_order then gives their natural order.
+#define ES_SPLIT1(i) i
 #define ES_SPLIT4(i) i, i + 2, i + 4, i + 6
 #define ES_SPLIT8(i) i, i + 2, i + 8, i + 10, i + 4, i + 6, i + 12, i + 14
 #define ES_SPLIT16(i) \
   i, i + 2, i + 16, i + 18, i + 4, i + 6, i + 20, i + 22, i + 8, i + 10, i + 24, i + 26, i + 12, i + 14, i + 28, i + 30
+#define ES_ORDER1 0
 #define ES_ORDER4 0, 1, 2, 3
 #define ES_ORDER8 0, 1, 4, 5, 2, 3, 6, 7
 #define ES_ORDER16 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15
+#define ES_COUNT1 0
 #define ES_COUNT4 0, 1, 2, 3
 #define ES_COUNT8 ES_COUNT4, 4, 5, 6, 7
 #define ES_COUNT16 ES_COUNT8, 8, 9, 10, 11, 12, 13, 14, 15
+#define ES_LANES1 0
 #define ES_LANES4 0, 1, 2, 3
 #define ES_LANES8 0, 1, 4, 5, 2, 3, 6, 7
 #define ES_LANES16 0, 1, 8, 9, 2, 3, 10, 11, 4, 5, 12, 13, 6, 7, 14, 15
@@ -51,7 +55,7 @@ ES_INLINE vf es_dw_step(const int K, const int S, const int masked, const int in
       for (int j = 0; j < 5; j++) {
         if (j >= K) continue;
         vf in;
-        if (S == 1) {
+        if (S == 1 || ES_VL == 1) {
           in = load_vf(row + j);
         } else {
           const vf a = load_vf(row + j / 2 * 2), b = load_vf(row + j / 2 * 2 + ES_VL);

@@ -44,9 +44,7 @@ enum { SUM = 0, MAX = 1, MIN = 2, PROD = 3, SUM_SQUARE = 4, L1 = 5, LOG_SUM_EXP 
     return adds ? ES_PICK(w, total - total == splat##w(0.0f), total + lost, total) : total;                  \
   }
 ES_FOLD_STEPS(1)
-#if ES_VL > 1
 ES_FOLD_STEPS(16)
-#endif
 #if ES_VL == 4
 ES_FOLD_STEPS(4)
 #elif ES_VL == 8

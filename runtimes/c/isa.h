@@ -14,7 +14,7 @@ static inline int es_same(const char *a, const char *b) {
 // x86-64-v3 and -v4 as the psABI defines them; the operating system must save the registers too.
 static inline int es_cpu_has(const char *isa) {
   unsigned a, b, c, d, low = 0, high;
-  if (es_same(isa, "sse2")) return 1;  // every x86-64
+  if (es_same(isa, "sse2") || es_same(isa, "scalar")) return 1;  // every x86-64
   if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
   const unsigned fma_movbe_osxsave_avx_f16c = 1u << 12 | 1u << 22 | 1u << 27 | 1u << 28 | 1u << 29;
   if ((c & fma_movbe_osxsave_avx_f16c) != fma_movbe_osxsave_avx_f16c) return 0;
