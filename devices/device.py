@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgesparse.errors import InputError
-from edgesparse.types import Target
+from edgesparse.types import Machine, Target
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,6 +24,8 @@ ISAS = {
     "wasm": ("simd128", "relaxed"),
 }
 """The instruction sets that kernels are written for, by kind of bundle, best first."""
+NEEDS = {"avx512": "avx512vl", "avx2": "avx2"}
+"""What of ``features`` an instruction set needs, where not every machine of the architecture has it."""
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -80,7 +82,12 @@ class Device(BaseModel):
 
     @property
     def target(self) -> Target:
-        return Target(self.name, self.kind, self.triple, self.isas)
+        """Predictions are for a core of the first cluster. What is not published is assumed: 3 GHz, 10 GB/s."""
+        isa = next((isa for isa in self.isas if NEEDS.get(isa, "") in ("", *self.features)), self.isas[-1])
+        ghz, peak = self.cluster[0].max_ghz, self.memory.bandwidth_gbs
+        # one core alone reaches about half of what an interface can do
+        core = Machine(isa, ghz or 3.0, peak / 2 if peak else 10.0)
+        return Target(self.name, self.kind, self.triple, self.isas, core)
 
     @property
     def cores(self) -> int:

@@ -113,12 +113,15 @@ def describe(
             Layer(
                 name=step.call.layer,
                 op=step.call.op,
-                kernel=step.kernels[target.isas[0]].symbol,
+                kernel=step.kernels[target.machine.isa].symbol,
                 pattern=step.binding.pattern,
                 zeros=round(step.binding.zeros, 6),
                 shape=graph.tensors[step.call.outputs[0]].shape,
                 macs=step.binding.macs,
                 weight_bytes=sum(a.nbytes for a in step.binding.constants.values()),
+                predicted_us=round(step.binding.predicted_us, 3),
+                dense_us=round(step.binding.dense_us, 3),
+                measured=step.binding.measured,
                 reason="; ".join(w for w in why if w),
             )  # fmt: skip
         )

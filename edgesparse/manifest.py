@@ -22,7 +22,11 @@ class Port(BaseModel):
 
 
 class Layer(BaseModel):
-    """One kernel call: what runs, why, and how sparse its weights are."""
+    """One kernel call: what runs, why, and how sparse its weights are.
+
+    ``predicted_us``: microseconds on the device by the cost model, or as ``measured``; ``dense_us``: the same if
+    no weight were zero. Both are 0 where there is only one kernel.
+    """
 
     model_config = ConfigDict(extra="forbid")
     name: str
@@ -33,6 +37,9 @@ class Layer(BaseModel):
     shape: tuple[int, ...] = ()
     weight_bytes: int = 0
     macs: int = 0
+    predicted_us: float = 0.0
+    dense_us: float = 0.0
+    measured: bool = False
     reason: str = ""
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from edgesparse.errors import UnsupportedError
 from edgesparse.kernels import find
 from edgesparse.ops import CONTRACTS, Unsupported
-from edgesparse.types import Binding, Kernel, LoweredGraph, OpCall, Rejection, Selection, Step, Target
+from edgesparse.types import Binding, Kernel, LoweredGraph, Machine, OpCall, Rejection, Selection, Step, Target
 
 
-def select(graph: LoweredGraph, target: Target) -> Selection:
-    """Choose the cheapest binding that every ISA of ``target`` has a kernel for.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A binding that every ISA of a target has a kernel for. ``label`` is its kernel and tile."""
 
-    All ISAs of one target read the same weights.bin, so they share the packing; the cost model of
-    the best one decides. A call without any kernel is reported with all others.
+    label: str
+    binding: Binding
+    kernels: Mapping[str, Kernel]
+
+
+def select(graph: LoweredGraph, target: Target, measured: Mapping[str, float] | None = None) -> Selection:
+    """Choose the fastest candidate for every call, as predicted, or as ``measured`` where all were.
+
+    All ISAs of one target read the same weights.bin, so they share the packing; `Target.machine` says which
+    decides. A call without any kernel is reported with all others. ``measured``: microseconds by `measure_key`.
 
     Raises:
         UnsupportedError: no kernel for some calls (a dtype, mostly).
@@ -25,22 +35,8 @@ def select(graph: LoweredGraph, target: Target) -> Selection:
     for call in graph.calls:
         if call.op == "view":
             continue
-        refusals: list[Rejection] = []
-        chosen: tuple[Binding, Mapping[str, Kernel]] | None = None
-        for binding in _bindings(call, graph, target.isas[0]):
-            kernels = {isa: find(binding.stem, isa, binding.tiles) for isa in target.isas}
-            found = {isa: kernel for isa, kernel in kernels.items() if kernel is not None}
-            label = " ".join([binding.stem, *(f"{k}={v}" for k, v in binding.tiles.items())])
-            if len(found) < len(kernels):
-                missing = ", ".join(i for i, k in kernels.items() if k is None)
-                refusals.append(Rejection(label, f"no such kernel for {missing}"))
-            elif chosen is None:
-                chosen = (binding, found)
-            else:
-                refusals.append(
-                    Rejection(label, f"predicted {binding.cost / max(chosen[0].cost, 1e-9):.2f} times the chosen one")
-                )
-        if chosen is None:
+        found, refusals = candidates(call, graph, target)
+        if not found:
             shapes = ", ".join(f"{graph.tensors[n].dtype}{list(graph.tensors[n].shape)}" for n in call.inputs)
             problems.append(
                 Unsupported(
@@ -50,17 +46,39 @@ def select(graph: LoweredGraph, target: Target) -> Selection:
                 )  # fmt: skip
             )
             continue
-        steps.append(Step(call, *chosen))
+        found = _timed(found, call, measured or {})
+        chosen = found[0]
+        for other in found[1:]:
+            times = other.binding.predicted_us / max(chosen.binding.predicted_us, 1e-9)
+            how = "measured" if other.binding.measured else "predicted"
+            refusals.append(Rejection(other.label, f"{how} {times:.2f} times the chosen one"))
+        steps.append(Step(call, packed(chosen.binding), chosen.kernels))
         rejected[call.name] = tuple(refusals)
     if problems:
         raise UnsupportedError(problems)
     return Selection(graph, tuple(steps), rejected, target.isas)
 
 
-def _bindings(call: OpCall, graph: LoweredGraph, isa: str) -> list[Binding]:
+def candidates(call: OpCall, graph: LoweredGraph, target: Target) -> tuple[list[Candidate], list[Rejection]]:
+    """What can compute ``call``, fastest first as predicted, weights not packed; and what cannot, and why."""
+    found: list[Candidate] = []
+    refusals: list[Rejection] = []
+    for binding in bindings(call, graph, target.machine):
+        kernels = {isa: find(binding.stem, isa, binding.tiles) for isa in target.isas}
+        present = {isa: kernel for isa, kernel in kernels.items() if kernel is not None}
+        label = " ".join([binding.stem, *(f"{k}={v}" for k, v in binding.tiles.items())])
+        if len(present) < len(kernels):
+            missing = ", ".join(i for i, k in kernels.items() if k is None)
+            refusals.append(Rejection(label, f"no such kernel for {missing}"))
+        else:
+            found.append(Candidate(label, binding, present))
+    return found, refusals
+
+
+def bindings(call: OpCall, graph: LoweredGraph, machine: Machine) -> list[Binding]:
     contract = CONTRACTS[call.op]
     if contract.bind is not None:
-        return contract.bind(call, graph.tensors, graph.constants, isa)
+        return contract.bind(call, graph.tensors, graph.constants, machine)
     dtype = graph.tensors[call.inputs[contract.dtype_from]].dtype
     arguments = {
         **dict(zip(contract.inputs, call.inputs, strict=False)),
@@ -68,3 +86,35 @@ def _bindings(call: OpCall, graph: LoweredGraph, isa: str) -> list[Binding]:
         **call.attrs,
     }
     return [Binding(f"{call.op}_{dtype}", arguments)]
+
+
+def packed(binding: Binding) -> Binding:
+    """``binding`` with its weights."""
+    return binding if binding.pack is None else replace(binding, constants=binding.pack(), pack=None)
+
+
+def measure_key(call: OpCall, binding: Binding, label: str) -> str:
+    """The same for calls that take the same time: kernel, geometry, kept weights. Not the values of weights."""
+    geometry = [f"{k}={_text(v)}" for k, v in sorted(call.attrs.items()) if k not in ("lo", "hi")]
+    return " ".join([label, *geometry, f"macs={binding.macs}"])
+
+
+def _text(value: float | tuple[int, ...]) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _timed(found: Sequence[Candidate], call: OpCall, measured: Mapping[str, float]) -> list[Candidate]:
+    """By measured times where every candidate has one: those of a model and of a clock do not compare."""
+    times = [measured.get(measure_key(call, c.binding, c.label), 0.0) for c in found]
+    if not all(times):
+        return list(found)
+    return sorted(
+        (replace(c, binding=_as_measured(c.binding, us)) for c, us in zip(found, times, strict=True)),
+        key=lambda c: c.binding.predicted_us,
+    )  # fmt: skip
+
+
+def _as_measured(binding: Binding, us: float) -> Binding:
+    """The dense layer is not measured: it is off by as much as the prediction was."""
+    dense_us = binding.dense_us * us / binding.predicted_us if binding.predicted_us else 0.0
+    return replace(binding, predicted_us=us, dense_us=dense_us, measured=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,15 @@ class Sparsity:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What times are predicted for: one core that runs ``isa`` at ``ghz`` and reads ``read_gbs`` from memory."""
+
+    isa: str
+    ghz: float = 3.0
+    read_gbs: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What to compile for. ``isas`` best first; more than one means a choice at run time.
 
@@ -48,6 +57,11 @@ class Target:
     kind: str
     triple: str
     isas: tuple[str, ...]
+    core: Machine | None = None
+
+    @property
+    def machine(self) -> Machine:
+        return self.core or Machine(self.isas[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +160,24 @@ class Binding:
     """How a call reaches a kernel: which C function, with what arguments.
 
     ``arguments`` maps every C parameter name to a tensor name (str), a number, a tuple of
-    integers, or None (a null pointer). ``constants`` are packed weights the binding brings.
+    integers, or None (a null pointer). ``constants`` are packed weights the binding brings; ``pack``
+    makes them, once the binding is chosen.
     ``scratch_bytes`` is work memory, passed as the parameter ``scratch``.
     ``tiles`` restricts the kernel to rows of the table with these values.
     Where a kernel can be split over threads, its parameters ``begin`` and ``end`` are the split.
-    ``cost`` orders alternatives; ``macs`` counts what the kernel really multiplies.
+    ``predicted_us`` orders alternatives (0: there is only one), ``dense_us`` is the same with no weight left
+    out, ``measured`` says that both come from the device; ``macs`` counts what the kernel really multiplies.
     """
 
     stem: str
     arguments: Mapping[str, str | int | float | tuple[int, ...] | None]
     constants: Mapping[str, Array] = field(default_factory=dict)
+    pack: Callable[[], Mapping[str, Array]] | None = None
     scratch_bytes: int = 0
     tiles: Mapping[str, int] = field(default_factory=dict)
-    cost: float = 0.0
+    predicted_us: float = 0.0
+    dense_us: float = 0.0
+    measured: bool = False
     reason: str = ""
     pattern: str = ""
     zeros: float = 0.0

@@ -31,8 +31,9 @@
 #endif
 
 // The x tile of a wide layer is larger than L1, and its rows are too far apart for the hardware to see a
-// pattern: out-of-order x86 cores gain up to 10% when the row ES_AHEAD entries on is asked for early.
-#if defined(__x86_64__)
+// pattern: out-of-order x86 cores gain up to 10% when the row ES_AHEAD entries on is asked for early. With fewer
+// multiply-adds to an entry the loads are the limit, and every further one costs.
+#if defined(__x86_64__) && MR >= 4
 #define ES_AHEAD 8  // packing.AHEAD: so many offsets may be read behind the last
 #define ES_PREFETCH(x, offset, floats)                                                  \
   __builtin_prefetch((const char *)(x) + (offset)[ES_AHEAD]);                           \

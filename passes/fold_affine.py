@@ -51,7 +51,8 @@ def _fold(graph: ir.Graph, node: ir.Node) -> bool:
         if node.op_type == "Mul":
             scale = vector
         elif node.op_type == "Div":
-            scale = 1 / vector
+            with np.errstate(divide="ignore"):  # refused below
+                scale = 1 / vector
         elif node.op_type == "Add":
             shift = vector
         elif index == 0:

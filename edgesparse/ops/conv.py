@@ -9,18 +9,20 @@ phases when strided (``planes``), so that neighbouring outputs read neighbouring
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesparse.ops.activation import activate, epilogue
+from edgesparse.ops.cost import spmm_us, spmv_us
 from edgesparse.ops.depthwise import lower_depthwise
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
-from edgesparse.ops.packing import ENTRY_COST, describe, kept_blocks, pack, pad_rows
+from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
+from edgesparse.ops.packing import describe, kept_blocks, pack, pad_rows
 from edgesparse.ops.planes import planes
 from edgesparse.ops.window import Window, check_weights, where, window
-from edgesparse.types import Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
+from edgesparse.types import Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 
 def shape(node: Node) -> list[Shape]:
@@ -150,57 +152,68 @@ def offsets(attrs: Mapping[str, Any]) -> NDArray[np.int32]:
     return found
 
 
-def bind_spmm(
-    call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str
-) -> list[Binding]:
-    """One binding per block height. One pixel per channel goes to spmv, which has no tile."""
-    x, weight_name, bias_name, residual, slope_name = operands(call, call.inputs)
-    weight = constants[weight_name]
-    channels = weight.shape[0]
+def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
+    """One binding per block height, fastest first. One pixel per channel goes to spmv, which has no tile."""
+    weight = constants[operands(call, call.inputs)[1]]
+    channels, columns = weight.shape
     attrs: dict[str, Any] = dict(call.attrs)
     single = attrs["plane"] == 1
-    heights = (16, 8, 4, 2, 1) if single else (8, 4, 2, 1)
     pattern, zeros = describe(weight)
+    pixels = attrs["plane"] * attrs["images"]
+    traffic = 4 * attrs["images"] * (attrs["in_channels"] * attrs["x_plane"] + channels * attrs["plane"])
+
+    def time_us(height: int, entries: int) -> float:
+        blocks = -(-channels // height)
+        if single:
+            return spmv_us(machine, height, entries, blocks, images=attrs["images"])
+        return spmm_us(machine, height, entries, blocks, pixels, traffic + entries * 4 * (height + 1))
+
+    heights = [h for h in ((1, 2, 4, 8, 16) if single else (1, 2, 4, 8)) if h <= 4 or h <= channels]
+    dense_us = min(time_us(h, -(-channels // h) * columns) for h in heights)
     found = []
     for height in heights:
-        if height > 4 and height > channels:
-            continue
         kept = int(kept_blocks(weight, height).sum())
-        if single:  # bound by the bytes of weights and offsets, not by arithmetic
-            cost = kept * (4.0 * height + 4.0 + 24.0 / height)
-        else:
-            cost = kept * ENTRY_COST[isa][height] * float(attrs["plane"]) / 1000
-        found.append((cost, height, kept))
-
-    def make(cost: float, height: int, kept: int) -> Binding:
-        packed = pack(weight, offsets(attrs), height)
-        stem = "spmv_f32" if single else "spmm_f32"
-        names = {key: f"{call.name}.{key}{height}" for key in ("w", "offset", "start", "bias", "slope")}
-        brought: dict[str, Array] = {
-            names["w"]: packed.values, names["offset"]: packed.offset, names["start"]: packed.start,
-            names["bias"]: pad_rows(constants[bias_name], height, channels),
-        }  # fmt: skip
-        if slope_name is not None:
-            brought[names["slope"]] = pad_rows(constants[slope_name], height, channels)
-        arguments: dict[str, str | int | float | tuple[int, ...] | None] = {
-            "x": x, "y": call.outputs[0], "w": names["w"], "offset": names["offset"],
-            "start": names["start"], "bias": names["bias"], "residual": residual,
-            "slope": names["slope"] if slope_name is not None else None,
-            "begin": 0, "end": packed.blocks,
-        }  # fmt: skip
-        arguments.update(attrs)
-        arguments["x_image"] = attrs["in_channels"] * attrs["x_plane"]
-        ends = [attrs["x_plane"], attrs["y_plane"], *([attrs["residual_plane"]] if residual else [])]
-        arguments["spare"] = min(ends) - attrs["plane"] if attrs["direct"] and attrs["rows"] == 1 else 0
-        dense = channels * weight.shape[1] / height
-        return Binding(
-            stem, arguments, brought, tiles={"MR": height}, cost=cost, pattern=pattern, zeros=zeros,
-            macs=kept * height * int(attrs["plane"]) * int(attrs["images"]),
-            reason=f"blocks of {height} output channels, {kept / max(dense, 1):.0%} of them kept",
+        share = kept / max(-(-channels // height) * columns, 1)
+        found.append(
+            Binding(
+                "spmv_f32" if single else "spmm_f32", _arguments(call, height),
+                pack=partial(_packed, call, constants, height), tiles={"MR": height},
+                predicted_us=time_us(height, kept), dense_us=dense_us, pattern=pattern, zeros=zeros,
+                macs=kept * height * pixels,
+                reason=f"blocks of {height} output channels, {share:.0%} of them kept",
+            )
         )  # fmt: skip
+    return sorted(found, key=lambda b: b.predicted_us)
 
-    found.sort()
-    return [make(*entry) for entry in found[:2]]
+
+def _names(call: OpCall, height: int) -> dict[str, str]:
+    return {key: f"{call.name}.{key}{height}" for key in ("w", "offset", "start", "bias", "slope")}
+
+
+def _arguments(call: OpCall, height: int) -> dict[str, str | int | float | tuple[int, ...] | None]:
+    x, _, _, residual, slope = operands(call, call.inputs)
+    attrs: dict[str, Any] = dict(call.attrs)
+    ends = [attrs["x_plane"], attrs["y_plane"], *([attrs["residual_plane"]] if residual else [])]
+    names = _names(call, height)
+    return {
+        **attrs, **names, "slope": names["slope"] if slope else None, "x": x, "y": call.outputs[0],
+        "residual": residual, "begin": 0, "end": -(-attrs["channels"] // height),
+        "x_image": attrs["in_channels"] * attrs["x_plane"],
+        "spare": min(ends) - attrs["plane"] if attrs["direct"] and attrs["rows"] == 1 else 0,
+    }  # fmt: skip
+
+
+def _packed(call: OpCall, constants: Mapping[str, Array], height: int) -> dict[str, Array]:
+    _, weight, bias, _, slope = operands(call, call.inputs)
+    packed, names = pack(constants[weight], offsets(call.attrs), height), _names(call, height)
+    channels = constants[weight].shape[0]
+    brought: dict[str, Array] = {
+        names["w"]: packed.values, names["offset"]: packed.offset, names["start"]: packed.start,
+        names["bias"]: pad_rows(constants[bias], height, channels),
+    }  # fmt: skip
+    if slope is not None:
+        brought[names["slope"]] = pad_rows(constants[slope], height, channels)
+    return brought
 
 
 def reference_spmm(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.activation import activate, epilogue
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
+from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
 from edgesparse.ops.packing import pad_rows
 from edgesparse.ops.window import check_weights, where
-from edgesparse.types import Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
+from edgesparse.types import Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 
 def geometry(node: Node) -> dict[str, list[int]]:
@@ -105,7 +105,7 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
     return [activate(y, a["act"], a["lo"], a["hi"], slope).reshape(outputs[0].shape).astype(np.float32)]
 
 
-def bind(call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str) -> list[Binding]:
+def bind(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
     slope = call.inputs[3] if len(call.inputs) > 3 else None
     named = dict(zip(("x", "w", "bias"), call.inputs, strict=False))
     a: dict[str, Any] = dict(call.attrs)

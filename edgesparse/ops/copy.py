@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
-from edgesparse.types import DTYPES, Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
+from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
+from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 LOOPS = 6
 
@@ -269,7 +269,7 @@ def lower_space_to_depth(node: Node, out: Lowering) -> None:
     move(node, out, x.name, target.name, dims, x_stride, contiguous(dims))
 
 
-def bind(call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str) -> list[Binding]:
+def bind(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
     size = DTYPES[tensors[call.inputs[0]].dtype].itemsize
     return [Binding(f"copy_b{size}", {"x": call.inputs[0], "y": call.outputs[0], **call.attrs})]
 

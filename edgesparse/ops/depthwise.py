@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.activation import activate
-from edgesparse.ops.operator import Contract, Lowering, register
+from edgesparse.ops.cost import LANES, overlapped_us
+from edgesparse.ops.operator import Constants, Contract, Lowering, Tensors, register
 from edgesparse.ops.packing import pad_rows
 from edgesparse.ops.planes import planes
 from edgesparse.ops.window import Window
-from edgesparse.types import Array, Attr, Binding, Node, OpCall, TensorSpec
+from edgesparse.types import Array, Attr, Binding, Machine, Node, OpCall, TensorSpec
 
 BEFORE, BEHIND = 16, 64  # ES_DW_BEFORE and ES_DW_BEHIND in depthwise_square_f32.h
 
@@ -42,9 +43,7 @@ def lower_depthwise(
     )  # fmt: skip
 
 
-def bind_depthwise(
-    call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str
-) -> list[Binding]:
+def bind_depthwise(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
     """``depthwise_square`` for the usual 3x3 and 5x5, which reads x as it is; ``depthwise`` for the others."""
     a: dict[str, Any] = dict(call.attrs)
     weight = constants[call.inputs[1]]
@@ -55,10 +54,17 @@ def bind_depthwise(
     )
     square = kernel[0] == kernel[1] in (3, 5) and stride[0] == stride[1] in (1, 2) and dilation == (1, 1)
 
-    def binding(stem: str, cost: float, scratch_floats: int, arguments: Mapping[str, Any]) -> Binding:
+    # a few cycles for each vector of multiply-adds, and the planes come from memory
+    pixels = prod((a["images"], weight.shape[0], a["rows"], a["columns"]))
+    traffic = 4 * (pixels + prod((a["images"], a["channels"], a["height"], a["width"])))
+    cycles = pixels / LANES[machine.isa] * weight.shape[1] * 0.9
+    us = overlapped_us(machine, cycles, traffic)
+
+    def binding(stem: str, order: float, scratch_floats: int, arguments: Mapping[str, Any]) -> Binding:
         return Binding(
             stem, {**common, **a, **arguments, "begin": 0, "end": a["channels"]}, scratch_bytes=scratch_floats * 4,
-            cost=cost, pattern="dense", zeros=1 - np.count_nonzero(weight) / max(weight.size, 1),
+            predicted_us=order * us, dense_us=us, pattern="dense",
+            zeros=1 - np.count_nonzero(weight) / max(weight.size, 1),
             macs=prod((a["images"], weight.size, a["rows"], a["columns"])),
             reason="depthwise: one input channel per output, nothing to skip",
         )  # fmt: skip

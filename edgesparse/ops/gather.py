@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.copy import contiguous, move, where
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
-from edgesparse.types import DTYPES, Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
+from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
+from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 
 def _axis(node: Node) -> int:
@@ -73,7 +73,7 @@ def take(
     )  # fmt: skip
 
 
-def bind(call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str) -> list[Binding]:
+def bind(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
     size = DTYPES[tensors[call.inputs[0]].dtype].itemsize
     named = {"x": call.inputs[0], "index": call.inputs[1], "y": call.outputs[0]}
     return [Binding(f"gather_b{size}", {**named, **call.attrs})]

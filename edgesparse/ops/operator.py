@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgesparse.errors import EdgeSparseError
-from edgesparse.types import Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
+from edgesparse.types import Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 
 class Unsupported(EdgeSparseError):
@@ -59,6 +59,8 @@ class Lowering:
         return name
 
 
+Tensors = Mapping[str, TensorSpec]
+Constants = Mapping[str, Array]
 Reference = Callable[[Sequence[Array], Mapping[str, Attr], Sequence[TensorSpec]], list[Array]]
 
 
@@ -82,7 +84,7 @@ class Contract:
     outputs: tuple[str, ...]
     reference: Reference
     in_place: tuple[int, ...] = ()
-    bind: Callable[[OpCall, Mapping[str, TensorSpec], Mapping[str, Array], str], list[Binding]] | None = None
+    bind: Callable[[OpCall, Tensors, Constants, Machine], list[Binding]] | None = None
     dtype_from: int = 0
     partial: bool = False
     pitches: Callable[[OpCall], list[tuple[str, str]]] = lambda call: []

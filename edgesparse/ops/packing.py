@@ -14,20 +14,6 @@ from numpy.typing import NDArray
 
 from edgesparse.types import Array
 
-# Time of one kept entry (MR weights times one vector of pixels) in arbitrary units, per ISA: dense
-# milliseconds of MobileNetV1's pointwise layers measured with each block height, times MR. Only
-# ratios within a row matter. `edgesparse tune` will replace them by what the device says.
-ENTRY_COST = {
-    "avx512": {1: 22.0, 2: 23.4, 4: 40.8, 8: 81.0, 16: 160.0},
-    "avx2": {1: 22.0, 2: 25.0, 4: 42.0, 8: 84.0, 16: 168.0},
-    "sse2": {1: 36.6, 2: 50.2, 4: 80.4, 8: 161.0, 16: 322.0},
-    "scalar": {1: 100.0, 2: 200.0, 4: 400.0, 8: 800.0, 16: 1600.0},
-    "neon": {1: 36.6, 2: 50.2, 4: 80.4, 8: 158.0, 16: 316.0},
-    "simd128": {1: 50.0, 2: 78.0, 4: 144.0, 8: 290.0, 16: 580.0},
-    "relaxed": {1: 46.0, 2: 60.0, 4: 107.0, 8: 215.0, 16: 430.0},
-}
-
-
 AHEAD = 8
 """How many offsets behind the last one spmm may read, to prefetch (ES_AHEAD in spmm_f32.h)."""
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from edgesparse.ops.copy import contiguous, integers, move, where
 from edgesparse.ops.gather import gather_constant
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
-from edgesparse.types import DTYPES, Array, Attr, Binding, Node, OpCall, Shape, TensorSpec
+from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
+from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 # How numpy.pad spells the modes of ONNX.
 _MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
@@ -82,9 +82,7 @@ def _lower_constant(
         )  # fmt: skip
 
 
-def bind_fill(
-    call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str
-) -> list[Binding]:
+def bind_fill(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
     size = DTYPES[tensors[call.outputs[0]].dtype].itemsize
     return [Binding(f"fill_b{size}", {"y": call.outputs[0], **call.attrs})]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.binary import loops, operand, shape
-from edgesparse.ops.operator import Contract, Lowering, Operator, register
-from edgesparse.types import DTYPES, Array, Attr, Binding, Node, OpCall, TensorSpec
+from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, register
+from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, TensorSpec
 
 
 def lower(node: Node, out: Lowering) -> None:
@@ -22,7 +22,7 @@ def lower(node: Node, out: Lowering) -> None:
     )  # fmt: skip
 
 
-def bind(call: OpCall, tensors: Mapping[str, TensorSpec], constants: Mapping[str, Array], isa: str) -> list[Binding]:
+def bind(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
     size = DTYPES[tensors[call.outputs[0]].dtype].itemsize
     names = dict(zip(("c", "a", "b", "y"), (*call.inputs, *call.outputs), strict=True))
     return [Binding(f"where_b{size}", {**names, **call.attrs})]

@@ -19,8 +19,8 @@ import pytest
 
 from edgesparse.kernels import ISAS, table
 from edgesparse.ops import CONTRACTS
-from edgesparse.select import _bindings
-from edgesparse.types import DTYPES, Array, Binding, Kernel
+from edgesparse.select import bindings, packed
+from edgesparse.types import DTYPES, Array, Binding, Kernel, Machine
 from tests.kernels import machine
 from tests.kernels.cases import Case, bits
 
@@ -158,7 +158,7 @@ def _check(isa: str, prepared: Sequence[tuple[Case, list[Array], list[Array]]]) 
 def _jobs(isa: str, case: Case, expected: list[Array], allowed: list[Array]) -> Iterator[_Job]:
     """Every kernel of every binding: as a whole, cut in two where it can be, in place where that is allowed."""
     contract = CONTRACTS[case.call.op]
-    for binding in _bindings(case.call, case.graph, isa):
+    for binding in map(packed, bindings(case.call, case.graph, Machine(isa))):
         for kernel in table():
             if kernel.stem != binding.stem or kernel.isa != isa:
                 continue

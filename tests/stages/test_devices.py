@@ -49,7 +49,18 @@ def test_every_file_is_complete_and_says_its_sources(name: str) -> None:
     ],
 )
 def test_target(name: str, kind: str, triple: str, isas: tuple[str, ...]) -> None:
-    assert load_device(name).target == Target(name, kind, triple, isas)
+    target = load_device(name).target
+    assert target == Target(name, kind, triple, isas, target.core)
+    assert target.machine.isa == isas[0] and 0.5 < target.machine.ghz < 6 and 0.5 < target.machine.read_gbs < 500
+
+
+def test_predictions_for_the_host_are_for_the_best_that_this_cpu_runs() -> None:
+    """A bundle for host holds AVX-512 kernels even where it is compiled on a CPU without."""
+    known = {"avx512vl": "avx512", "avx2": "avx2", "fma": "sse2"}
+    device = load_device("host").model_copy(update={"isas": ("avx512", "avx2", "sse2")})
+    for features in (("avx2", "avx512vl", "fma"), ("avx2", "fma"), ("fma",)):
+        best = device.model_copy(update={"features": features}).target.machine.isa
+        assert best == next(known[f] for f in known if f in features)
 
 
 def test_the_devices_of_the_documentation_are_known() -> None:
@@ -125,7 +136,7 @@ def _machine(root: Path, cpuinfo: str, cpus: list[tuple[str, str]]) -> Path:
 def test_host_x86(tmp_path: Path) -> None:
     info = "model name\t: Some CPU\ncpu MHz\t\t: 2600.0\nflags\t\t: fpu sse2 avx avx2 fma\n\n" * 2
     device = host(_machine(tmp_path, info, [("4800000", "1024K")] * 2), "x86_64")
-    assert device.target == Target("host", "shared", "x86_64-linux-gnu.2.17", ("avx512", "avx2", "sse2"))
+    assert device.target == Target("host", "shared", "x86_64-linux-gnu.2.17", ("avx512", "avx2", "sse2"), device.target.core)
     assert device.features == ("avx", "avx2", "fma") and "Some CPU" in device.title
     (cluster,) = device.cluster
     assert (cluster.count, cluster.max_ghz, cluster.fma_width) == (2, 4.8, 16)
@@ -135,7 +146,7 @@ def test_host_x86(tmp_path: Path) -> None:
 def test_host_arm64_with_two_clusters(tmp_path: Path) -> None:
     info = "processor\t: 0\nFeatures\t: fp asimd asimddp\n"
     device = host(_machine(tmp_path, info, [("1800000", "128K")] * 4 + [("2400000", "512K")] * 2), "aarch64")
-    assert device.target == Target("host", "shared", "aarch64-linux-gnu.2.17", ("neon",))
+    assert device.target == Target("host", "shared", "aarch64-linux-gnu.2.17", ("neon",), device.target.core)
     assert [(c.count, c.max_ghz, c.l2_kb) for c in device.cluster] == [(2, 2.4, 512), (4, 1.8, 128)]
 
 

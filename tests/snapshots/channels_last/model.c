@@ -23,13 +23,13 @@ int ES_MODEL_RUN(const void *weights_, void *arena_, const void *const *inputs, 
   // 1: conv1 (spmm): 1x3x4x5 -> 1x4x4x5; dense, 0.0% zeros
   es_spmm_f32_mr4((const float *)(arena + 320), (const float *)(weights + 0), (const int32_t *)(weights + 64),
       (const int32_t *)(weights + 128), (const float *)(weights + 192), 0, 0, (float *)(arena + 0), 0, 1, 4, 1, 60,
-      1, 20, 0, 0, 0, 20, 1, 0.0f, __builtin_inff());
+      1, 20, 0, 0, 0, 20, 20, 20, 0, 1, 0.0f, __builtin_inff());
   es_tick(1);
 
   // 2: conv2 (spmm): 1x4x4x5 -> 1x4x4x5; dense, 0.0% zeros
   es_spmm_f32_mr4((const float *)(arena + 0), (const float *)(weights + 256), (const int32_t *)(weights + 320),
       (const int32_t *)(weights + 384), (const float *)(weights + 192), 0, 0, (float *)(arena + 320), 0, 1, 4, 1, 80,
-      1, 20, 0, 0, 0, 20, 0, 0.0f, 0.0f);
+      1, 20, 0, 0, 0, 20, 20, 20, 0, 0, 0.0f, 0.0f);
   es_tick(2);
 
   // 3: to_hwc_again (copy): 1x4x4x5 -> 1x4x5x4

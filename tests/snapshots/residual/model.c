@@ -16,25 +16,25 @@ int ES_MODEL_RUN(const void *weights_, void *arena_, const void *const *inputs, 
   (void)weights, (void)arena, (void)inputs, (void)outputs;
 
   // 0: conv1 (planes): 1x4x6x6 -> 249
-  es_planes_f32((const float *)(inputs[0]), (float *)(arena + 0), 4, 6, 6, 8, 7, 1, 1, 1, (const int64_t[]){-1},
+  es_planes_f32((const float *)(inputs[0]), (float *)(arena + 0), 4, 6, 6, 36, 8, 7, 1, 1, 1, (const int64_t[]){-1},
       (const int64_t[]){-1}, 25);
   es_tick(0);
 
   // 1: conv1 (spmm): 249 -> 1x4x6x6; dense, 0.0% zeros
   es_spmm_f32_mr4((const float *)(arena + 0), (const float *)(weights + 0), (const int32_t *)(weights + 576),
       (const int32_t *)(weights + 768), (const float *)(weights + 832), 0, 0, (float *)(arena + 1024), 0, 1, 4, 1,
-      224, 1, 41, 0, 7, 6, 36, 1, 0.0f, __builtin_inff());
+      224, 1, 41, 0, 7, 6, 36, 36, 36, 0, 1, 0.0f, __builtin_inff());
   es_tick(1);
 
   // 2: conv2 (planes): 1x4x6x6 -> 249
-  es_planes_f32((const float *)(arena + 1024), (float *)(arena + 0), 4, 6, 6, 8, 7, 1, 1, 1, (const int64_t[]){-1},
-      (const int64_t[]){-1}, 25);
+  es_planes_f32((const float *)(arena + 1024), (float *)(arena + 0), 4, 6, 6, 36, 8, 7, 1, 1, 1,
+      (const int64_t[]){-1}, (const int64_t[]){-1}, 25);
   es_tick(2);
 
   // 3: conv2 (spmm): 249 -> 1x4x6x6; dense, 0.0% zeros
   es_spmm_f32_mr4((const float *)(arena + 0), (const float *)(weights + 896), (const int32_t *)(weights + 576),
       (const int32_t *)(weights + 768), (const float *)(weights + 1472), (const float *)(inputs[0]), 0,
-      (float *)(outputs[0]), 0, 1, 4, 1, 224, 1, 41, 0, 7, 6, 36, 1, 0.0f, __builtin_inff());
+      (float *)(outputs[0]), 0, 1, 4, 1, 224, 1, 41, 0, 7, 6, 36, 36, 36, 0, 1, 0.0f, __builtin_inff());
   es_tick(3);
   return 0;
 }
