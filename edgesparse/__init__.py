@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from edgesparse.compile import compile_model as compile
     from edgesparse.devices import known_devices, load_device
     from edgesparse.errors import EdgeSparseError, GateError, InputError, RuntimeFailure, UnsupportedError
+    from edgesparse.explain import explain
     from edgesparse.frontend import export
     from edgesparse.importer import load, save
     from edgesparse.runtimes import open
     from edgesparse.sparsify import sparsify
+    from edgesparse.tune import tune
 
 _WHERE = {
     "EdgeSparseError": "errors",
@@ -36,6 +38,7 @@ _WHERE = {
     "RuntimeFailure": "errors",
     "UnsupportedError": "errors",
     "compile": "compile:compile_model",
+    "explain": "explain",
     "export": "frontend",
     "known_devices": "devices",
     "load": "importer",
@@ -43,6 +46,7 @@ _WHERE = {
     "open": "runtimes",
     "save": "importer",
     "sparsify": "sparsify",
+    "tune": "tune",
 }
 """Public name -> module (or ``module:name there``); by name, so that nothing here is imported early."""
 
@@ -54,6 +58,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "compile",
+    "explain",
     "export",
     "known_devices",
     "load",
@@ -61,6 +66,7 @@ __all__ = [
     "open",
     "save",
     "sparsify",
+    "tune",
 ]
 
 

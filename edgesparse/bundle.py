@@ -106,17 +106,29 @@ def describe(
         spec = graph.tensors[tensor]
         return Port(name=tensor, shape=spec.shape, dtype=spec.dtype, bytes=spec.bytes)
 
-    layers = []
+    return Manifest(
+        edgesparse=version, name=name, device=target.name, kind=target.kind, triple=target.triple,
+        isas=target.isas, inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs)),
+        arena_bytes=memory.arena_bytes, arena_lower_bound_bytes=memory.lower_bound_bytes,
+        weights_bytes=len(sources.weights), code_bytes=artifact.code_bytes, compiler=artifact.compiler,
+        layers=layers(selection, target), notes=notes,
+        files={n: hashlib.sha256(d).hexdigest() for n, d in sorted(content.items())},
+    )  # fmt: skip
+
+
+def layers(selection: Selection, target: Target) -> tuple[Layer, ...]:
+    """What the manifest says of every kernel call."""
+    found = []
     for step in selection.steps:
         why = [step.binding.reason, *(f"not {r.kernel}: {r.reason}" for r in selection.rejected[step.call.name])]
-        layers.append(
+        found.append(
             Layer(
                 name=step.call.layer,
                 op=step.call.op,
                 kernel=step.kernels[target.machine.isa].symbol,
                 pattern=step.binding.pattern,
                 zeros=round(step.binding.zeros, 6),
-                shape=graph.tensors[step.call.outputs[0]].shape,
+                shape=selection.graph.tensors[step.call.outputs[0]].shape,
                 macs=step.binding.macs,
                 weight_bytes=sum(a.nbytes for a in step.binding.constants.values()),
                 predicted_us=round(step.binding.predicted_us, 3),
@@ -125,10 +137,4 @@ def describe(
                 reason="; ".join(w for w in why if w),
             )  # fmt: skip
         )
-    return Manifest(
-        edgesparse=version, name=name, device=target.name, kind=target.kind, triple=target.triple,
-        isas=target.isas, inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs)),
-        arena_bytes=memory.arena_bytes, arena_lower_bound_bytes=memory.lower_bound_bytes,
-        weights_bytes=len(sources.weights), code_bytes=artifact.code_bytes, compiler=artifact.compiler,
-        layers=tuple(layers), files={n: hashlib.sha256(d).hexdigest() for n, d in sorted(content.items())}, notes=notes,
-    )  # fmt: skip
+    return tuple(found)

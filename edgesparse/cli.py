@@ -184,6 +184,53 @@ def compile_(
     tables.bundle(bundle, read_manifest(bundle), json)
 
 
+@app.command(epilog="Example: edgesparse explain model.edge, or: edgesparse explain model.onnx --device pixel-8")
+def explain(
+    model: Annotated[Path, typer.Argument(help="a bundle, or an ONNX file", metavar="NAME.edge|MODEL.onnx")],
+    device: Annotated[str, typer.Option(help="for an ONNX file: what it would be compiled for")] = "host",
+    shape: Shapes = None,
+    json: Json = False,
+) -> None:
+    """Say why each layer got its kernel, what it gains over dense, and what would make it faster."""
+    from edgesparse import tables
+    from edgesparse.explain import explain as verdicts
+    from edgesparse.manifest import read_manifest
+
+    if model.is_dir():
+        manifest = read_manifest(model)
+        return tables.explanation(model, manifest.device, verdicts(manifest.layers), json)
+    from edgesparse.bundle import layers
+    from edgesparse.compile import lowered
+    from edgesparse.devices import load_device
+    from edgesparse.select import select
+    from edgesparse.tuned import tuned
+
+    target = load_device(device).target
+    graph, _ = lowered(_load(model, shape), target)
+    found = layers(select(graph, target, tuned(target)), target)
+    return tables.explanation(model, device, verdicts(found), json)
+
+
+@app.command(epilog="Example: edgesparse tune sparse.onnx --device host")
+def tune(
+    model: Model,
+    device: Annotated[str, typer.Option(help="a name that `edgesparse devices` lists, or a .toml file")] = "host",
+    runtime: Runtime = "auto",
+    num_runs: Annotated[int, typer.Option(min=1, help="of each kernel")] = 30,
+    shape: Shapes = None,
+    force: Annotated[bool, typer.Option("--force", help="measure again what is known")] = False,
+    json: Json = False,
+) -> None:
+    """Measure the kernels that each layer could use; `compile` then takes the fastest. Can be interrupted."""
+    from edgesparse import report, tables
+    from edgesparse.tune import tune as measure
+
+    loaded = _load(model, shape)
+    with report.progress("tune") as on_progress:
+        result = measure(loaded, device, runtime, num_runs=num_runs, force=force, on_progress=on_progress)
+    tables.tuning(result, json)
+
+
 @app.command(epilog="Example: edgesparse run model.edge --input x.npz --output y.npz")
 def run(
     bundle: Bundle,

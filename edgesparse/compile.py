@@ -22,7 +22,8 @@ from edgesparse.pad import pad_planes
 from edgesparse.passes.pipeline import optimise, simplify
 from edgesparse.plan import plan
 from edgesparse.select import select
-from edgesparse.types import Target
+from edgesparse.tuned import tuned, tuning_notes
+from edgesparse.types import LoweredGraph, Target
 from edgesparse.verify import check_graph, check_plan
 from edgesparse.version import __version__
 
@@ -50,12 +51,9 @@ def compile_model(
     target = load_device(device).target
     check_target_path(out, force=force)
 
-    model = model.clone()
-    notes = tuple(bind_default_shapes(model))
-    simplify(model)
-    optimise(model)
-    graph = check_graph(pad_planes(lower(model), target))
-    selection = select(graph, target)
+    graph, notes = lowered(model, target)
+    selection = select(graph, target, tuned(target))
+    notes += tuning_notes(selection)
     memory = check_plan(plan(selection), selection)
     _check_address_space(memory.arena_bytes, target)
     sources = emit(selection, memory, name or out.stem)
@@ -64,6 +62,19 @@ def compile_model(
         artifact, sources, selection, memory, target, out,
         name=name or out.stem, version=__version__, notes=notes, force=force,
     )  # fmt: skip
+
+
+def lowered(model: ir.Model, target: Target) -> tuple[LoweredGraph, tuple[str, ...]]:
+    """The stages that know ONNX, on a copy of ``model``; and what the user should know of them.
+
+    Raises:
+        InputError, UnsupportedError: as `compile_model`.
+    """
+    model = model.clone()
+    notes = tuple(bind_default_shapes(model))
+    simplify(model)
+    optimise(model)
+    return check_graph(pad_planes(lower(model), target)), notes
 
 
 def _check_address_space(arena_bytes: int, target: Target) -> None:

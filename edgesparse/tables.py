@@ -23,7 +23,9 @@ from edgesparse.report import (
 from edgesparse.types import Array, RunResult
 
 if TYPE_CHECKING:
+    from edgesparse.explain import Verdict
     from edgesparse.quickstart import Tour
+    from edgesparse.tune import TuneReport
 
 
 def inspection(path: Path, found: Inspection, json: bool) -> None:
@@ -93,6 +95,44 @@ def bundle(path: Path, manifest: Manifest, json: bool) -> None:
             "files": ", ".join(sorted(manifest.files)),
         },
     )
+    return None
+
+
+def explanation(path: Path, device: str, found: Sequence[Verdict], json: bool) -> None:
+    if json:
+        document = [{**dataclasses.asdict(v), "speedup": v.speedup} for v in found]
+        return print_json({"model": str(path), "device": device, "layers": document})
+    timed = [v for v in found if v.us]
+    measured = all(v.measured for v in timed) and timed
+    rows = [
+        (
+            v.layer, v.kernel, v.pattern, f"{100 * v.zeros:.0f}" if v.pattern else "", v.us or None,
+            v.dense_us or None, round(v.speedup, 2) if v.dense_us else None, v.reason.partition("; not ")[0], v.advice,
+        )
+        for v in found
+    ]  # fmt: skip
+    columns = ("layer", "kernel", "pattern", "zeros %", "us", "if dense", "times", "why", "to make it faster")
+    source = "measured" if measured else "estimated"
+    print_table(f"{path} on {device}: microseconds on one core, {source}", columns, rows)
+    total, dense = sum(v.us for v in timed), sum(v.dense_us for v in timed)
+    if total:
+        print(
+            f"{total:.0f} us in layers with a choice of kernels, {dense:.0f} us if all were dense: "
+            f"{dense / total:.2f} times; --json says why other kernels were not taken"
+        )
+    return None
+
+
+def tuning(result: TuneReport, json: bool) -> None:
+    if json:
+        return print_json(dataclasses.asdict(result))
+    rows = [
+        (x.layer, next(iter(x.us)), min(x.us.values()), x.predicted, x.us[x.predicted], round(x.gain, 2))
+        for x in result.layers
+    ]
+    columns = ("layer", "fastest", "us", "predicted", "us", "gain")
+    print_table(f"Kernels measured on {result.device}, microseconds", columns, rows)
+    print(f"{result.measured} kernels measured, the others were known; stored in {result.file}, which compile reads")
     return None
 
 

@@ -60,6 +60,12 @@ def require_fixture() -> object:
     return require
 
 
+@pytest.fixture(autouse=True, scope="session")
+def nothing_is_tuned(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What was measured on the machine of a developer must not decide what tests see."""
+    os.environ["EDGESPARSE_TUNED"] = str(tmp_path_factory.mktemp("tuned"))
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real models and inputs: $EDGESPARSE_DATA, or ../shared/data."""

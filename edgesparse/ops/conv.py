@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesparse.ops.activation import activate, epilogue
-from edgesparse.ops.cost import spmm_us, spmv_us
+from edgesparse.ops.cost import ENTRY_CYCLES, spmm_us, spmv_us
 from edgesparse.ops.depthwise import lower_depthwise
 from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
 from edgesparse.ops.packing import describe, kept_blocks, pack, pad_rows
@@ -152,6 +152,9 @@ def offsets(attrs: Mapping[str, Any]) -> NDArray[np.int32]:
     return found
 
 
+SPMV_HEIGHTS = (1, 2, 4, 8, 16)
+
+
 def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
     """One binding per block height, fastest first. One pixel per channel goes to spmv, which has no tile."""
     weight = constants[operands(call, call.inputs)[1]]
@@ -168,7 +171,7 @@ def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
             return spmv_us(machine, height, entries, blocks, images=attrs["images"])
         return spmm_us(machine, height, entries, blocks, pixels, traffic + entries * 4 * (height + 1))
 
-    heights = [h for h in ((1, 2, 4, 8, 16) if single else (1, 2, 4, 8)) if h <= 4 or h <= channels]
+    heights = [h for h in (SPMV_HEIGHTS if single else ENTRY_CYCLES[machine.isa]) if h <= 4 or h <= channels]
     dense_us = min(time_us(h, -(-channels // h) * columns) for h in heights)
     found = []
     for height in heights:

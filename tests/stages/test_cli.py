@@ -19,7 +19,9 @@ from edgesparse.errors import InputError
 from edgesparse.manifest import Manifest, Port
 from edgesparse.version import __version__
 
-COMMANDS = ("devices", "inspect", "sparsify", "export", "compile", "run", "bench", "compare", "quickstart")
+COMMANDS = (
+    "devices", "inspect", "sparsify", "export", "compile", "explain", "tune", "run", "bench", "compare", "quickstart",
+)  # fmt: skip
 Call = Callable[..., tuple[int, str, str]]
 
 
