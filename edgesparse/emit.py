@@ -15,7 +15,11 @@ import numpy as np
 from edgesparse.plan import ALIGN_BYTES, scratch_name
 from edgesparse.types import Array, Kernel, MemoryPlan, Selection, Sources, Step, TensorSpec
 
-_RUN = "int ES_MODEL_RUN(const void *weights_, void *arena_, const void *const *inputs, void *const *outputs)"
+_CALLS = (
+    "int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,\n"
+    "                   void *const *outputs)"
+)
+_NAME_LENGTH = 48
 
 
 def emit(selection: Selection, memory: MemoryPlan, name: str) -> Sources:
@@ -71,25 +75,22 @@ def _model_c(
         '#include "kernels.h"',
         '#include "model.h"',
         "",
-        "#ifdef ES_PROFILE",
-        "void es_tick(int call);  // the time at the end of each call",
-        "#else",
-        "#define es_tick(call) ((void)0)",
-        "#endif",
-        "",
-        f"{_RUN};",
-        f"{_RUN} {{",
+        "// Calls first..last-1: all of them are the model, one by one they can be timed.",
+        f"{_CALLS};",
+        f"{_CALLS} {{",
         "  const char *weights = weights_;",
         "  char *arena = arena_;",
         "  (void)weights, (void)arena, (void)inputs, (void)outputs;",
+        "  for (int call = first; call < last; call++) switch (call) {",
     ]
     for index, step in enumerate(selection.steps):
-        lines += ["", f"  // {index}: {_describe(step, graph.tensors)}"]
+        lines += [f"    case {index}:  // {_describe(step, graph.tensors)}"]
         kernel = next(iter(step.kernels.values()))
-        arguments = [_argument(step, selection, memory, weights, kind, key) for kind, key in kernel.parameters]
-        lines.append(_wrap(f"  {call_name(step)}(", arguments))
-        lines.append(f"  es_tick({index});")
-    lines += ["  return 0;", "}", ""]
+        arguments = [
+            f"/*{key}*/ {_argument(step, selection, memory, weights, kind, key)}" for kind, key in kernel.parameters
+        ]
+        lines += [_wrap(f"      {call_name(step)}(", arguments), "      break;"]
+    lines += ["  }", "  return 0;", "}", ""]
     return "\n".join(lines)
 
 
@@ -99,7 +100,7 @@ def _wrap(head: str, arguments: list[str]) -> str:
         piece = argument + (", " if i < len(arguments) - 1 else ");")
         if len(line) + len(piece) > 118 and line.strip():
             lines.append(line.rstrip())
-            line = " " * 6
+            line = " " * 10
         line += piece
     return "\n".join([*lines, line])
 
@@ -108,10 +109,14 @@ def _describe(step: Step, tensors: Mapping[str, TensorSpec]) -> str:
     def text(names: tuple[str, ...]) -> str:
         return ", ".join("x".join(map(str, tensors[n].shape)) or "scalar" for n in names)
 
-    parts = [f"{_comment(step.call.layer)} ({step.call.op}): {text(step.call.inputs[:1])} -> {text(step.call.outputs)}"]
+    name = _comment(step.call.layer)
+    if len(name) > _NAME_LENGTH:  # converters write whole paths; the end tells layers apart
+        name = f"..{name[-_NAME_LENGTH:]}"
+    parts = [f"{name}: {text(step.call.inputs[:1])} -> {text(step.call.outputs)}"]
     if step.binding.pattern:
         parts.append(f"{step.binding.pattern}, {step.binding.zeros:.1%} zeros")
-    return "; ".join(parts)
+    kernels = ", ".join(kernel.symbol for kernel in step.kernels.values())
+    return "; ".join(parts) + f"\n            // {kernels}"
 
 
 def _comment(text: str) -> str:
@@ -174,7 +179,7 @@ def _kernels_h(selection: Selection) -> str:
     ]  # fmt: skip
     for isa in selection.isas:
         chosen = {call_name(step): step.kernels[isa] for step in selection.steps}
-        lines += ["", f"#ifdef ES_ISA_{isa}", f"#define ES_MODEL_RUN model_run__{isa}"]
+        lines += ["", f"#ifdef ES_ISA_{isa}", f"#define ES_MODEL_CALLS model_calls__{isa}"]
         lines += [_prototype(kernel) for kernel in sorted(set(chosen.values()), key=lambda k: k.symbol)]
         lines += [f"#define {alias} {kernel.symbol}" for alias, kernel in sorted(chosen.items())]
         lines.append("#endif")
@@ -214,10 +219,10 @@ def _dispatch_c(selection: Selection) -> str:
         '#include "model.h"', '#include "isa.h"', "",
         "static const es_port model_inputs[] = MODEL_INPUTS, model_outputs[] = MODEL_OUTPUTS;",
         "const es_model es_the_model = MODEL_INFO;", "",
-        "typedef int es_run(const void *, void *, const void *const *, void *const *);",
-        *(f"es_run model_run__{isa};" for isa in selection.isas),
-        "static const struct { const char *name; es_run *run; } variants[] = {",
-        *(f'    {{"{isa}", model_run__{isa}}},' for isa in selection.isas), "};",
+        "typedef int es_calls(int, int, const void *, void *, const void *const *, void *const *);",
+        *(f"es_calls model_calls__{isa};" for isa in selection.isas),
+        "static const struct { const char *name; es_calls *run; } variants[] = {",
+        *(f'    {{"{isa}", model_calls__{isa}}},' for isa in selection.isas), "};",
         f"enum {{ VARIANTS = {len(selection.isas)} }};", "static int chosen = -1;", "",
         "static int choose(void) {",
         "  for (int i = 0; chosen < 0 && i < VARIANTS; i++)",
@@ -228,8 +233,12 @@ def _dispatch_c(selection: Selection) -> str:
         "    if (es_same(name, variants[i].name) && es_cpu_has(name)) return chosen = i, 0;",
         "  return -1;", "}", "",
         'const char *model_isa(void) { return choose() < 0 ? "none" : variants[chosen].name; }', "",
+        "int model_calls(int first, int last, const void *weights, void *arena, const void *const *inputs,",
+        "                void *const *outputs) {",
+        "  return choose() < 0 ? -1 : variants[chosen].run(first, last, weights, arena, inputs, outputs);",
+        "}", "",
         "int model_run(const void *weights, void *arena, const void *const *inputs, void *const *outputs) {",
-        "  return choose() < 0 ? -1 : variants[chosen].run(weights, arena, inputs, outputs);",
+        f"  return model_calls(0, {len(selection.steps)}, weights, arena, inputs, outputs);",
         "}", "",
     ]  # fmt: skip
     return "\n".join(lines)

@@ -18,7 +18,7 @@ typedef struct {
 #ifdef __cplusplus
 extern "C" {
 #endif
-// What libmodel.so exports: these four, whatever the visibility of everything else.
+// What libmodel.so exports: these five, whatever the visibility of everything else.
 #pragma GCC visibility push(default)
 extern const es_model es_the_model;
 
@@ -26,6 +26,9 @@ extern const es_model es_the_model;
 // es_the_model.arena_bytes, 64-byte aligned, contents do not matter; inputs and outputs: one
 // pointer each, in the order of es_the_model. Nothing is allocated. Returns 0.
 int model_run(const void *weights, void *arena, const void *const *inputs, void *const *outputs);
+// The same for kernel calls first..last-1 only, as numbered in model.c: to time them one by one.
+int model_calls(int first, int last, const void *weights, void *arena, const void *const *inputs,
+                void *const *outputs);
 
 // The ISA that model_run uses ("avx512"); chosen at the first call by what the CPU has.
 const char *model_isa(void);

@@ -3,38 +3,45 @@
 #include "kernels.h"
 #include "model.h"
 
-#ifdef ES_PROFILE
-void es_tick(int call);  // the time at the end of each call
-#else
-#define es_tick(call) ((void)0)
-#endif
-
-int ES_MODEL_RUN(const void *weights_, void *arena_, const void *const *inputs, void *const *outputs);
-int ES_MODEL_RUN(const void *weights_, void *arena_, const void *const *inputs, void *const *outputs) {
+// Calls first..last-1: all of them are the model, one by one they can be timed.
+int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
+                   void *const *outputs);
+int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
+                   void *const *outputs) {
   const char *weights = weights_;
   char *arena = arena_;
   (void)weights, (void)arena, (void)inputs, (void)outputs;
-
-  // 0: to_chw (copy): 1x4x5x3 -> 1x3x4x5
-  es_copy_b4((const uint32_t *)(inputs[0]), (uint32_t *)(arena + 320), 0, 0, (const int64_t[]){1, 1, 1, 1, 3, 20},
-      (const int64_t[]){0, 0, 0, 0, 1, 3}, (const int64_t[]){0, 0, 0, 0, 20, 1});
-  es_tick(0);
-
-  // 1: conv1 (spmm): 1x3x4x5 -> 1x4x4x5; dense, 0.0% zeros
-  es_spmm_f32_mr4((const float *)(arena + 320), (const float *)(weights + 0), (const int32_t *)(weights + 64),
-      (const int32_t *)(weights + 128), (const float *)(weights + 192), 0, 0, (float *)(arena + 0), 0, 1, 4, 1, 60,
-      1, 20, 0, 0, 0, 20, 20, 20, 0, 1, 0.0f, __builtin_inff());
-  es_tick(1);
-
-  // 2: conv2 (spmm): 1x4x4x5 -> 1x4x4x5; dense, 0.0% zeros
-  es_spmm_f32_mr4((const float *)(arena + 0), (const float *)(weights + 256), (const int32_t *)(weights + 320),
-      (const int32_t *)(weights + 384), (const float *)(weights + 192), 0, 0, (float *)(arena + 320), 0, 1, 4, 1, 80,
-      1, 20, 0, 0, 0, 20, 20, 20, 0, 0, 0.0f, 0.0f);
-  es_tick(2);
-
-  // 3: to_hwc_again (copy): 1x4x4x5 -> 1x4x5x4
-  es_copy_b4((const uint32_t *)(arena + 320), (uint32_t *)(outputs[0]), 0, 0, (const int64_t[]){1, 1, 1, 1, 20, 4},
-      (const int64_t[]){0, 0, 0, 0, 1, 20}, (const int64_t[]){0, 0, 0, 0, 4, 1});
-  es_tick(3);
+  for (int call = first; call < last; call++) switch (call) {
+    case 0:  // to_chw: 1x4x5x3 -> 1x3x4x5
+            // es_copy_b4__neon
+      es_copy_b4(/*x*/ (const uint32_t *)(inputs[0]), /*y*/ (uint32_t *)(arena + 320), /*x_offset*/ 0,
+          /*y_offset*/ 0, /*dims*/ (const int64_t[]){1, 1, 1, 1, 3, 20},
+          /*x_stride*/ (const int64_t[]){0, 0, 0, 0, 1, 3}, /*y_stride*/ (const int64_t[]){0, 0, 0, 0, 20, 1});
+      break;
+    case 1:  // conv1: 1x3x4x5 -> 1x4x4x5; dense, 0.0% zeros
+            // es_spmm_f32_4x4__neon
+      es_spmm_f32_mr4(/*x*/ (const float *)(arena + 320), /*w*/ (const float *)(weights + 0),
+          /*offset*/ (const int32_t *)(weights + 64), /*start*/ (const int32_t *)(weights + 128),
+          /*bias*/ (const float *)(weights + 192), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 0),
+          /*begin*/ 0, /*end*/ 1, /*channels*/ 4, /*images*/ 1, /*x_image*/ 60, /*rows*/ 1, /*columns*/ 20,
+          /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 20, /*y_plane*/ 20, /*residual_plane*/ 20, /*spare*/ 0,
+          /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
+      break;
+    case 2:  // conv2: 1x4x4x5 -> 1x4x4x5; dense, 0.0% zeros
+            // es_spmm_f32_4x4__neon
+      es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 256),
+          /*offset*/ (const int32_t *)(weights + 320), /*start*/ (const int32_t *)(weights + 384),
+          /*bias*/ (const float *)(weights + 192), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 320),
+          /*begin*/ 0, /*end*/ 1, /*channels*/ 4, /*images*/ 1, /*x_image*/ 80, /*rows*/ 1, /*columns*/ 20,
+          /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 20, /*y_plane*/ 20, /*residual_plane*/ 20, /*spare*/ 0,
+          /*act*/ 0, /*lo*/ 0.0f, /*hi*/ 0.0f);
+      break;
+    case 3:  // to_hwc_again: 1x4x4x5 -> 1x4x5x4
+            // es_copy_b4__neon
+      es_copy_b4(/*x*/ (const uint32_t *)(arena + 320), /*y*/ (uint32_t *)(outputs[0]), /*x_offset*/ 0,
+          /*y_offset*/ 0, /*dims*/ (const int64_t[]){1, 1, 1, 1, 20, 4},
+          /*x_stride*/ (const int64_t[]){0, 0, 0, 0, 1, 20}, /*y_stride*/ (const int64_t[]){0, 0, 0, 0, 4, 1});
+      break;
+  }
   return 0;
 }

@@ -3,38 +3,45 @@
 #include "kernels.h"
 #include "model.h"
 
-#ifdef ES_PROFILE
-void es_tick(int call);  // the time at the end of each call
-#else
-#define es_tick(call) ((void)0)
-#endif
-
-int ES_MODEL_RUN(const void *weights_, void *arena_, const void *const *inputs, void *const *outputs);
-int ES_MODEL_RUN(const void *weights_, void *arena_, const void *const *inputs, void *const *outputs) {
+// Calls first..last-1: all of them are the model, one by one they can be timed.
+int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
+                   void *const *outputs);
+int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
+                   void *const *outputs) {
   const char *weights = weights_;
   char *arena = arena_;
   (void)weights, (void)arena, (void)inputs, (void)outputs;
-
-  // 0: conv1 (planes): 1x4x6x6 -> 249
-  es_planes_f32((const float *)(inputs[0]), (float *)(arena + 0), 4, 6, 6, 36, 8, 7, 1, 1, 1, (const int64_t[]){-1},
-      (const int64_t[]){-1}, 25);
-  es_tick(0);
-
-  // 1: conv1 (spmm): 249 -> 1x4x6x6; dense, 0.0% zeros
-  es_spmm_f32_mr4((const float *)(arena + 0), (const float *)(weights + 0), (const int32_t *)(weights + 576),
-      (const int32_t *)(weights + 768), (const float *)(weights + 832), 0, 0, (float *)(arena + 1024), 0, 1, 4, 1,
-      224, 1, 41, 0, 7, 6, 36, 36, 36, 0, 1, 0.0f, __builtin_inff());
-  es_tick(1);
-
-  // 2: conv2 (planes): 1x4x6x6 -> 249
-  es_planes_f32((const float *)(arena + 1024), (float *)(arena + 0), 4, 6, 6, 36, 8, 7, 1, 1, 1,
-      (const int64_t[]){-1}, (const int64_t[]){-1}, 25);
-  es_tick(2);
-
-  // 3: conv2 (spmm): 249 -> 1x4x6x6; dense, 0.0% zeros
-  es_spmm_f32_mr4((const float *)(arena + 0), (const float *)(weights + 896), (const int32_t *)(weights + 576),
-      (const int32_t *)(weights + 768), (const float *)(weights + 1472), (const float *)(inputs[0]), 0,
-      (float *)(outputs[0]), 0, 1, 4, 1, 224, 1, 41, 0, 7, 6, 36, 36, 36, 0, 1, 0.0f, __builtin_inff());
-  es_tick(3);
+  for (int call = first; call < last; call++) switch (call) {
+    case 0:  // conv1: 1x4x6x6 -> 249
+            // es_planes_f32__simd128
+      es_planes_f32(/*x*/ (const float *)(inputs[0]), /*y*/ (float *)(arena + 0), /*channels*/ 4, /*height*/ 6,
+          /*width*/ 6, /*x_plane*/ 36, /*rows*/ 8, /*pitch*/ 7, /*stride_y*/ 1, /*stride_x*/ 1, /*phases*/ 1,
+          /*dy*/ (const int64_t[]){-1}, /*dx*/ (const int64_t[]){-1}, /*slack*/ 25);
+      break;
+    case 1:  // conv1: 249 -> 1x4x6x6; dense, 0.0% zeros
+            // es_spmm_f32_4x2__simd128
+      es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 0),
+          /*offset*/ (const int32_t *)(weights + 576), /*start*/ (const int32_t *)(weights + 768),
+          /*bias*/ (const float *)(weights + 832), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 1024),
+          /*begin*/ 0, /*end*/ 1, /*channels*/ 4, /*images*/ 1, /*x_image*/ 224, /*rows*/ 1, /*columns*/ 41,
+          /*x_row*/ 0, /*pitch*/ 7, /*valid*/ 6, /*plane*/ 36, /*y_plane*/ 36, /*residual_plane*/ 36, /*spare*/ 0,
+          /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
+      break;
+    case 2:  // conv2: 1x4x6x6 -> 249
+            // es_planes_f32__simd128
+      es_planes_f32(/*x*/ (const float *)(arena + 1024), /*y*/ (float *)(arena + 0), /*channels*/ 4, /*height*/ 6,
+          /*width*/ 6, /*x_plane*/ 36, /*rows*/ 8, /*pitch*/ 7, /*stride_y*/ 1, /*stride_x*/ 1, /*phases*/ 1,
+          /*dy*/ (const int64_t[]){-1}, /*dx*/ (const int64_t[]){-1}, /*slack*/ 25);
+      break;
+    case 3:  // conv2: 249 -> 1x4x6x6; dense, 0.0% zeros
+            // es_spmm_f32_4x2__simd128
+      es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 896),
+          /*offset*/ (const int32_t *)(weights + 576), /*start*/ (const int32_t *)(weights + 768),
+          /*bias*/ (const float *)(weights + 1472), /*residual*/ (const float *)(inputs[0]), /*slope*/ 0,
+          /*y*/ (float *)(outputs[0]), /*begin*/ 0, /*end*/ 1, /*channels*/ 4, /*images*/ 1, /*x_image*/ 224,
+          /*rows*/ 1, /*columns*/ 41, /*x_row*/ 0, /*pitch*/ 7, /*valid*/ 6, /*plane*/ 36, /*y_plane*/ 36,
+          /*residual_plane*/ 36, /*spare*/ 0, /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
+      break;
+  }
   return 0;
 }

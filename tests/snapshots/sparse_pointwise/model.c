@@ -3,34 +3,42 @@
 #include "kernels.h"
 #include "model.h"
 
-#ifdef ES_PROFILE
-void es_tick(int call);  // the time at the end of each call
-#else
-#define es_tick(call) ((void)0)
-#endif
-
-int ES_MODEL_RUN(const void *weights_, void *arena_, const void *const *inputs, void *const *outputs);
-int ES_MODEL_RUN(const void *weights_, void *arena_, const void *const *inputs, void *const *outputs) {
+// Calls first..last-1: all of them are the model, one by one they can be timed.
+int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
+                   void *const *outputs);
+int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
+                   void *const *outputs) {
   const char *weights = weights_;
   char *arena = arena_;
   (void)weights, (void)arena, (void)inputs, (void)outputs;
-
-  // 0: first (spmm): 1x3x6x5 -> 1x8x6x5; dense, 0.0% zeros
-  es_spmm_f32_mr8((const float *)(inputs[0]), (const float *)(weights + 0), (const int32_t *)(weights + 128),
-      (const int32_t *)(weights + 192), (const float *)(weights + 256), 0, 0, (float *)(arena + 1920), 0, 1, 8, 1,
-      90, 1, 30, 0, 0, 0, 30, 30, 30, 0, 0, 0.0f, 0.0f);
-  es_tick(0);
-
-  // 1: middle (spmm): 1x8x6x5 -> 1x16x6x5; block:4x1, 75.0% zeros
-  es_spmm_f32_mr4((const float *)(arena + 1920), (const float *)(weights + 320), (const int32_t *)(weights + 448),
-      (const int32_t *)(weights + 512), (const float *)(weights + 576), 0, 0, (float *)(arena + 0), 0, 4, 16, 1, 240,
-      1, 30, 0, 0, 0, 30, 30, 30, 0, 2, 0.0f, 6.0f);
-  es_tick(1);
-
-  // 2: last (spmm): 1x16x6x5 -> 1x4x6x5; dense, 0.0% zeros
-  es_spmm_f32_mr4((const float *)(arena + 0), (const float *)(weights + 640), (const int32_t *)(weights + 896),
-      (const int32_t *)(weights + 1024), (const float *)(weights + 1088), 0, 0, (float *)(outputs[0]), 0, 1, 4, 1,
-      480, 1, 30, 0, 0, 0, 30, 30, 30, 0, 0, 0.0f, 0.0f);
-  es_tick(2);
+  for (int call = first; call < last; call++) switch (call) {
+    case 0:  // first: 1x3x6x5 -> 1x8x6x5; dense, 0.0% zeros
+            // es_spmm_f32_8x3__neon
+      es_spmm_f32_mr8(/*x*/ (const float *)(inputs[0]), /*w*/ (const float *)(weights + 0),
+          /*offset*/ (const int32_t *)(weights + 128), /*start*/ (const int32_t *)(weights + 192),
+          /*bias*/ (const float *)(weights + 256), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 1920),
+          /*begin*/ 0, /*end*/ 1, /*channels*/ 8, /*images*/ 1, /*x_image*/ 90, /*rows*/ 1, /*columns*/ 30,
+          /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 30, /*y_plane*/ 30, /*residual_plane*/ 30, /*spare*/ 0,
+          /*act*/ 0, /*lo*/ 0.0f, /*hi*/ 0.0f);
+      break;
+    case 1:  // middle: 1x8x6x5 -> 1x16x6x5; block:4x1, 75.0% zeros
+            // es_spmm_f32_4x4__neon
+      es_spmm_f32_mr4(/*x*/ (const float *)(arena + 1920), /*w*/ (const float *)(weights + 320),
+          /*offset*/ (const int32_t *)(weights + 448), /*start*/ (const int32_t *)(weights + 512),
+          /*bias*/ (const float *)(weights + 576), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 0),
+          /*begin*/ 0, /*end*/ 4, /*channels*/ 16, /*images*/ 1, /*x_image*/ 240, /*rows*/ 1, /*columns*/ 30,
+          /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 30, /*y_plane*/ 30, /*residual_plane*/ 30, /*spare*/ 0,
+          /*act*/ 2, /*lo*/ 0.0f, /*hi*/ 6.0f);
+      break;
+    case 2:  // last: 1x16x6x5 -> 1x4x6x5; dense, 0.0% zeros
+            // es_spmm_f32_4x4__neon
+      es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 640),
+          /*offset*/ (const int32_t *)(weights + 896), /*start*/ (const int32_t *)(weights + 1024),
+          /*bias*/ (const float *)(weights + 1088), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(outputs[0]),
+          /*begin*/ 0, /*end*/ 1, /*channels*/ 4, /*images*/ 1, /*x_image*/ 480, /*rows*/ 1, /*columns*/ 30,
+          /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 30, /*y_plane*/ 30, /*residual_plane*/ 30, /*spare*/ 0,
+          /*act*/ 0, /*lo*/ 0.0f, /*hi*/ 0.0f);
+      break;
+  }
   return 0;
 }
