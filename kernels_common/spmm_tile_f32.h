@@ -20,6 +20,19 @@ ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x
   for (int64_t j = 0; j < kept; j++, w += MR) {
     const float *p = (const float *)((const char *)x + offset[j]);
     ES_PREFETCH(x, offset + j, n * ES_WIDTH);
+#if MR <= 2 && defined(__x86_64__)
+    // Few weights: they stay in registers, and each vector of x is used up before the next one is loaded.
+    V weight[MR];
+#pragma unroll
+    for (int i = 0; i < MR; i++) weight[i] = SPLAT(w[i]);
+#pragma unroll
+    for (int v = 0; v < n; v++) {
+      ES_IN_ORDER();
+      V in = LOAD(p + (v == n - 1 ? last : v * ES_WIDTH));
+#pragma unroll
+      for (int i = 0; i < MR; i++) acc[i][v] += weight[i] * in;
+    }
+#else
     V in[ES_MAX_N];
 #pragma unroll
     for (int v = 0; v < n; v++) in[v] = LOAD(p + (v == n - 1 ? last : v * ES_WIDTH));
@@ -45,6 +58,7 @@ ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x
 #pragma unroll
       for (int v = 0; v < n; v++) acc[i][v] += weight * in[v];
     }
+#endif
 #endif
   }
 }
