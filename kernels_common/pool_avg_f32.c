@@ -1,5 +1,5 @@
 // edgesparse-kernel: op=pool_avg dtype=f32 isa=any
-#include "es.h"
+#include "pool.h"
 
 // y[c, r, q] = mean of the window (see pool_max) over the places inside x, or, with include_pad,
 // over those inside x and its padding (begin before, end behind).
@@ -8,9 +8,28 @@ void ES_KERNEL(pool_avg_f32)(const float *x, float *y, int64_t channels, int64_t
                              int64_t kernel_y, int64_t kernel_x, int64_t stride_y, int64_t stride_x, int64_t dilation_y,
                              int64_t dilation_x, int64_t begin_y, int64_t begin_x, int64_t end_y, int64_t end_x,
                              int64_t out_y, int64_t out_x, int64_t include_pad) {
+  const es_pool_inner inner = es_pool_inside(size_x, kernel_x, stride_x, dilation_x, begin_x, out_x);
+  const int64_t stop = inner.first + inner.count;
   for (int64_t c = 0; c < channels; c++, x += size_y * size_x)
-    for (int64_t r = 0; r < out_y; r++)
+    for (int64_t r = 0; r < out_y; r++, y += out_x)
       for (int64_t q = 0; q < out_x; q++) {
+        if (q >= inner.first && q < stop) {
+          if (q + ES_VL > stop) q = stop - ES_VL;  // the last vector ends with the inner windows
+          vf sums = splat_vf(0);
+          int64_t places = 0;
+          for (int64_t i = 0; i < kernel_y; i++) {
+            const int64_t iy = r * stride_y - begin_y + i * dilation_y;
+            if (iy >= size_y + end_y) break;
+            const int inside = iy >= 0 && iy < size_y;
+            if (inside || include_pad) places += kernel_x;
+            if (!inside) continue;
+            const float *row = x + iy * size_x + q * stride_x - begin_x;
+            for (int64_t j = 0; j < kernel_x; j++) sums += es_pool_load(row + j * dilation_x, stride_x);
+          }
+          store_vf(y + q, sums / (float)places);
+          q += ES_VL - 1;
+          continue;
+        }
         float sum = 0;
         int64_t count = 0;
         for (int64_t i = 0; i < kernel_y; i++) {
@@ -36,6 +55,6 @@ void ES_KERNEL(pool_avg_f32)(const float *x, float *y, int64_t channels, int64_t
             count += include_pad || in_row;
           }
         }
-        *y++ = sum / (float)count;
+        y[q] = sum / (float)count;
       }
 }
