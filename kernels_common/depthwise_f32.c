@@ -83,7 +83,7 @@ void ES_KERNEL(depthwise_f32)(const float *x, const float *w, const float *bias,
         if (taps == 9) channel(scratch, w + k * 9, tap, 9, bias[k], out, flat, rows, columns, pitch, act, low, hi);
         else if (taps == 25) channel(scratch, w + k * 25, tap, 25, bias[k], out, flat, rows, columns, pitch, act, low, hi);
         else channel(scratch, w + k * taps, tap, (int)taps, bias[k], out, flat, rows, columns, pitch, act, low, hi);
-        for (int64_t i = rows * columns; i < y_plane; i++) out[i] = 0;
+        es_zero(out + rows * columns, y_plane - rows * columns);
       }
     }
 }

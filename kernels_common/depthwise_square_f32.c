@@ -24,7 +24,7 @@ void ES_KERNEL(depthwise_square_f32)(const float *x, const float *w, const float
       for (int64_t k = c * multiplier; k < (c + 1) * multiplier; k++) {
         float *out = y + (image * channels * multiplier + k) * y_plane;
         es_dw_rows(&d, (int)kernel, (int)stride, in, w + k * kernel * kernel, bias[k], slope ? slope[k] : lo, out, 0, rows);
-        for (int64_t i = rows * columns; i < y_plane; i++) out[i] = 0;
+        es_zero(out + rows * columns, y_plane - rows * columns);
       }
     }
 }

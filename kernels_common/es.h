@@ -34,4 +34,14 @@ typedef ES_CAT(vi, ES_VL, ) vi;
 #define load_vf ES_CAT(load, ES_VL, )
 #define store_vf ES_CAT(store, ES_VL, )
 #define splat_vf ES_CAT(splat, ES_VL, )
+
+// p[0..count-1] = 0: the padding of planes, a few floats at a time.
+ES_INLINE void es_zero(float *p, int64_t count) {
+  if (count >= ES_VL) {
+    for (int64_t i = 0; i + ES_VL < count; i += ES_VL) store_vf(p + i, (vf){});
+    store_vf(p + count - ES_VL, (vf){});
+    return;
+  }
+  for (int64_t i = 0; i < count; i++) p[i] = 0;
+}
 #endif

@@ -126,8 +126,7 @@ void ES_KERNEL(spmm_f32)(const float *x, const float *w, const int32_t *offset, 
   for (int64_t image = 0; image < images; image++) {
     for (int64_t r = 0; r < rows; r++)
       spmm_row(&s, x + image * x_image + r * x_row, r * columns, columns, pitch, valid);
-    for (int64_t c = begin * MR; c < end * MR && c < channels; c++)
-      for (int64_t i = written; i < y_plane; i++) s.y[c * y_plane + i] = 0;
+    for (int64_t c = begin * MR; c < end * MR && c < channels; c++) es_zero(s.y + c * y_plane + written, y_plane - written);
     s.y += channels * y_plane;
     if (residual) s.residual += channels * residual_plane;
   }

@@ -102,11 +102,18 @@ ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, 
       // A tile of one vector may begin left of p (last < 0), in what the tile before it wrote.
       float room[(ES_MAX_N + 1) * ES_WIDTH], *out = room + ES_WIDTH;
 #pragma unroll
-      for (int v = 0; v < n; v++) STORE(out + (v == n - 1 ? last : v * ES_WIDTH), acc[i][v]);
+      for (int v = 0; v < n; v++)
+        STORE(out + (v == n - 1 ? last : v * ES_WIDTH), s->clamps ? CLAMP(acc[i][v], s->lo, s->hi) : acc[i][v]);
       for (int k = 0; k < pieces->count; k++) {
         const float *from = out + pieces->from[k];
         int64_t to = pieces->to[k];
         int length = pieces->length[k], e = 0;
+        if (s->clamps) {
+          for (; e + ES_WIDTH <= length; e += ES_WIDTH) STORE(y + to + e, LOAD(from + e));
+          for (; e + 4 <= length; e += 4) store4(y + to + e, load4(from + e));
+          for (; e < length; e++) y[to + e] = from[e];
+          continue;
+        }
         for (; e + 4 <= length; e += 4) {
           vf4 value = load4(from + e);
           if (residual) value += load4(residual + to + e);
