@@ -8,7 +8,7 @@ test: ## everything
 	scripts/test
 
 bench:
-	edgesparse compile examples/digits.onnx --device host -o /tmp/digits.edge --force && edgesparse bench /tmp/digits.edge
+	python -m bench.networks --models mobilenet_v1 --sparsity 0,0.7,0.9 --patterns block:4x1 --json /tmp/bench.json --force
 
 snapshots:
 	pytest -q tests/snapshots tests/onnx_nodes --update-snapshots

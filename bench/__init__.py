@@ -1,0 +1,1 @@
+"""Speed against other engines. Run from the project's folder: ``python -m bench.networks --help``."""

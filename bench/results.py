@@ -1,0 +1,100 @@
+"""One JSON object per line and result, with everything that is needed to judge it later."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.summary import Summary
+from edgesparse.errors import InputError
+
+SCHEMA = 1
+TIMED = "timed"
+STATUS = {
+    TIMED: "outputs agreed, then timed",
+    "differs": "outputs differ from onnxruntime's: not timed",
+    "cannot": "the engine or our conversion does not take the network",
+    "failed": "the engine failed",
+    "unavailable": "the engine is not installed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One engine on one case.
+
+    Lines of the same ``run`` (the time it started, UTC) were measured in turns with each other: only those may be
+    divided by one another. ``zeros``: of all weights, the share in [0, 1]. ``max_rel_error``: the largest
+    difference from onnxruntime's outputs over the largest of those. ``preempted``: how often something else took
+    the core during timed runs.
+    """
+
+    run: str
+    command: str
+    model: str
+    pattern: str
+    sparsity: float
+    zeros: float
+    engine: str
+    version: str
+    threads: int
+    status: str
+    reason: str
+    max_rel_error: float | None
+    cpu: Summary | None
+    wall: Summary | None
+    preempted: int | None
+    machine: Mapping[str, str]
+
+    @property
+    def brief(self) -> str:
+        """The first line of ``reason``."""
+        return self.reason.strip().partition("\n")[0]
+
+    @property
+    def key(self) -> tuple[str, str, float, int, str]:
+        """What there is one current result of."""
+        return self.model, self.pattern, self.sparsity, self.threads, self.engine
+
+
+def to_line(result: Result) -> str:
+    return json.dumps({"schema": SCHEMA, **dataclasses.asdict(result)})
+
+
+def from_line(text: str, where: str) -> Result:
+    """Raises InputError that says ``where``."""
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        if fields.pop("schema") != SCHEMA:
+            raise ValueError("of another schema")
+        for clock in ("cpu", "wall"):
+            fields[clock] = None if fields[clock] is None else Summary(**fields[clock])
+        result = Result(**fields)
+        if result.status not in STATUS or (result.status == TIMED) != (result.cpu is not None):
+            raise ValueError(f"its status is {result.status!r}, with cpu {result.cpu}")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(
+            f"not a result of bench.networks: {type(error).__name__}: {error}", where=where,
+            hint="measure again: python -m bench.networks --json FILE",
+        ) from error  # fmt: skip
+    return result
+
+
+def read(path: Path) -> list[Result]:
+    """All lines of a file, where a later line replaces an earlier one of the same case and engine.
+
+    Raises:
+        InputError: no such file, or a line that is no result.
+    """
+    if not path.is_file():
+        raise InputError("no such file", where=str(path), hint="python -m bench.networks --json FILE writes one")
+    latest: dict[tuple[object, ...], Result] = {}
+    for number, text in enumerate(path.read_text().splitlines(), 1):
+        if text.strip():
+            result = from_line(text, f"{path}:{number}")
+            latest[result.key] = result
+    return list(latest.values())
