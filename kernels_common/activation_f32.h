@@ -56,4 +56,13 @@ ES_ACTIVATION(1)
 ES_ACTIVATION(4)
 ES_ACTIVATION(8)
 ES_ACTIVATION(16)
+
+// y[i] = act(x[i]); y may be x. 16 at a time: several vectors side by side hide the latency of the polynomials.
+__attribute__((noinline, unused)) static void es_act_row(const float *x, float *y, int64_t count, int64_t act, float lo,
+                                                         float hi) {
+  int64_t i = 0;
+  for (; i + 16 <= count; i += 16) store16(y + i, es_act16(load16(x + i), act, lo, hi));
+  for (; i + ES_VL <= count; i += ES_VL) store_vf(y + i, ES_CAT(es_act, ES_VL, )(load_vf(x + i), act, lo, hi));
+  if (i < count) store_some(y + i, count - i, ES_CAT(es_act, ES_VL, )(load_some(x + i, count - i, 0), act, lo, hi));
+}
 #endif

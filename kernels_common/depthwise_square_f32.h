@@ -143,10 +143,7 @@ static void es_dw_rows(const es_depthwise *d, const int K, const int S, const fl
   else if (K == 3) es_dw_plane(d, 3, 2, x, w, bias, out, first, last);
   else if (S == 1) es_dw_plane(d, 5, 1, x, w, bias, out, first, last);
   else es_dw_plane(d, 5, 2, x, w, bias, out, first, last);
-  if (d->act <= ES_ACT_CLIP) return;
-  int64_t i = first * d->columns, end = last * d->columns;
-  for (; i + ES_VL <= end; i += ES_VL)
-    store_vf(out + i, ES_CAT(es_act, ES_VL, )(load_vf(out + i), d->act, slope, d->act_hi));
-  for (; i < end; i++) out[i] = es_act1((vf1){out[i]}, d->act, slope, d->act_hi)[0];
+  out += first * d->columns;
+  if (d->act > ES_ACT_CLIP) es_act_row(out, out, (last - first) * d->columns, d->act, slope, d->act_hi);
 }
 #endif

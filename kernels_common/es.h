@@ -35,6 +35,21 @@ typedef ES_CAT(vi, ES_VL, ) vi;
 #define store_vf ES_CAT(store, ES_VL, )
 #define splat_vf ES_CAT(splat, ES_VL, )
 
+// ES_VL floats or fewer: the other lanes are `fill`, and are not stored.
+ES_INLINE vf load_some(const float *p, int64_t count, float fill) {
+  if (count == ES_VL) return load_vf(p);
+  vf v = splat_vf(fill);
+  for (int64_t i = 0; i < count; i++) v[i] = p[i];
+  return v;
+}
+ES_INLINE void store_some(float *p, int64_t count, vf v) {
+  if (count == ES_VL) {
+    store_vf(p, v);
+    return;
+  }
+  for (int64_t i = 0; i < count; i++) p[i] = v[i];
+}
+
 // p[0..count-1] = 0: the padding of planes, a few floats at a time.
 ES_INLINE void es_zero(float *p, int64_t count) {
   if (count >= ES_VL) {

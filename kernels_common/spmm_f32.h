@@ -49,7 +49,7 @@ typedef struct {
   float *y;
   int64_t begin, end, channels, y_plane, residual_plane, act;
   float lo, hi;
-  int clamps;  // min(max(y, lo), hi) is all there is to do with a sum
+  int clamped, clamps;  // the activation is min(max(y, lo), hi); and there is no residual before it
 } es_spmm;
 
 // Where the pixels of a tile go when rows of x are wider than rows of y: pieces (from, to, length).
@@ -118,11 +118,12 @@ void ES_KERNEL(spmm_f32)(const float *x, const float *w, const int32_t *offset, 
                          int64_t rows, int64_t columns, int64_t x_row, int64_t pitch, int64_t valid,
                          int64_t plane, int64_t y_plane, int64_t residual_plane, int64_t spare, int64_t act, float lo,
                          float hi) {
-  es_spmm s = {w, bias, residual, slope, offset, start, y, begin, end, channels, y_plane, residual_plane, act, lo, hi, 0};
+  es_spmm s = {w, bias, residual, slope, offset, start, y, begin, end, channels, y_plane, residual_plane, act, lo, hi, 0, 0};
   const int64_t whole = (columns + ES_VL - 1) / ES_VL * ES_VL;
   const int64_t written = whole - columns <= spare ? plane + whole - columns : plane;
   if (written > plane) columns = whole;
-  s.clamps = !residual && es_act_bounds(act, &s.lo, &s.hi);
+  s.clamped = es_act_bounds(act, &s.lo, &s.hi);
+  s.clamps = s.clamped && !residual;
   for (int64_t image = 0; image < images; image++) {
     for (int64_t r = 0; r < rows; r++)
       spmm_row(&s, x + image * x_image + r * x_row, r * columns, columns, pitch, valid);

@@ -5,7 +5,6 @@
 #define STORE ES_CAT(store, ES_WIDTH, )
 #define SPLAT ES_CAT(splat, ES_WIDTH, )
 #define LANE ES_CAT(ES_LANE, ES_WIDTH, )
-#define ACT ES_CAT(es_act, ES_WIDTH, )
 #define CLAMP ES_CAT(es_clamp, ES_WIDTH, )
 #define NAME(f) ES_CAT(f, ES_WIDTH, )
 
@@ -63,12 +62,6 @@ ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x
   }
 }
 
-// Residual, activation and store of one finished vector.
-ES_INLINE V NAME(spmm_finish)(const es_spmm *s, V value, const float *residual, float lo) {
-  if (residual) value += LOAD(residual);
-  return s->act ? ACT(value, s->act, lo, s->hi) : value;
-}
-
 ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, int64_t y0, int64_t last,
                                  const es_pieces *pieces) {
   for (int64_t b = s->begin; b < s->end; b++) {
@@ -95,8 +88,11 @@ ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, 
 #pragma unroll
         for (int v = 0; v < n; v++) {
           int64_t p = y0 + (v == n - 1 ? last : v * ES_WIDTH);
-          STORE(y + p, NAME(spmm_finish)(s, acc[i][v], residual ? residual + p : 0, lo));
+          V value = residual ? acc[i][v] + LOAD(residual + p) : acc[i][v];
+          STORE(y + p, s->clamped ? CLAMP(value, s->lo, s->hi) : value);
         }
+        const int64_t from = y0 + (last < 0 ? last : 0);
+        if (!s->clamped) es_act_row(y + from, y + from, y0 + last + ES_WIDTH - from, s->act, lo, s->hi);
         continue;
       }
       // A tile of one vector may begin left of p (last < 0), in what the tile before it wrote.
@@ -106,24 +102,14 @@ ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, 
         STORE(out + (v == n - 1 ? last : v * ES_WIDTH), s->clamps ? CLAMP(acc[i][v], s->lo, s->hi) : acc[i][v]);
       for (int k = 0; k < pieces->count; k++) {
         const float *from = out + pieces->from[k];
-        int64_t to = pieces->to[k];
+        const int64_t to = pieces->to[k];
         int length = pieces->length[k], e = 0;
-        if (s->clamps) {
-          for (; e + ES_WIDTH <= length; e += ES_WIDTH) STORE(y + to + e, LOAD(from + e));
-          for (; e + 4 <= length; e += 4) store4(y + to + e, load4(from + e));
-          for (; e < length; e++) y[to + e] = from[e];
-          continue;
-        }
-        for (; e + 4 <= length; e += 4) {
-          vf4 value = load4(from + e);
-          if (residual) value += load4(residual + to + e);
-          store4(y + to + e, s->act ? es_act4(value, s->act, lo, s->hi) : value);
-        }
-        for (; e < length; e++) {
-          vf1 value = load1(from + e);
-          if (residual) value += load1(residual + to + e);
-          store1(y + to + e, s->act ? es_act1(value, s->act, lo, s->hi) : value);
-        }
+        for (; e + ES_WIDTH <= length; e += ES_WIDTH)
+          STORE(y + to + e, residual ? LOAD(from + e) + LOAD(residual + to + e) : LOAD(from + e));
+        for (; e + 4 <= length; e += 4)
+          store4(y + to + e, residual ? load4(from + e) + load4(residual + to + e) : load4(from + e));
+        for (; e < length; e++) y[to + e] = residual ? from[e] + residual[to + e] : from[e];
+        if (!s->clamps && s->act) es_act_row(y + to, y + to, length, s->act, lo, s->hi);
       }
     }
   }
@@ -179,7 +165,6 @@ static void NAME(spmm_tile)(const es_spmm *s, int64_t n, const float *x, int64_t
 #undef STORE
 #undef SPLAT
 #undef LANE
-#undef ACT
 #undef CLAMP
 #undef NAME
 #undef ES_WIDTH
