@@ -7,12 +7,22 @@
 // Lanes of a where the mask (all ones or all zeros) is set, else lanes of b.
 #define ES_PICK(n, mask, a, b) ((vf##n)(((mask) & (vi##n)(a)) | (~(mask) & (vi##n)(b))))
 
+// The larger (smaller) of x and a bound; a NaN in x stays. arm64 has one instruction for that, x86 and wasm have one
+// for the comparison and the choice, which the compiler finds by itself.
+#if defined(__aarch64__)
+#define ES_AT_LEAST(n, x, bound) __builtin_elementwise_maximum(x, bound)
+#define ES_AT_MOST(n, x, bound) __builtin_elementwise_minimum(x, bound)
+#else
+#define ES_AT_LEAST(n, x, bound) ES_PICK(n, (x) < (bound), bound, x)
+#define ES_AT_MOST(n, x, bound) ES_PICK(n, (x) > (bound), bound, x)
+#endif
+
 #define ES_MATH(n)                                                                                           \
   /* x < lo ? lo : x > hi ? hi : x; a NaN stays. */                                                         \
   ES_INLINE vf##n es_clamp##n(vf##n x, float lo, float hi) {                                                 \
     vf##n l = splat##n(lo), h = splat##n(hi);                                                                \
-    x = ES_PICK(n, x < l, l, x);                                                                             \
-    return ES_PICK(n, x > h, h, x);                                                                          \
+    x = ES_AT_LEAST(n, x, l);                                                                                \
+    return ES_AT_MOST(n, x, h);                                                                              \
   }                                                                                                          \
   /* exp(x) = 2^k exp(r), |r| <= ln2 / 2, exp(r) by a polynomial of degree 7 (Cephes' expf). */              \
   ES_INLINE vf##n es_exp##n(vf##n x) {                                                                       \

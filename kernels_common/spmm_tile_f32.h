@@ -135,6 +135,11 @@ static void NAME(spmm_tile)(const es_spmm *s, int64_t n, const float *x, int64_t
       at += pitch - column;
     }
   }
+  // Nearly all tiles are whole: where the last vector lies is then a constant, and pairs of vectors load as one.
+  if (n == ES_MAX_N && last == (ES_MAX_N - 1) * ES_WIDTH) {
+    NAME(spmm_tile_n)(s, ES_MAX_N, x, y0 + p, (ES_MAX_N - 1) * ES_WIDTH, pieces);
+    return;
+  }
   switch (n) {
     case 1: NAME(spmm_tile_n)(s, 1, x, y0 + p, last, pieces); break;
 #if ES_MAX_N >= 2
