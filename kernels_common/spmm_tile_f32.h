@@ -8,6 +8,50 @@
 #define CLAMP ES_CAT(es_clamp, ES_WIDTH, )
 #define NAME(f) ES_CAT(f, ES_WIDTH, )
 
+// One kept entry: MR weights times n vectors at p, the last of them at p + last.
+ES_INLINE void NAME(spmm_entry)(V acc[MR][ES_MAX_N], const int n, const float *p, const float *w, int64_t last) {
+#if MR <= 2 && defined(__x86_64__)
+  // Few weights: they stay in registers, and each vector of x is used up before the next one is loaded.
+  V weight[MR];
+#pragma unroll
+  for (int i = 0; i < MR; i++) weight[i] = SPLAT(w[i]);
+#pragma unroll
+  for (int v = 0; v < n; v++) {
+    ES_IN_ORDER();
+    V in = LOAD(p + (v == n - 1 ? last : v * ES_WIDTH));
+#pragma unroll
+    for (int i = 0; i < MR; i++) acc[i][v] += weight[i] * in;
+  }
+#else
+  V in[ES_MAX_N];
+#pragma unroll
+  for (int v = 0; v < n; v++) in[v] = LOAD(p + (v == n - 1 ? last : v * ES_WIDTH));
+#if MR % 4 == 0 && !defined(__x86_64__)
+#pragma unroll
+  for (int i = 0; i < MR; i += 4) {
+    vf4 q = load4(w + i);
+    V w0 = LANE(q, 0), w1 = LANE(q, 1), w2 = LANE(q, 2), w3 = LANE(q, 3);
+#pragma unroll
+    for (int v = 0; v < n; v++) acc[i][v] += w0 * in[v];
+#pragma unroll
+    for (int v = 0; v < n; v++) acc[i + 1][v] += w1 * in[v];
+#pragma unroll
+    for (int v = 0; v < n; v++) acc[i + 2][v] += w2 * in[v];
+#pragma unroll
+    for (int v = 0; v < n; v++) acc[i + 3][v] += w3 * in[v];
+  }
+#else
+#pragma unroll
+  for (int i = 0; i < MR; i++) {
+    ES_IN_ORDER();
+    V weight = SPLAT(w[i]);
+#pragma unroll
+    for (int v = 0; v < n; v++) acc[i][v] += weight * in[v];
+  }
+#endif
+#endif
+}
+
 // The loop all the time is spent in: MR x n accumulators over the kept entries of one block.
 ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x, const float *w,
                                 const int32_t *offset, int64_t kept, const float *bias, int64_t last) {
@@ -15,67 +59,60 @@ ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x
   for (int i = 0; i < MR; i++)
 #pragma unroll
     for (int v = 0; v < n; v++) acc[i][v] = SPLAT(bias[i]);
+#if defined(__aarch64__)
+  // Two entries a round: small cores issue in order, and the loop itself is 4 of 32 instructions.
+#pragma unroll 1
+  for (int64_t pairs = kept >> 1; pairs != 0; pairs--, w += 2 * MR, offset += 2) {
+    const float *p0 = (const float *)((const char *)x + offset[0]), *p1 = (const float *)((const char *)x + offset[1]);
+    NAME(spmm_entry)(acc, n, p0, w, last);
+    NAME(spmm_entry)(acc, n, p1, w + MR, last);
+  }
+  if (kept & 1) NAME(spmm_entry)(acc, n, (const float *)((const char *)x + offset[0]), w, last);
+#else
 #pragma unroll 1
   for (int64_t j = 0; j < kept; j++, w += MR) {
-    const float *p = (const float *)((const char *)x + offset[j]);
     ES_PREFETCH(x, offset + j, n * ES_WIDTH);
-#if MR <= 2 && defined(__x86_64__)
-    // Few weights: they stay in registers, and each vector of x is used up before the next one is loaded.
-    V weight[MR];
-#pragma unroll
-    for (int i = 0; i < MR; i++) weight[i] = SPLAT(w[i]);
-#pragma unroll
-    for (int v = 0; v < n; v++) {
-      ES_IN_ORDER();
-      V in = LOAD(p + (v == n - 1 ? last : v * ES_WIDTH));
-#pragma unroll
-      for (int i = 0; i < MR; i++) acc[i][v] += weight[i] * in;
-    }
-#else
-    V in[ES_MAX_N];
-#pragma unroll
-    for (int v = 0; v < n; v++) in[v] = LOAD(p + (v == n - 1 ? last : v * ES_WIDTH));
-#if MR % 4 == 0 && !defined(__x86_64__)
-#pragma unroll
-    for (int i = 0; i < MR; i += 4) {
-      vf4 q = load4(w + i);
-      V w0 = LANE(q, 0), w1 = LANE(q, 1), w2 = LANE(q, 2), w3 = LANE(q, 3);
-#pragma unroll
-      for (int v = 0; v < n; v++) acc[i][v] += w0 * in[v];
-#pragma unroll
-      for (int v = 0; v < n; v++) acc[i + 1][v] += w1 * in[v];
-#pragma unroll
-      for (int v = 0; v < n; v++) acc[i + 2][v] += w2 * in[v];
-#pragma unroll
-      for (int v = 0; v < n; v++) acc[i + 3][v] += w3 * in[v];
-    }
-#else
-#pragma unroll
-    for (int i = 0; i < MR; i++) {
-      ES_IN_ORDER();
-      V weight = SPLAT(w[i]);
-#pragma unroll
-      for (int v = 0; v < n; v++) acc[i][v] += weight * in[v];
-    }
+    NAME(spmm_entry)(acc, n, (const float *)((const char *)x + offset[j]), w, last);
+  }
 #endif
-#endif
+}
+
+// Blocks begin..end-1, all whole, with nothing but min, max and store to do, which is nearly always. What is in s is
+// read once: the compiler must take a store of a vector for one into s.
+ES_INLINE void NAME(spmm_tile_whole)(const es_spmm *s, const int n, const float *x, int64_t y0, int64_t last,
+                                     int64_t begin, int64_t end) {
+  const float lo = s->lo, hi = s->hi, *bias = s->bias + begin * MR;
+  const int64_t y_plane = s->y_plane;
+  const int32_t *start = s->start + begin, *offset = s->offset + *start;
+  const float *w = s->w + (int64_t)*start * MR;
+  float *block = s->y + begin * MR * y_plane + y0;
+  for (int64_t b = begin; b < end; b++, bias += MR, block += MR * y_plane, start++) {
+    V acc[MR][ES_MAX_N];
+    const int64_t kept = start[1] - start[0];
+    NAME(spmm_block)(acc, n, x, w, offset, kept, bias, last);
+    w += kept * MR, offset += kept;
+    float *y = block;
+#pragma unroll
+    for (int i = 0; i < MR; i++, y += y_plane)
+#pragma unroll
+      for (int v = 0; v < n; v++) STORE(y + (v == n - 1 ? last : v * ES_WIDTH), CLAMP(acc[i][v], lo, hi));
   }
 }
 
 ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, int64_t y0, int64_t last,
                                  const es_pieces *pieces) {
-  for (int64_t b = s->begin; b < s->end; b++) {
+  int64_t begin = s->begin;
+  if (s->clamps && !pieces) {
+    const int64_t whole = s->channels / MR, end = s->end < whole ? s->end : whole;
+    if (end > begin) {
+      NAME(spmm_tile_whole)(s, n, x, y0, last, begin, end);
+      begin = end;
+    }
+  }
+  for (int64_t b = begin; b < s->end; b++) {
     V acc[MR][ES_MAX_N];
     int64_t first = s->start[b];
     NAME(spmm_block)(acc, n, x, s->w + first * MR, s->offset + first, s->start[b + 1] - first, s->bias + b * MR, last);
-    if (s->clamps && !pieces && b * MR + MR <= s->channels) {  // nearly always: nothing but min, max and store
-      float *y = s->y + b * MR * s->y_plane + y0;
-#pragma unroll
-      for (int i = 0; i < MR; i++, y += s->y_plane)
-#pragma unroll
-        for (int v = 0; v < n; v++) STORE(y + (v == n - 1 ? last : v * ES_WIDTH), CLAMP(acc[i][v], s->lo, s->hi));
-      continue;
-    }
 #pragma unroll
     for (int i = 0; i < MR; i++) {
       int64_t channel = b * MR + i;
