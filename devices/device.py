@@ -81,9 +81,14 @@ class Device(BaseModel):
         return self
 
     @property
+    def usable_isas(self) -> tuple[str, ...]:
+        """Of ``isas``, which are compiled for, those that this very device can run."""
+        return tuple(i for i in self.isas if NEEDS.get(i, "") in ("", *self.features)) or self.isas[-1:]
+
+    @property
     def target(self) -> Target:
         """Predictions are for a core of the first cluster. What is not published is assumed: 3 GHz, 10 GB/s."""
-        isa = next((isa for isa in self.isas if NEEDS.get(isa, "") in ("", *self.features)), self.isas[-1])
+        isa = self.usable_isas[0]
         ghz, peak = self.cluster[0].max_ghz, self.memory.bandwidth_gbs
         # one core alone reaches about half of what an interface can do
         core = Machine(isa, ghz or 3.0, peak / 2 if peak else 10.0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,13 +28,23 @@ COMMON_FLAGS = (
     "-fno-math-errno", "-fvisibility=hidden", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables",
     "-ffunction-sections", "-fdata-sections", "-Wall", "-Wextra", "-Werror",
 )  # fmt: skip
-
+# Nothing but our own objects is linked. Segments are aligned to 16 KB at least: Android 15 has such pages.
+LINK_FLAGS = ("-nostdlib", "-s", "-Wl,--gc-sections")
+PAGE_FLAG = "-Wl,-z,max-page-size=16384"
+LIBRARY_LINK_FLAGS = (*LINK_FLAGS, PAGE_FLAG, "-shared", "-Wl,-soname,libmodel.so")
+PROGRAM_LINK_FLAGS = (*LINK_FLAGS, PAGE_FLAG, "-static")
+# what the loaders look for, beside `memory`, which the linker exports by itself
+WASM_EXPORTS = ("model_run", "es_the_model", "__heap_base")
+WASM_LINK_FLAGS = (
+    *LINK_FLAGS, "-Wl,--no-entry", "-Wl,-z,stack-size=131072", *(f"-Wl,--export={name}" for name in WASM_EXPORTS),
+)  # fmt: skip
 
 # How zig and lld say that the disk refuses, not our code.
 _REFUSED = re.compile(
     "No space left|NoSpaceLeft|File too large|FileTooBig|quota|DiskQuota|Read-only file|ReadOnlyFileSystem|"
     "Permission denied|AccessDenied|Operation not permitted|PermissionDenied"
 )
+LOW_BYTES = 32_000_000  # with less than that free, a compiler that dies without a word died of it
 _DISK_HINT = "free some space, or set EDGESPARSE_CACHE and TMPDIR to folders on another disk"
 
 
@@ -62,8 +74,8 @@ def zig(command: str, arguments: Sequence[str | Path], cwd: Path) -> None:
     """Run ``zig <command>``.
 
     Raises:
-        BuildError: with the compiler's own words.
-        InputError: a file could not be written.
+        BuildError: with the compiler's own words, or how it died.
+        InputError: a file could not be written, or there was no memory.
     """
     line = [sys.executable, "-m", "ziglang", command, *map(str, arguments)]
     # zig's own cache beside ours: one variable moves all that is written
@@ -72,10 +84,34 @@ def zig(command: str, arguments: Sequence[str | Path], cwd: Path) -> None:
     if done.returncode != 0 or done.stderr.strip():
         if found := _REFUSED.search(done.stderr):
             raise InputError(f"the compiler could not write: {found[0].lower()}", where=str(cwd), hint=_DISK_HINT)
+        how = _how_it_ended(done.returncode)
+        if done.returncode < 0 or not done.stderr.strip():
+            _blame_the_machine(done.returncode, how, cwd)
         raise BuildError(
-            f"zig {command} failed (exit {done.returncode}):\n{done.stderr.strip()[-4000:]}",
+            f"zig {command} {how}:\n{done.stderr.strip()[-4000:]}",
             where=" ".join(map(str, arguments))[-400:], hint="this is a bug in edgesparse; please report it",
         )  # fmt: skip
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"failed (exit code {code})"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def _blame_the_machine(code: int, how: str, cwd: Path) -> None:
+    """lld aborts without a word when the disk is full, and Linux kills what takes too much memory."""
+    for place in (Path(tempfile.gettempdir()), cache_dir(), cwd):
+        there = next(p for p in (place, *place.absolute().parents) if p.exists())
+        free = shutil.disk_usage(there).free
+        if free < LOW_BYTES:
+            what = f"the compiler {how}; only {free / 1e6:.1f} MB are free"
+            raise InputError(what, where=str(place), hint=_DISK_HINT)
+    if code == -signal.SIGKILL:
+        raise InputError(f"the compiler {how}", hint="it probably took more memory than there is: free some")
 
 
 def _target_flags(target: Target) -> list[str]:
@@ -84,19 +120,29 @@ def _target_flags(target: Target) -> list[str]:
 
 
 def _cached_object(source: Path, target: Target, flags: Sequence[str]) -> Path:
-    """Compile a file of ours once per flag set. Safe against two processes and against kill -9."""
+    """Compile a file of ours once per flag set. Safe against two processes and against kill -9.
+
+    Beside each object lies its SHA-256, because a full disk or a lost power supply may leave a part of it.
+    """
     text = included_text(source) if source.suffix == ".c" else source.read_text()
     base = [*_target_flags(target), *COMMON_FLAGS, *flags]
     key = hashlib.sha256("\0".join([compiler_version(), source.name, *base, text]).encode()).hexdigest()[:32]
     out = cache_dir() / "objects" / f"{source.stem}-{key}.o"
-    if out.exists():
+    checksum = out.with_suffix(".sha256")
+    if out.exists() and checksum.exists() and checksum.read_text() == _sha256(out):
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
     with workspace(out.parent) as scratch:
         fresh = scratch / "kernel.o"
         zig("cc", [*base, f"-I{COMMON}", f"-I{RUNTIME_C}", "-c", source, "-o", fresh], scratch)
+        (scratch / "sha256").write_text(_sha256(fresh))
         os.replace(fresh, out)
+        os.replace(scratch / "sha256", checksum)
     return out
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def kernel_object(kernel: Kernel, target: Target) -> Path:
@@ -190,20 +236,16 @@ def _model_object(work: Path, target: Target, isa: str) -> Path:
 
 
 def _link(work: Path, target: Target, objects: Sequence[Path], program: Sequence[Path]) -> dict[str, bytes]:
-    base = ["-target", target.triple, "-nostdlib", "-s", "-Wl,--gc-sections"]
+    base = ["-target", target.triple]
     made: list[str] = []
     if target.kind == "wasm":
-        exports = [f"-Wl,--export={name}" for name in ("model_run", "__heap_base")]
-        flags = ["-Wl,--no-entry", "-Wl,-z,stack-size=131072", *exports]
-        zig("cc", [*base, *flags, *ISAS[target.isas[0]].flags, *objects, "-o", "model.wasm"], work)
+        zig("cc", [*base, *WASM_LINK_FLAGS, *ISAS[target.isas[0]].flags, *objects, "-o", "model.wasm"], work)
         made.append("model.wasm")
     else:
-        # 16 KB pages (Android 15) need segments aligned to at least that.
-        page = "-Wl,-z,max-page-size=16384"
-        zig("cc", [*base, page, "-shared", "-Wl,-soname,libmodel.so", *objects, "-o", "libmodel.so"], work)
+        zig("cc", [*base, *LIBRARY_LINK_FLAGS, *objects, "-o", "libmodel.so"], work)
         made.append("libmodel.so")
     if target.kind == "executable":
-        zig("cc", [*base, page, "-static", *objects, *program, "-o", "model"], work)
+        zig("cc", [*base, *PROGRAM_LINK_FLAGS, *objects, *program, "-o", "model"], work)
         zig("ar", ["rcs", "libmodel.a", *objects], work)
         made += ["model", "libmodel.a"]
     return {name: (work / name).read_bytes() for name in made}

@@ -13,31 +13,20 @@ from edgesparse.build import Artifact
 from edgesparse.errors import InputError
 from edgesparse.manifest import Layer, Manifest, Port
 from edgesparse.types import MemoryPlan, Selection, Sources, Target
-from edgesparse.workspace import OLD, workspace
+from edgesparse.workspace import OLD, check_place, workspace
 
 EXECUTABLE = 0o755
 
 
 def check_target_path(out: Path, *, force: bool) -> None:
-    """Refuse early, before minutes of work, what could not be written at the end.
+    """As `check_place`; only a bundle is replaced by a bundle.
 
     Raises:
-        InputError: ``out`` exists without ``force``, is not a bundle, or its folder is not writable.
+        InputError: as `check_place`, or ``out`` is something else than a bundle.
     """
-    parent = out.absolute().parent
-    if os.path.lexists(out):
-        if not force:
-            raise InputError(
-                "exists already", where=str(out), hint="--force replaces it, or choose another name with -o"
-            )
-        if not is_bundle(out):
-            raise InputError(
-                "is not a bundle, so --force does not replace it", where=str(out), hint="choose another name with -o"
-            )
-    if not parent.is_dir():
-        raise InputError("the folder does not exist", where=str(parent), hint=f"mkdir -p {parent}")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError("the folder is not writable", where=str(parent), hint="choose another folder with -o")
+    check_place(out, force=force)
+    if os.path.lexists(out) and not is_bundle(out):
+        raise InputError("is not a bundle, so it is not replaced", where=str(out), hint="choose another name")
 
 
 def write(
@@ -64,7 +53,7 @@ def write(
     except OSError as error:
         raise InputError(
             f"could not be written: {error.strerror or error}", where=str(out),
-            hint="free some space or choose another folder with -o; nothing was left behind",
+            hint="free some space or choose another folder; nothing of it was left behind",
         ) from error  # fmt: skip
     return out
 

@@ -1,49 +1,52 @@
 """The command line: reads options, calls the Python API, prints. Results on stdout, all else on stderr.
 
 Exit codes: 0 ok, 1 a bug, 2 bad usage or input, 3 unsupported operator, 4 device or runtime, 5 a gate failed.
+Over 300 lines, for it is one short function a command; what commands share is in options.py.
 """
 
 from __future__ import annotations
 
 import errno
-import os
+import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
-from edgesparse.errors import EdgeSparseError, GateError, InputError
+from edgesparse.errors import EdgeSparseError, GateError
+from edgesparse.options import (
+    Bundle,
+    Device,
+    Each,
+    Force,
+    Inputs,
+    Json,
+    Model,
+    Out,
+    Runtime,
+    Shapes,
+    check_file,
+    load_model,
+)
 from edgesparse.version import __version__
+from edgesparse.workspace import check_place
 
-if TYPE_CHECKING:
-    import onnx_ir as ir
-
-# Optional[...] and not "... | None": typer evaluates these on Python 3.10, too.
+# Optional[...] below and not "... | None": typer evaluates it on Python 3.10, too.
 
 app = typer.Typer(
     name="edgesparse", no_args_is_help=True, add_completion=False,
     rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Compile sparse neural networks to small, fast programs for phones, boards and browsers.",
-    epilog="Exit codes: 0 ok, 2 bad usage or input, 3 unsupported operator, 4 device or runtime, 5 a gate failed.",
+    epilog="Exit codes: 0 ok, 1 a bug of ours, 2 bad usage or input, 3 unsupported operator, 4 device or runtime, "
+    "5 a gate failed.",
 )  # fmt: skip
-
-Model = Annotated[Path, typer.Argument(help="an ONNX file", metavar="MODEL.onnx")]
-Bundle = Annotated[Path, typer.Argument(help="a folder that `edgesparse compile` made", metavar="NAME.edge")]
-Json = Annotated[bool, typer.Option("--json", help="print one JSON document instead of tables")]
-Force = Annotated[bool, typer.Option("--force", help="replace what is there")]
-Shapes = Annotated[
-    Optional[list[str]],  # noqa: UP045
-    typer.Option("--shape", metavar="NAME=1,3,224,224", help="fix the shape of an input; may be repeated"),
-]
-Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
-Runtime = Annotated[str, typer.Option(help="auto, local, qemu, wasmtime or node")]
-Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
-Inputs = Annotated[Path, typer.Option("--input", help=".npz with one key per input, or .npy for a single input")]
 
 
 def main() -> None:
     """The console script: every error the user can act on is printed without a traceback."""
+    for library in ("onnx_ir", "onnxscript"):  # what they log, we report, or it is no concern of the user
+        logging.getLogger(library).addHandler(logging.NullHandler())
     try:
         app()
     except EdgeSparseError as error:
@@ -54,10 +57,14 @@ def main() -> None:
             raise
         place = f"{error.filename}: " if error.filename else ""
         what = (error.strerror or str(error)).lower()
-        _fail(f"{place}{what}\n  hint: check the permissions and the free space there", 2)
+        _fail(f"{place}{what}\n  hint: {_REFUSED[error.errno]}", 2)
 
 
-_REFUSED = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG)
+_SPACE, _NAME = "check the permissions and the free space there", "give another name"
+_REFUSED = {
+    errno.ENOSPC: _SPACE, errno.EROFS: _SPACE, errno.EACCES: _SPACE, errno.EPERM: _SPACE, errno.EDQUOT: _SPACE,
+    errno.EFBIG: _SPACE, errno.EISDIR: _NAME, errno.ENOTDIR: _NAME, errno.ENAMETOOLONG: _NAME, errno.ELOOP: _NAME,
+}  # fmt: skip
 
 
 def _fail(text: str, code: int) -> None:
@@ -95,7 +102,7 @@ def devices(json: Json = False) -> None:
         cores = ", ".join(f"{c.count}x {c.core}" + (f" {c.max_ghz:g} GHz" if c.max_ghz else "") for c in d.cluster)
         best = d.cluster[0]
         caches = "/".join(str(k or "-") for k in (best.l1d_kb, best.l2_kb, best.l3_kb))
-        rows.append((d.name, d.title, d.kind, " ".join(d.isas), cores, caches, d.memory.bandwidth_gbs))
+        rows.append((d.name, d.title, d.kind, " ".join(d.usable_isas), cores, caches, d.memory.bandwidth_gbs))
     columns = ("device", "what it is", "kind", "kernels", "cores", "L1d/L2/L3 kB", "GB/s peak")
     report.print_table("", columns, rows)
     print("Published figures and estimates; --json says which are which. Nothing here was measured on the device.")
@@ -108,7 +115,7 @@ def inspect(model: Model, shape: Shapes = None, json: Json = False) -> None:
     from edgesparse import tables
     from edgesparse.inspect import inspect as look
 
-    tables.inspection(model, look(_load(model, shape)), json)
+    tables.inspection(model, look(load_model(model, shape)), json)
 
 
 @app.command(epilog="Example: edgesparse sparsify model.onnx --pattern block:4x1 --sparsity 0.7 -o sparse.onnx")
@@ -116,28 +123,35 @@ def sparsify(
     model: Model,
     output: Out,
     pattern: Annotated[str, typer.Option(help="unstructured, or block:RxC: R output by C input channels")],
-    sparsity: Annotated[float, typer.Option(min=0.0, max=1.0, help="the share of weights to set to zero")],
+    sparsity: Annotated[float, typer.Option(help="the share of weights to set to zero, from 0 to less than 1")],
     method: Annotated[str, typer.Option(help="how weights are ranked")] = "magnitude",
     allocation: Annotated[str, typer.Option(help="per-layer, or global")] = "per-layer",
     keep: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(metavar="NAME", help="leave this layer dense; may be repeated"),
     ] = None,
+    include: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NAME", help="prune this layer, too: the first convolution or the classifier"),
+    ] = None,
     shape: Shapes = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
     """Set the smallest weights to zero in a pattern. The result is a valid ONNX file for any runtime."""
-    _fresh(output, force)
+    check_file(output, force)
     from edgesparse import tables
     from edgesparse.importer import save
     from edgesparse.inspect import weighted_layers
     from edgesparse.sparsify import sparsify as prune
 
-    loaded = _load(model, shape)
-    prune(loaded, pattern=pattern, sparsity=sparsity, method=method, allocation=allocation, keep=tuple(keep or ()))
+    loaded = load_model(model, shape)
+    report = prune(
+        loaded, pattern=pattern, sparsity=sparsity, method=method, allocation=allocation,
+        keep=tuple(keep or ()), include=tuple(include or ()),
+    )  # fmt: skip
     save(loaded, output)
-    tables.sparsified(output, weighted_layers(loaded), json)
+    tables.sparsified(output, report, weighted_layers(loaded), json)
 
 
 @app.command(epilog="Example: edgesparse export examples/models.py:mobilenet_v1 -o mobilenet_v1.onnx")
@@ -148,7 +162,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Export the torch module that a Python function makes. This runs the code in the file."""
-    _fresh(output, force)
+    check_file(output, force)
     from edgesparse import report
     from edgesparse.frontend import export_factory
     from edgesparse.importer import save
@@ -163,7 +177,7 @@ def export(
 def compile_(
     model: Model,
     output: Out,
-    device: Annotated[str, typer.Option(help="a name that `edgesparse devices` lists, or a .toml file")] = "host",
+    device: Device = "host",
     shape: Shapes = None,
     force: Force = False,
     json: Json = False,
@@ -175,8 +189,8 @@ def compile_(
 
     # what is wrong with the options is said before anything slow is imported or read
     load_device(device)
-    _fresh(output, force)
-    loaded = _load(model, shape)
+    check_place(output, force=force)
+    loaded = load_model(model, shape)
     from edgesparse.compile import compile_model
 
     with report.progress(f"compiling for {device}") as on_progress:
@@ -206,7 +220,7 @@ def explain(
     from edgesparse.tuned import tuned
 
     target = load_device(device).target
-    graph, _ = lowered(_load(model, shape), target)
+    graph, _ = lowered(load_model(model, shape), target)
     found = layers(select(graph, target, tuned(target)), target)
     return tables.explanation(model, device, verdicts(found), json)
 
@@ -214,7 +228,7 @@ def explain(
 @app.command(epilog="Example: edgesparse tune sparse.onnx --device host")
 def tune(
     model: Model,
-    device: Annotated[str, typer.Option(help="a name that `edgesparse devices` lists, or a .toml file")] = "host",
+    device: Device = "host",
     runtime: Runtime = "auto",
     num_runs: Annotated[int, typer.Option(min=1, help="of each kernel")] = 30,
     shape: Shapes = None,
@@ -225,7 +239,7 @@ def tune(
     from edgesparse import report, tables
     from edgesparse.tune import tune as measure
 
-    loaded = _load(model, shape)
+    loaded = load_model(model, shape)
     with report.progress("tune") as on_progress:
         result = measure(loaded, device, runtime, num_runs=num_runs, force=force, on_progress=on_progress)
     tables.tuning(result, json)
@@ -245,7 +259,7 @@ def run(
     from edgesparse import runtimes, tables
     from edgesparse.samples import read_inputs, write_outputs
 
-    _fresh(output, force)
+    check_file(output, force)
     with runtimes.open(bundle, runtime) as session:
         outputs = session.run(read_inputs(input, [p.name for p in session.manifest.inputs]), each=each)
         machine = session.machine
@@ -317,40 +331,3 @@ def quickstart(
     with report.progress("quickstart") as on_progress:
         result = tour(output, force=force, on_progress=on_progress)
     tables.tour(result, json)
-
-
-def _load(path: Path, shapes: list[str] | None) -> ir.Model:
-    from edgesparse.importer import load
-    from edgesparse.inspect import weight_warnings
-    from edgesparse.report import warn
-
-    model = load(path, shapes=parse_shapes(shapes or []))
-    for text in weight_warnings(model):
-        warn(text)
-    return model
-
-
-def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
-    """``["x=1,3,224,224"]`` -> ``{"x": (1, 3, 224, 224)}``; a name may hold ``=``.
-
-    Raises:
-        InputError: not of that form, a dimension that is no positive number, or a name given twice.
-    """
-    shapes: dict[str, tuple[int, ...]] = {}
-    for text in texts:
-        name, equals, dims = text.rpartition("=")
-        parts = dims.replace("x", ",").split(",")
-        if not equals or not name or not all(p.strip().isdecimal() and int(p) > 0 for p in parts):
-            raise InputError(f"--shape {text!r} is not NAME=1,3,224,224", hint="`edgesparse inspect` shows the inputs")
-        if name in shapes:
-            raise InputError(f"--shape gives '{name}' twice", hint="give it once, with all dimensions")
-        shapes[name] = tuple(int(p) for p in parts)
-    return shapes
-
-
-def _fresh(path: Path, force: bool) -> None:
-    """Raises InputError where writing ``path`` would overwrite something or its folder is missing."""
-    if os.path.lexists(path) and not force:
-        raise InputError("exists already", where=str(path), hint="--force replaces it, or choose another name with -o")
-    if not path.absolute().parent.is_dir():
-        raise InputError("no such folder", where=str(path.parent), hint=f"mkdir -p {path.parent}")

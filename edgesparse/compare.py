@@ -13,6 +13,8 @@ from edgesparse.manifest import Manifest
 from edgesparse.runtimes.session import Sample, Session, check_inputs
 from edgesparse.types import Array
 
+FATAL = 4  # onnxruntime's levels of severity have no names in Python
+
 
 @dataclass(frozen=True, slots=True)
 class OutputError:
@@ -55,11 +57,17 @@ def run_onnxruntime(model: Path, manifest: Manifest, samples: Sequence[Sample]) 
     """
     import onnxruntime as ort
 
-    if not model.is_file():
+    try:
+        there = model.is_file()
+    except OSError as error:
+        raise InputError((error.strerror or str(error)).lower(), where=str(model)) from error
+    if not there:
         raise InputError("no such file", where=str(model))
-    options = ort.SessionOptions()
+    options, quiet = ort.SessionOptions(), ort.RunOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    # its errors are ours to report: it would print them, too
+    options.log_severity_level = quiet.log_severity_level = FATAL
+    ort.set_default_logger_severity(FATAL)
     try:
         peer = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no other base class
@@ -78,7 +86,7 @@ def run_onnxruntime(model: Path, manifest: Manifest, samples: Sequence[Sample]) 
     results: list[Sample] = []
     for sample in samples:
         try:
-            results.append(tuple(peer.run(wanted, dict(zip(names, sample, strict=True)))))
+            results.append(tuple(peer.run(wanted, dict(zip(names, sample, strict=True)), quiet)))
         except Exception as error:
             raise InputError(f"onnxruntime cannot run the model: {_first_line(error)}", where=str(model)) from error
     return results

@@ -24,7 +24,7 @@ from edgesparse.plan import plan
 from edgesparse.select import select
 from edgesparse.tuned import tuned, tuning_notes
 from edgesparse.types import LoweredGraph, Target
-from edgesparse.verify import check_graph, check_plan
+from edgesparse.verify import check_graph, check_model, check_plan
 from edgesparse.version import __version__
 
 if TYPE_CHECKING:
@@ -70,11 +70,11 @@ def lowered(model: ir.Model, target: Target) -> tuple[LoweredGraph, tuple[str, .
     Raises:
         InputError, UnsupportedError: as `compile_model`.
     """
-    model = model.clone()
+    model = check_model(model).clone()
     notes = tuple(bind_default_shapes(model))
     simplify(model)
     optimise(model)
-    return check_graph(pad_planes(lower(model), target)), notes
+    return check_graph(pad_planes(lower(model, target), target)), notes
 
 
 def _check_address_space(arena_bytes: int, target: Target) -> None:

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
-from inspect import isfunction
 from pathlib import Path
-from types import CodeType
-from typing import Any
 
 from edgesparse.errors import InputError
 from edgesparse.kernels import table
-from edgesparse.ops import CONTRACTS, OPERATORS, Operator
+from edgesparse.ops import OPERATORS
 
 INTERNAL = "edgesparse"  # the domain of nodes that only our own passes make
-_NO_ARITHMETIC = ("view", "assign")
+_BYTES = {"b1", "b4", "b8"}  # kernels that move elements of so many bytes, whatever they are
 
 
 def operators_markdown() -> str:
-    """The table of operators: name, the C calls it becomes with their types, limits, file."""
+    """The table of operators: name, the kernels it may run with their types, limits, file."""
     lines = ["| operator | kernels (types) | limits | file |", "|---|---|---|---|"]
     for (domain, name), operator in sorted(OPERATORS.items(), key=lambda item: (item[0][0] != "", item[0])):
         if domain == INTERNAL:
@@ -31,10 +27,18 @@ def operators_markdown() -> str:
         full = f"{domain}::{name}" if domain else name
         file = operator.lower.__module__.replace(".", "/") + ".py"
         lines.append(
-            f"| {full} | {', '.join(_kernels(operator)) or 'none'} | {operator.limits.replace('|', chr(92) + '|')} "
-            f"| [{Path(file).name}](../{file}) |"
+            f"| {full} | {', '.join(map(kernel_types, operator.kernels)) or 'none'} "
+            f"| {operator.limits.replace('|', chr(92) + '|')} | [{Path(file).name}](../{file}) |"
         )
     return "\n".join(lines) + "\n"
+
+
+def kernel_types(name: str) -> str:
+    """``binary (f32, i32, i64)``: the types that the kernel table has ``name`` for. Raises KeyError for none."""
+    types = {kernel.dtype for kernel in table() if kernel.op == name}
+    if not types:
+        raise KeyError(f"an operator names the kernel '{name}', which is not in the table")
+    return f"{name} ({'any' if types >= _BYTES else ', '.join(sorted(types))})"
 
 
 def with_section(text: str, name: str, body: str) -> str:
@@ -48,37 +52,6 @@ def with_section(text: str, name: str, body: str) -> str:
     if not pattern.search(text):
         raise InputError(f"no section '{name}'", hint=f"put {begin.strip()} and {end} where it belongs")
     return pattern.sub(lambda _: f"{begin}\n{body}\n{end}", text)
-
-
-def _kernels(operator: Operator) -> Iterator[str]:
-    """``binary (f32, i32, i64)`` for every contract that ``operator.lower`` may call."""
-    found = {word for word in _words(operator.lower, set()) if word in CONTRACTS and word not in _NO_ARITHMETIC}
-    for op in sorted(found):
-        bind = CONTRACTS[op].bind
-        stems = {op} if bind is None else set(_words(bind, set()))
-        types = sorted({k.dtype for k in table() if k.op == op or k.stem in stems})
-        yield f"{op} ({'any' if types == ['b1', 'b4', 'b8'] else ', '.join(types)})" if types else op
-
-
-def _words(function: Callable[..., Any], seen: set[object]) -> Iterator[str]:
-    """The strings in the code of ``function`` and of every function of ``edgesparse.ops`` it names."""
-    code: CodeType | None = getattr(function, "__code__", None)
-    if code is None or function in seen or not function.__module__.startswith("edgesparse.ops"):
-        return
-    seen.add(function)
-    names: dict[str, Any] = getattr(function, "__globals__", {})
-    for part in _codes(code):
-        yield from (c for c in part.co_consts if isinstance(c, str))
-        for name in part.co_names:
-            if isfunction(names.get(name)):
-                yield from _words(names[name], seen)
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
 
 
 if __name__ == "__main__":

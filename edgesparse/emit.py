@@ -32,7 +32,7 @@ def emit(selection: Selection, memory: MemoryPlan, name: str) -> Sources:
             "model.h": _model_h(selection, memory, name, len(weights)),
             "dispatch.c": _dispatch_c(selection),
         },
-        weights, offsets,
+        weights,
     )  # fmt: skip
 
 

@@ -97,7 +97,9 @@ def _torch() -> Any:
         import torch
         import torch.onnx
     except ImportError as error:
-        raise InputError("PyTorch is not installed", hint="pip install 'edgesparse[torch]'") from error
+        raise InputError(
+            "PyTorch is not installed", hint="pip install torch==2.13.0 (in a checkout: '.[torch]')"
+        ) from error
     return torch
 
 

@@ -13,6 +13,7 @@ import onnx_ir.passes.common as common
 
 from edgesparse.errors import InputError
 from edgesparse.isolated import IsolatedError, isolated
+from edgesparse.passes.infer_shapes import any_ceil, infer_ceil, infer_shapes
 from edgesparse.well_formed import check_shapes, check_well_formed, has_external, opset
 from edgesparse.workspace import workspace
 
@@ -61,6 +62,10 @@ def load(path: str | Path, shapes: Mapping[str, Sequence[int]] | None = None) ->
     common.InlinePass()(model)
     bind_shapes(model, shapes or {}, where=str(path))
     check_shapes(model, str(path))
+    if any_ceil(model):
+        infer_ceil(model)
+    if any(value.shape is None or value.type is None for value in model.graph.outputs):
+        infer_shapes(model)
     return model
 
 
@@ -149,7 +154,7 @@ def _infer_again(model: ir.Model) -> None:
     for value in model.graph.outputs:
         if value.shape is not None and any(not isinstance(d, int) for d in value.shape):
             value.shape = None
-    common.ShapeInferencePass(strict_mode=False, data_prop=False)(model)
+    infer_shapes(model)
 
 
 def save(model: ir.Model, path: str | Path) -> None:

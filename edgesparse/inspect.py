@@ -10,10 +10,9 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from edgesparse.errors import EdgeSparseError
+from edgesparse.errors import EdgeSparseError, InputError
+from edgesparse.passes.weights import WEIGHTED
 from edgesparse.types import Array
-
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +24,22 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class WeightedLayer:
-    """A node with a constant weight: ``zeros`` is the share of exact zeros, ``macs`` are counted dense."""
+    """A node with a constant weight: ``zeros`` is the share of exact zeros, ``macs`` are counted dense.
+
+    ``weight`` is the name of the initializer, "" for another constant.
+    """
 
     name: str
     op: str
     shape: tuple[int, ...]
     zeros: float
     macs: int
+    weight: str
 
 
 @dataclass(frozen=True, slots=True)
 class LayoutChange:
-    """A Transpose that simplification could not remove."""
+    """A Transpose that is compiled: it moves data, and no pass could remove it."""
 
     name: str
     permutation: tuple[int, ...]
@@ -45,7 +48,12 @@ class LayoutChange:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """``operators`` as in the file, ``simplified`` as they are compiled; ``macs`` of one inference."""
+    """``operators`` as in the file, ``simplified`` as they are compiled; ``macs`` of one inference.
+
+    ``sparsity`` is what `sparsify` recorded: layer -> pattern, sparsity, zeros. ``shapes_needed`` are the --shape
+    options without which shapes stay unknown: then there are no MACs and no layout changes, and of what is
+    unsupported only operators are found, not their limits.
+    """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
@@ -61,44 +69,83 @@ class Inspection:
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     metadata: dict[str, str]
+    sparsity: dict[str, dict[str, str | float]]
+    shapes_needed: tuple[str, ...]
 
 
 def inspect(model: ir.Model) -> Inspection:
-    """Look at ``model``, which is not changed.
-
-    Raises:
-        InputError: symbolic dimensions that have no default.
-    """
+    """Look at ``model``, which is not changed. A symbolic batch is bound to 1, as for compiling."""
     from edgesparse.importer import bind_default_shapes
     from edgesparse.lower import unsupported
     from edgesparse.passes.pipeline import optimise, simplify
+    from edgesparse.sparsify import METADATA_KEY, recorded
 
     inputs = tuple(_port(v) for v in model.graph.inputs if v.name not in model.graph.initializers)
     outputs = tuple(_port(v) for v in model.graph.outputs)
     operators = _count(model)
     warnings = weight_warnings(model)
     model = model.clone()
-    notes = tuple(bind_default_shapes(model))
+    needed = tuple(_shapes_needed(model))
+    notes = () if needed else tuple(bind_default_shapes(model))
     simplify(model)
     simplified = _count(model)
     layers = tuple(_weighted(model))
     weights = [w for v in model.graph.initializers.values() if (w := _floats(v)) is not None]
     parameters = sum(w.size for w in weights)
     nonzero = sum(int(np.count_nonzero(w)) for w in weights)
-    changes = tuple(_layout_changes(model))
-    optimise(model)
+    changes: tuple[LayoutChange, ...] = ()
+    if needed:
+        problems = tuple(_unknown_operators(model))
+    else:
+        optimise(model)
+        changes = tuple(_layout_changes(model))
+        problems = tuple(unsupported(model))
+    try:
+        sparsity = recorded(model)
+    except InputError:  # another program's, or an older version's: shown as it is
+        sparsity = {}
     return Inspection(
         inputs=inputs, outputs=outputs, opset={k or "ai.onnx": v for k, v in model.opset_imports.items()},
         operators=operators, simplified=simplified, parameters=parameters,
         zeros=1 - nonzero / parameters if parameters else 0.0, macs=sum(x.macs for x in layers), layers=layers,
-        layout_changes=changes, unsupported=tuple(unsupported(model)), warnings=warnings, notes=notes,
-        metadata={k: str(v) for k, v in model.metadata_props.items()},
+        layout_changes=changes, unsupported=problems, warnings=warnings, notes=notes,
+        metadata={k: str(v) for k, v in model.metadata_props.items() if not (sparsity and k == METADATA_KEY)},
+        sparsity=sparsity, shapes_needed=needed,
     )  # fmt: skip
 
 
 def weighted_layers(model: ir.Model) -> tuple[WeightedLayer, ...]:
-    """The layers whose weights are constant, in graph order. MACs are 0 where a shape is not known."""
+    """The layers whose weights are constant, in graph order, ``model`` unchanged.
+
+    MACs are those of batch 1 where the batch is symbolic, and 0 where another dimension is.
+    """
+    from edgesparse.importer import bind_default_shapes
+
+    if not any(_shapes_needed(model)):
+        model = model.clone()
+        bind_default_shapes(model)
     return tuple(_weighted(model))
+
+
+def _shapes_needed(model: ir.Model) -> Iterator[str]:
+    """``NAME=1,3,?``-like options for every input of which more than the batch is unknown."""
+    for value in model.graph.inputs:
+        dims = None if value.shape is None else list(value.shape)
+        if dims is None:
+            yield f"{value.name}=1,3,224,224"
+        elif any(not isinstance(d, int) for d in dims[1:]):
+            yield f"{value.name}=" + ",".join(str(d) if isinstance(d, int) else "1" for d in dims)
+
+
+def _unknown_operators(model: ir.Model) -> Iterator[EdgeSparseError]:
+    from edgesparse.ops import OPERATORS
+
+    for index, node in enumerate(model.graph):
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        if (domain, node.op_type) not in OPERATORS and node.op_type != "Constant":
+            name = f"{domain}::{node.op_type}" if domain else node.op_type
+            where = f"{node.op_type} '{node.name or f'{node.op_type}_{index}'}'"
+            yield EdgeSparseError(f"operator {name} is not supported", where=where, hint="see docs/operators.md")
 
 
 def _port(value: ir.Value) -> Port:
@@ -120,14 +167,17 @@ def _weighted(model: ir.Model) -> Iterator[WeightedLayer]:
     for index, node in enumerate(model.graph):
         if node.op_type not in WEIGHTED or node.domain not in ("", "ai.onnx"):
             continue
-        found = _constant(node, 1)
-        if found is None and node.op_type == "MatMul":
-            found = _constant(node, 0)
+        at = 0 if node.op_type == "MatMul" and _constant(node, 1) is None else 1
+        found = _constant(node, at)
         if found is None:
             continue
         zeros = 1 - np.count_nonzero(found) / found.size if found.size else 0.0
-        name = node.name or f"{node.op_type}_{index}"
-        yield WeightedLayer(name, node.op_type, tuple(found.shape), float(zeros), _macs(node, found))
+        name, weight = node.name or f"{node.op_type}_{index}", _name(node.inputs[at])
+        yield WeightedLayer(name, node.op_type, tuple(found.shape), float(zeros), _macs(node, found), weight)
+
+
+def _name(value: ir.Value | None) -> str:
+    return (value.name or "") if value is not None and value.is_initializer() else ""
 
 
 def _constant(node: ir.Node, index: int) -> Array | None:
@@ -179,7 +229,9 @@ def _layout_changes(model: ir.Model) -> Iterator[LayoutChange]:
             shape = _static(node.inputs[0]) or ()
             attribute = node.attributes.get("perm")
             perm = tuple(attribute.as_ints()) if attribute is not None else tuple(reversed(range(len(shape))))
-            yield LayoutChange(node.name or f"Transpose_{index}", perm, shape)
+            moving = [p for p in perm if p >= len(shape) or shape[p] != 1]
+            if moving != sorted(moving):
+                yield LayoutChange(node.name or f"Transpose_{index}", perm, shape)
 
 
 def weight_warnings(model: ir.Model) -> tuple[str, ...]:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from math import prod
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator, model_validator
 
 from edgesparse.errors import InputError
+from edgesparse.types import DTYPES
+
+if sys.version_info >= (3, 11):
+    from typing import Self
+else:
+    from typing_extensions import Self
 
 SCHEMA_VERSION = 1
+KINDS = ("shared", "executable", "wasm")
 
 
 class Port(BaseModel):
@@ -16,9 +26,18 @@ class Port(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[NonNegativeInt, ...]
     dtype: str
-    bytes: int
+    bytes: NonNegativeInt
+
+    @model_validator(mode="after")
+    def _bytes_are_those_of_the_shape(self) -> Self:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype '{self.dtype}' of '{self.name}' is none of {', '.join(DTYPES)}")
+        wanted = prod(self.shape) * DTYPES[self.dtype].itemsize
+        if self.bytes != wanted:
+            raise ValueError(f"'{self.name}' is said to have {self.bytes} bytes; its shape and dtype need {wanted}")
+        return self
 
 
 class Layer(BaseModel):
@@ -54,34 +73,54 @@ class Manifest(BaseModel):
     isas: tuple[str, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    arena_bytes: int
-    arena_lower_bound_bytes: int
-    weights_bytes: int
-    code_bytes: int  # the stripped executable, shared library or module
+    arena_bytes: NonNegativeInt
+    arena_lower_bound_bytes: NonNegativeInt
+    weights_bytes: NonNegativeInt
+    code_bytes: NonNegativeInt  # the stripped executable, shared library or module
     compiler: str
     layers: tuple[Layer, ...]
     files: dict[str, str]  # SHA-256 of every other file in the bundle
     notes: tuple[str, ...] = ()
+
+    @field_validator("kind")
+    @classmethod
+    def _kind_is_known(cls, kind: str) -> str:
+        if kind not in KINDS:
+            raise ValueError(f"'{kind}' is none of {', '.join(KINDS)}")
+        return kind
 
 
 def read_manifest(bundle: Path) -> Manifest:
     """The manifest of the bundle folder ``bundle``.
 
     Raises:
-        InputError: not a bundle, or one of another schema version.
+        InputError: not a bundle, one of another schema version, or a manifest that cannot be right.
     """
     path = bundle / "manifest.json"
-    if not path.is_file():
-        raise InputError(
-            "not a bundle (no manifest.json)", where=str(bundle),
-            hint="edgesparse compile MODEL.onnx --device host -o NAME.edge makes one",
-        )  # fmt: skip
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        if not path.is_file():
+            raise InputError(
+                "not a bundle (no manifest.json)", where=str(bundle),
+                hint="edgesparse compile MODEL.onnx --device host -o NAME.edge makes one",
+            )  # fmt: skip
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(path)) from error
+    again = "compile the model again with this version of edgesparse"
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"not a JSON document: {error}", where=str(path), hint=again) from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        what = f"schema version {version!r}; this edgesparse reads version {SCHEMA_VERSION}"
+        raise InputError(what, where=str(path), hint=again)
+    try:
+        return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
             f"manifest does not fit schema version {SCHEMA_VERSION}: "
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
-            where=str(path), hint="compile the model again with this version of edgesparse",
+            where=str(path), hint=again,
         ) from error  # fmt: skip

@@ -44,10 +44,6 @@ class Pattern(Protocol):
         """True where a weight stays: `zero_count` units of the smallest scores go."""
         ...
 
-    def block_zeros(self, weight: Array) -> float:
-        """The share of units, in [0, 1], that are zero as a whole."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Block:
@@ -85,10 +81,6 @@ class Block:
     def mask(self, weight: Array, sparsity: float) -> Mask:
         scores = self.scores(weight)
         return self.expand(keep_largest(scores, zero_count(scores.size, sparsity)), weight.shape)
-
-    def block_zeros(self, weight: Array) -> float:
-        scores = self.scores(weight != 0)
-        return 1.0 - np.count_nonzero(scores) / scores.size if scores.size else 0.0
 
 
 def zero_count(units: int, sparsity: float) -> int:

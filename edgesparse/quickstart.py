@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -64,13 +68,25 @@ def quickstart(folder: Path, *, force: bool = False, on_progress: Progress | Non
 
     Raises:
         InputError: the examples are not installed, ``folder`` cannot be made, or holds what would be written
-            and not ``force``.
+            and not ``force``; or something of it cannot be written. Then nothing new is left behind.
     """
     started = time.perf_counter()
     models = {s: folder / f"digits-{s * 100:.0f}.onnx" for s in SPARSITIES}
     bundles = {(s, d): folder / f"digits-{s * 100:.0f}-{d}.edge" for d, _ in TARGETS for s in SPARSITIES}
     _check_free([*models.values(), *bundles.values()], force)
     images, labels = _test_images()
+    with _nothing_half_done(folder, [*models.values(), *bundles.values()]):
+        rows, missing = _tour(models, bundles, images, labels, force, on_progress)
+    written = [*models.values(), *(f for b in bundles.values() for f in sorted(b.iterdir()))]
+    seconds = time.perf_counter() - started
+    return Tour(str(folder), tuple(rows), missing, tuple(map(str, written)), seconds)
+
+
+@contextmanager
+def _nothing_half_done(folder: Path, paths: list[Path]) -> Iterator[None]:
+    """Makes ``folder``; when the block fails, what it made of ``paths`` goes, and the folders made for them."""
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    new = [p for p in paths if not os.path.lexists(p)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -78,6 +94,24 @@ def quickstart(folder: Path, *, force: bool = False, on_progress: Progress | Non
             f"cannot make this folder: {(error.strerror or str(error)).lower()}", where=str(folder),
             hint="-o FOLDER writes to another",
         ) from error  # fmt: skip
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        for path in made:
+            with suppress(OSError):  # somebody else put something there
+                path.rmdir()
+        raise
+
+
+def _tour(
+    models: dict[float, Path], bundles: dict[tuple[float, str], Path], images: Array, labels: Array, force: bool,
+    on_progress: Progress | None,
+) -> tuple[list[Row], dict[str, str]]:  # fmt: skip
     for sparsity, path in models.items():
         _sparsify(path, sparsity)
     rows: list[Row] = []
@@ -94,9 +128,7 @@ def quickstart(folder: Path, *, force: bool = False, on_progress: Progress | Non
             es.compile(es.load(path), device=device, out=bundle, force=force, on_progress=inner)
             inner(0, 0, f"running {len(labels)} images")
             rows.append(_run(bundle, sparsity, runtime, path, images, labels, missing))
-    written = [*models.values(), *(f for b in bundles.values() for f in sorted(b.iterdir()))]
-    seconds = time.perf_counter() - started
-    return Tour(str(folder), tuple(rows), missing, tuple(map(str, written)), seconds)
+    return rows, missing
 
 
 def _check_free(paths: list[Path], force: bool) -> None:

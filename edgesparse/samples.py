@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,25 +12,36 @@ import numpy as np
 from edgesparse.errors import InputError
 from edgesparse.manifest import Manifest, Port
 from edgesparse.types import DTYPES, Array
+from edgesparse.workspace import workspace
 
 
 def read_inputs(path: Path, names: Sequence[str]) -> dict[str, Array]:
     """Arrays by input name from an ``.npz`` (its keys are the names) or, for one input, an ``.npy``.
 
     Raises:
-        InputError: no such file, not a NumPy file, or keys that are not exactly ``names``.
+        InputError: no such file, not a NumPy file, no numbers in it, or keys that are not exactly ``names``.
     """
-    if not path.is_file():
-        raise InputError("no such file", where=str(path), hint=f"numpy.savez({str(path)!r}, **inputs) writes one")
+    hint = f"numpy.savez({str(path)!r}, **inputs) writes one"
     try:
+        if not path.is_file():
+            raise InputError("is a folder" if path.is_dir() else "no such file", where=str(path), hint=hint)
+        with path.open("rb") as file:
+            start = file.read(6)
+        if start[:4] != b"PK\x03\x04" and start != b"\x93NUMPY":  # what NumPy takes for a pickle
+            raise InputError("not a NumPy file (.npz or .npy)", where=str(path), hint=hint)
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             arrays = {"": loaded}
         else:
             with loaded:
                 arrays = {key: loaded[key] for key in loaded.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"not a NumPy file: {error}", where=str(path)) from error
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(path)) from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        what = "holds Python objects, not numbers" if "allow_pickle" in str(error) else f"damaged NumPy file: {error}"
+        raise InputError(what, where=str(path), hint=hint) from error
     wanted = ", ".join(names)
     if "" in arrays:
         if len(names) != 1:
@@ -52,22 +62,22 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     """Write ``outputs`` as an ``.npz``, whole or not at all.
 
     Raises:
-        OSError: the folder is missing or cannot be written, the disk is full.
+        InputError: the folder is missing or cannot be written, the disk is full.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        # not numpy.savez: its keyword arguments exclude outputs called "file"
-        with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
-            for key, array in outputs.items():
-                with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
-                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        with workspace(path.absolute().parent) as scratch:
+            fresh = scratch / "outputs"
+            # not numpy.savez: its keyword arguments exclude outputs called "file"
+            with zipfile.ZipFile(fresh, "w") as archive:
+                for key, array in outputs.items():
+                    with archive.open(f"{key}.npy", "w", force_zip64=True) as entry:
+                        np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
+            fresh.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"could not be written: {(error.strerror or str(error)).lower()}", where=str(path),
+            hint="free some space or choose another place; nothing was left behind",
+        ) from error  # fmt: skip
 
 
 def random_inputs(manifest: Manifest, seed: int = 0) -> dict[str, Array]:

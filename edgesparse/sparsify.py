@@ -16,6 +16,7 @@ from edgesparse.passes.pipeline import simplify
 from edgesparse.passes.prune import ALLOCATIONS, Prune, Pruned
 from edgesparse.passes.weights import WEIGHTED, Weight, find_weights, source_names
 from edgesparse.patterns import Pattern, parse_pattern
+from edgesparse.verify import check_model
 
 METADATA_KEY = "edgesparse.sparsity"
 METHODS = ("magnitude",)
@@ -71,7 +72,7 @@ def sparsify(
         raise InputError(f"sparsity {sparsity:g} is outside of [0, 1)", hint="0.7 sets 70% of the weights to zero")
     _one_of("method", method, METHODS)
     _one_of("allocation", allocation, tuple(ALLOCATIONS))
-    before = _names(model)
+    before = _names(check_model(model))
     simplify(model)
     weights = find_weights(model)
     aliases = {w.name: _aliases(w, before, _names(model)) for w in weights}

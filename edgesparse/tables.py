@@ -25,7 +25,10 @@ from edgesparse.types import Array, RunResult
 if TYPE_CHECKING:
     from edgesparse.explain import Verdict
     from edgesparse.quickstart import Tour
+    from edgesparse.sparsify import SparsifyReport
     from edgesparse.tune import TuneReport
+
+_RECORDED = ("pattern", "sparsity", "zeros")
 
 
 def inspection(path: Path, found: Inspection, json: bool) -> None:
@@ -40,7 +43,7 @@ def inspection(path: Path, found: Inspection, json: bool) -> None:
         {
             "opset": ", ".join(f"{k} {v}" for k, v in found.opset.items()),
             "parameters": f"{found.parameters:,} ({100 * found.zeros:.1f}% zeros)",
-            "MACs": f"{found.macs:,} for one inference, counted dense",
+            "MACs": "unknown" if found.shapes_needed else f"{found.macs:,} for one inference, counted dense",
             **{k: v for k, v in found.metadata.items() if k.startswith("edgesparse")},
         },
     )
@@ -49,27 +52,52 @@ def inspection(path: Path, found: Inspection, json: bool) -> None:
     names = sorted({*found.operators, *found.simplified}, key=lambda n: (-found.operators.get(n, 0), n))
     rows = [(n, found.operators.get(n, 0), found.simplified.get(n, 0)) for n in names]
     print_table("Operators", ("operator", "in the file", "simplified"), rows)
-    layers(found.layers)
+    if found.layers:
+        weighted = [(x.name, x.op, shape_text(x.shape), f"{100 * x.zeros:.1f}", x.macs or "") for x in found.layers]
+        print_table("Layers with weights", ("layer", "operator", "weight", "zeros %", "MACs"), weighted)
+    if found.sparsity:
+        entries = [(name, *(facts.get(k) for k in _RECORDED)) for name, facts in found.sparsity.items()]
+        print_table("Sparsified by edgesparse", ("layer", *_RECORDED), entries)
     if found.layout_changes:
         changes = [(c.name, shape_text(c.shape), ",".join(map(str, c.permutation))) for c in found.layout_changes]
         print_table("Layout changes that remain", ("node", "shape", "permutation"), changes)
     if found.unsupported:
         bad = [(e.where, e.what, e.hint) for e in found.unsupported]
         print_table(f"Not supported: {len(bad)}", ("node", "why", "way out"), bad)
-    else:
+    if found.shapes_needed:
+        options = " ".join(f"--shape {text}" for text in found.shapes_needed)
+        print(f"Give shapes for MACs, layout changes and all that is unsupported: {options} (or other numbers)")
+    elif not found.unsupported:
         print("Every operator is supported.")
     return None
 
 
-def layers(found: Sequence[WeightedLayer]) -> None:
-    rows = [(x.name, x.op, shape_text(x.shape), f"{100 * x.zeros:.1f}", x.macs or "") for x in found]
-    print_table("Layers with weights", ("layer", "operator", "weight", "zeros %", "MACs"), rows)
-
-
-def sparsified(path: Path, found: Sequence[WeightedLayer], json: bool) -> None:
+def sparsified(path: Path, report: SparsifyReport, found: Sequence[WeightedLayer], json: bool) -> None:
+    pruned, dense = {p.name: p for p in report.layers}, {d.name: d.reason for d in report.dense}
+    layers = [
+        {
+            **dataclasses.asdict(x),
+            "pattern": report.pattern if x.weight in pruned else "dense",
+            "zeros_before": pruned[x.weight].zeros_before if x.weight in pruned else x.zeros,
+            "kept_magnitude": pruned[x.weight].kept_magnitude if x.weight in pruned else 1.0,
+            "why_dense": dense.get(x.weight, "" if x.weight in pruned else "its weight is no initializer"),
+        }
+        for x in found
+    ]
     if json:
-        return print_json({"file": str(path), "layers": [dataclasses.asdict(x) for x in found]})
-    layers(found)
+        facts = {k: getattr(report, k) for k in ("pattern", "sparsity", "method", "allocation", "zeros")}
+        return print_json({"file": str(path), **facts, "layers": layers})
+    rows = [
+        (
+            x["name"], shape_text(x["shape"]), x["pattern"], f"{100 * x['zeros_before']:.1f}",
+            f"{100 * x['zeros']:.1f}", f"{100 * x['kept_magnitude']:.1f}", x["macs"] or "",
+            x["why_dense"].removeprefix(f"{x['op']} '{x['name']}' "),
+        )
+        for x in layers
+    ]  # fmt: skip
+    columns = ("layer", "weight", "pattern", "zeros % before", "after", "kept sum |w| %", "MACs", "why dense")
+    print_table("Layers with weights", columns, rows)
+    print(f"{100 * report.zeros:.1f}% zeros in the {len(report.layers)} pruned weights, {len(report.dense)} left dense")
     print(f"wrote {path} ({kilobytes(path.stat().st_size)})")
     return None
 

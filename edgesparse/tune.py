@@ -76,7 +76,7 @@ def tune(
     for done, (key, (call, candidate)) in enumerate(missing.items()):
         if on_progress:
             on_progress(done, len(missing), f"{call.layer}: {candidate.label}")
-        known[key] = _measure(graph, call, candidate, target, runtime, num_runs, warmup_runs)
+        known[key] = measure(graph, call, candidate, target, runtime, num_runs, warmup_runs)
         remember(target, known)
     layers = []
     for call, found in work:
@@ -93,7 +93,7 @@ def _work(graph: LoweredGraph, target: Target) -> Iterator[tuple[OpCall, list[Ca
             yield call, found
 
 
-def _measure(
+def measure(
     graph: LoweredGraph, call: OpCall, candidate: Candidate, target: Target, runtime: str, num_runs: int,
     warmup_runs: int,
 ) -> float:  # fmt: skip

@@ -18,10 +18,6 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32), "i64": np.dtype(np.int64), "i32": np.dtype(np.int32),
     "i8": np.dtype(np.int8), "u8": np.dtype(np.uint8), "bool": np.dtype(np.bool_),
 }  # fmt: skip
-C_TYPES = {
-    "f32": "float", "i64": "int64_t", "i32": "int32_t",
-    "i8": "int8_t", "u8": "uint8_t", "bool": "uint8_t",
-}  # fmt: skip
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
@@ -230,7 +226,6 @@ class Sources:
 
     files: Mapping[str, str]
     weights: bytes
-    weight_offset_bytes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)

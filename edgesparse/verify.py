@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from edgesparse.errors import InputError
 from edgesparse.ops import CONTRACTS
 from edgesparse.plan import scratch_name
 from edgesparse.types import LoweredGraph, MemoryPlan, Selection
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
 
 class StageError(Exception):
     """A stage broke its promise to the next one."""
+
+
+def check_model(model: ir.Model) -> ir.Model:
+    """What the user hands over is a model. Raises InputError, which says how to get one."""
+    # by what it has: onnx_ir is not imported here
+    if not (hasattr(model, "clone") and hasattr(model, "graph")):
+        how = "es.load(path) reads a file, es.export(module, example_inputs) captures a torch module"
+        raise InputError(f"not a model but {type(model).__name__}: {str(model)[:80]!r}", hint=how)
+    return model
 
 
 def check_graph(graph: LoweredGraph) -> LoweredGraph:

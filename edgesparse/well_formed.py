@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
+from edgesparse.connected import check_connected, scopes
 from edgesparse.errors import InputError
 from edgesparse.isolated import IsolatedError, isolated
+from edgesparse.passes.infer_shapes import any_ceil, infer_ceil, without_ceil
 
-_Graph = onnx.GraphProto | onnx.FunctionProto
 _TAGS = re.compile(r"\[\w+Error\] |Inference error\(s\): ")
 _SMALL_BYTES = 1000
+_ELSEWHERE = "edgesparse.elsewhere"  # a domain that no checker knows
 # Values in a TensorProto that is not raw: field, and how many of its entries make an element.
 _FIELDS: dict[int, tuple[str, int]] = {
     onnx.TensorProto.FLOAT: ("float_data", 1), onnx.TensorProto.COMPLEX64: ("float_data", 2),
@@ -26,20 +28,76 @@ _FIELDS: dict[int, tuple[str, int]] = {
 
 
 def check_well_formed(proto: onnx.ModelProto, path: Path) -> None:
-    """Everything that a file alone can tell: opset, weights, cycles, ONNX's own checker.
+    """Everything that a file alone can tell: opset, weights, operators, cycles, ONNX's own checker.
 
     Raises:
         InputError: the first thing that is wrong, with the node or weight.
     """
     _check_opset(proto, path)
     _check_tensors(proto, path)
-    _check_cycle(proto, path)
+    _check_operators(proto, path)
+    check_connected(proto, path)
     try:
-        # by path, the checker also looks for external data; weights over 2 GB pass only so
-        onnx.checker.check_model(str(path) if has_external(proto) else proto)
+        onnx.checker.check_model(_checkable(proto))
     except Exception as error:  # ValidationError, ValueError, UnicodeDecodeError: all of them about the file
         text = " ".join(str(error).replace("==> Context:", ";").split()) or repr(error)
         raise InputError(f"not a valid ONNX model: {text[:300]}", where=str(path), hint="export it again") from error
+
+
+def _check_operators(proto: onnx.ModelProto, path: Path) -> None:
+    """Operators that are younger than the opset of the file. Unknown ones are left to `lower`, which lists all."""
+    version, newest = opset(proto), onnx.defs.onnx_opset_version()
+    for scope in scopes(proto):
+        for node in scope.node:
+            if not _is_unknown(node, version) or not onnx.defs.has(node.op_type, newest, ""):
+                continue
+            since = min(s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == node.op_type)
+            raise InputError(
+                f"{node.op_type} '{node.name}' does not exist in opset {version}, but since {since}", where=str(path),
+                hint=f"export the model with opset {since} or newer",
+            )  # fmt: skip
+
+
+def _is_unknown(node: onnx.NodeProto, version: int) -> bool:
+    try:
+        return node.domain in ("", "ai.onnx") and not onnx.defs.has(node.op_type, version, "")
+    except TypeError:  # a name that is no UTF-8: ONNX's checker says so
+        return False
+
+
+def _checkable(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """``proto``, or a copy without what ONNX's checker refuses and we do not.
+
+    These are unknown operators, inputs and outputs without a shape, and external data, which is checked before and
+    does not fit into a proto.
+    """
+    version = opset(proto)
+    own = {(f.domain, f.name) for f in proto.functions}
+    unknown = any(_is_unknown(n, version) and (n.domain, n.op_type) not in own for s in scopes(proto) for n in s.node)
+    shapeless = any(not _has_shape(value) for value in (*proto.graph.input, *proto.graph.output))
+    if not unknown and not shapeless and not has_external(proto):
+        return proto
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    for scope in scopes(copy):
+        for node in scope.node:
+            if _is_unknown(node, version):
+                node.domain = _ELSEWHERE
+    copy.opset_import.add(domain=_ELSEWHERE, version=1)
+    for value in (*copy.graph.input, *copy.graph.output):
+        if not _has_shape(value):
+            dtype = value.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
+            value.CopyFrom(onnx.helper.make_tensor_value_info(value.name, dtype, []))
+    for tensor in _tensors(copy):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            name, dtype = tensor.name, tensor.data_type
+            tensor.CopyFrom(onnx.TensorProto(name=name, data_type=dtype, dims=[0]))
+    return copy
+
+
+def _has_shape(value: onnx.ValueInfoProto) -> bool:
+    kind = value.type.WhichOneof("value")
+    return kind is not None and (kind != "tensor_type" or value.type.tensor_type.HasField("shape"))
 
 
 def check_shapes(model: ir.Model, where: str) -> None:
@@ -49,13 +107,18 @@ def check_shapes(model: ir.Model, where: str) -> None:
         InputError: names the first node where they do not.
     """
     try:
-        light = _without_weights(model).SerializeToString()
+        light = _without_weights(model)
+        ir.to_proto(light).SerializeToString()
     except Exception as error:  # SerdeError: a name or number that no proto holds
         raise InputError(f"not a valid ONNX model: {error.__cause__ or error}", where=where) from error
 
     def infer() -> bytes:
         # no data_prop: it allocates what a shape in the file asks for
-        onnx.shape_inference.infer_shapes(light, check_type=True, strict_mode=True, data_prop=False)
+        if any_ceil(light):
+            infer_ceil(light)
+        with without_ceil(light):
+            proto = ir.to_proto(light)
+        onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=False)
         return b""
 
     try:
@@ -72,8 +135,8 @@ def has_external(proto: onnx.ModelProto) -> bool:
     return any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(proto))
 
 
-def _without_weights(model: ir.Model) -> onnx.ModelProto:
-    """``model`` as a small proto: large weights are inputs, whose values no shape depends on."""
+def _without_weights(model: ir.Model) -> ir.Model:
+    """A small copy of ``model``: large weights are inputs, whose values no shape depends on."""
     light = model.clone()
     for value in list(light.graph.initializers.values()):
         tensor = value.const_value
@@ -81,26 +144,12 @@ def _without_weights(model: ir.Model) -> onnx.ModelProto:
             value.shape, value.dtype, value.const_value = ir.Shape(tensor.numpy().shape), tensor.dtype, None
             del light.graph.initializers[value.name or ""]
             light.graph.inputs.append(value)
-    return ir.to_proto(light)
-
-
-def _graphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield graph
-                yield from _graphs(graph.node)
-
-
-def _scopes(proto: onnx.ModelProto) -> Iterator[_Graph]:
-    for top in (proto.graph, *proto.functions):
-        yield top
-        yield from _graphs(top.node)
+    return light
 
 
 def _tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """All weights: initializers and the values of attributes, in functions and subgraphs, too."""
-    for scope in _scopes(proto):
+    for scope in scopes(proto):
         if isinstance(scope, onnx.GraphProto):
             yield from scope.initializer
         for node in scope.node:
@@ -131,7 +180,7 @@ def opset(proto: onnx.ModelProto) -> int:
 
 
 def _check_tensors(proto: onnx.ModelProto, path: Path) -> None:
-    for scope in _scopes(proto):
+    for scope in scopes(proto):
         if isinstance(scope, onnx.GraphProto) and scope.sparse_initializer:
             raise InputError(
                 f"weight '{scope.sparse_initializer[0].values.name}' is a sparse_initializer", where=str(path),
@@ -196,33 +245,3 @@ def _external_bytes(tensor: onnx.TensorProto, folder: Path, path: Path) -> int:
         )  # fmt: skip
     available = total - int(begin)
     return min(int(length), available) if length else available
-
-
-def _check_cycle(proto: onnx.ModelProto, path: Path) -> None:
-    """Kahn's algorithm: what is never ready hangs on a cycle."""
-    for scope in _scopes(proto):
-        producer = {name: index for index, node in enumerate(scope.node) for name in node.output if name}
-        waits = [{producer[n] for n in node.input if n in producer} for node in scope.node]
-        readers: dict[int, list[int]] = {}
-        for index, sources in enumerate(waits):
-            for source in sources:
-                readers.setdefault(source, []).append(index)
-        ready = [index for index, sources in enumerate(waits) if not sources]
-        left = [len(sources) for sources in waits]
-        done = 0
-        while ready:
-            done += 1
-            for reader in readers.get(ready.pop(), ()):
-                left[reader] -= 1
-                if left[reader] == 0:
-                    ready.append(reader)
-        if done == len(scope.node):
-            continue
-        # from any node that is never ready, backwards until one comes again
-        at, seen = next(i for i, n in enumerate(left) if n), []
-        while at not in seen:
-            seen.append(at)
-            at = next(source for source in waits[at] if left[source])
-        ring = [scope.node[i] for i in reversed(seen[seen.index(at) :])]
-        names = " -> ".join(node.name or node.op_type for node in (*ring, ring[0]))
-        raise InputError(f"the graph has a cycle: {names}", where=str(path), hint="export the model again")

@@ -1,4 +1,4 @@
-"""Temporary folders that vanish even when the process is killed: the next one sweeps them up."""
+"""Places to write to: checked early, and temporary folders that vanish even when the process is killed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,43 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgesparse.errors import InputError
+
 PREFIX = ".edgesparse-"
 OLD = "old"  # what a workspace holds under this name is put back if nothing has taken its place
+
+
+def check_place(out: Path, *, force: bool) -> None:
+    """Refuse early, before minutes of work, what could not be written at the end.
+
+    Raises:
+        InputError: ``out`` exists without ``force``, or its folder is missing, no folder or not writable.
+    """
+    parent = out.absolute().parent
+    try:
+        if _is_there(out) and not force:
+            raise InputError(
+                "exists already", where=str(out), hint="force=True (--force) replaces it, or choose another place"
+            )
+        if not parent.is_dir():
+            there = next(p for p in (parent, *parent.parents) if os.path.lexists(p))
+            if not there.is_dir():
+                shown = out.parent if there == parent else there
+                raise InputError("is not a folder", where=str(shown), hint="choose another place to write to")
+            raise InputError("no such folder", where=str(out.parent), hint=f"mkdir -p {out.parent}")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise InputError("the folder is not writable", where=str(out.parent), hint="choose another folder")
+    except OSError as error:  # a name that is too long, a circle of links
+        raise InputError((error.strerror or str(error)).lower(), where=str(out), hint="choose another name") from error
+
+
+def _is_there(path: Path) -> bool:
+    """As os.path.lexists, which takes a name that is too long for one that is free."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 @contextmanager

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
+from math import inf, isnan
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgesparse.passes.activations import clip_bounds
-from edgesparse.passes.match import constant, is_op, new_initializer, operand, private
+from edgesparse.passes.match import constant, is_float32, is_op, new_initializer, operand, private, scalar
 
 
 class EliminateNops(ir.passes.InPlacePass):
@@ -19,7 +19,8 @@ class EliminateNops(ir.passes.InPlacePass):
     These are ``x + 0``, ``x * 1`` and their kin; Dropout at inference; Cast to the type that ``x`` has; Concat, Sum,
     Max, Min or Mean of one tensor; Reshape, Expand, Tile, Slice and Split that give the shape ``x`` has; Pad with
     zeros on all sides; Clip without bounds; pooling with windows of one element; reductions over dimensions of
-    size 1. Relus and Clips in a row become one. The result is standard ONNX.
+    size 1. Min and Max with a constant number become Clips; Relus and Clips in a row become one. The result is standard
+    ONNX.
 
     Does not remove a node that broadcasts or changes the type, or a Dropout whose mask is read.
     """
@@ -27,6 +28,7 @@ class EliminateNops(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
         for node in list(model.graph):
+            modified |= _as_clip(model.graph, node)
             if is_op(node, "Relu", "Clip") and _join(model.graph, node):
                 modified = True
             elif _does_nothing(node):
@@ -136,6 +138,26 @@ _RULES: dict[str, Callable[[ir.Node], bool]] = {
     "Slice": _forwards,
     "Pad": _pads_nothing,
 }
+
+
+def _as_clip(graph: ir.Graph, node: ir.Node) -> bool:
+    """``Min(x, c)`` -> ``Clip(x, , c)`` and ``Max(x, c)`` -> ``Clip(x, c)`` of floats."""
+    if not is_op(node, "Min", "Max") or len(node.inputs) != 2:
+        return False
+    for x, other in ((node.inputs[0], node.inputs[1]), (node.inputs[1], node.inputs[0])):
+        number = scalar(other)
+        if x is None or number is None or isnan(number) or constant(x) is not None or not is_float32(node.outputs[0]):
+            continue
+        if not _same_shape(x, node.outputs[0]):
+            continue
+        bound = new_initializer(graph, f"{node.outputs[0].name}.bound", np.array(number, np.float32))
+        inputs = (x, bound) if node.op_type == "Max" else (x, None, bound)
+        node.op_type = "Clip"
+        node.resize_inputs(len(inputs))
+        for index, value in enumerate(inputs):
+            node.replace_input_with(index, value)
+        return True
+    return False
 
 
 def _bounds(node: ir.Node) -> tuple[float, float] | None:

@@ -24,8 +24,10 @@ def refuses_activation(producer: ir.Node | None, readers: tuple[ir.Node, ...], a
     if not private(producer.outputs[0], readers):
         return "its output is read elsewhere, too"
     if producer.op_type in ("Gemm", "MatMul"):
-        if act == "prelu":
-            return f"a {producer.op_type} takes no slope per channel"
+        if act != "prelu":
+            return "" if is_float32(producer.outputs[0]) else "it is not float32"
+        if len(shape(producer.outputs[0]) or ()) != 2:
+            return f"this {producer.op_type} takes no slope per channel"
         return refuses_rows(producer)
     return "" if constant(operand(producer, 1)) is not None else "its weights are not constant"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import onnx_ir as ir
 
 from edgesparse.passes.activations import Activation, recognise
@@ -9,10 +11,11 @@ from edgesparse.passes.epilogues import refuses_activation
 from edgesparse.passes.match import extra_input, label, new_initializer, take_over
 
 DOMAIN = "edgesparse"
+_log = logging.getLogger(__name__)
 
 
 class FuseActivation(ir.passes.InPlacePass):
-    """Fold ``act(Conv(x))`` into the Conv, and into ConvTranspose, Gemm and MatMul with constant weights.
+    """Fold ``act(Conv(x))`` into the Conv, and into ConvTranspose with constant weights, Gemm and MatMul.
 
     The producer gets the attributes ``es_act`` (relu, clip, leaky_relu, prelu, hard_swish, hard_sigmoid,
     silu, sigmoid, tanh, gelu or gelu_tanh) and ``es_lo``, ``es_hi``: the bounds of a clip, alpha of
@@ -23,14 +26,10 @@ class FuseActivation(ir.passes.InPlacePass):
     without a producer that takes it becomes one node ``edgesparse::Activation`` with the same attributes.
 
     Does not fuse when a value between has another reader or is an output of the graph, or when the producer
-    has an activation already; ``messages`` says so with the node's name. The result is no standard ONNX.
+    has an activation already; the log (DEBUG) says so with the node's name. The result is no standard ONNX.
     """
 
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        self.messages = []
         modified = False
         gone: set[ir.Node] = set()
         # backwards, so that x * Sigmoid(x) is seen before Sigmoid(x)
@@ -47,8 +46,8 @@ class FuseActivation(ir.passes.InPlacePass):
                 take_over(producer, found.nodes, root)
             else:
                 if producer is not None and refusal:
-                    self.messages.append(f"{label(root)} is not fused into {label(producer)}: {refusal}")
-                if len(found.nodes) == 1 and root.op_type != "Swish":
+                    _log.debug("%s is not fused into %s: %s", label(root), label(producer), refusal)
+                if len(found.nodes) == 1:
                     continue  # `ops` knows it as it is
                 _collapse(found, root)
             gone.update(found.nodes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from math import prod
 
 import numpy as np
@@ -23,6 +24,8 @@ from edgesparse.passes.match import (
 )
 from edgesparse.types import Array
 
+_log = logging.getLogger(__name__)
+
 
 class FuseResidual(ir.passes.InPlacePass):
     """Fold ``Add(Conv(x), r)`` into the Conv: ``y = conv(x) + bias + r``, before any activation.
@@ -33,15 +36,11 @@ class FuseResidual(ir.passes.InPlacePass):
     of ``MatMul(x, w)`` with a constant ``w (K, N)`` to an extra input ``(N,)``, whose index is ``es_bias_input``.
 
     Saves one pass over the activation in memory. Does not fuse into depthwise or grouped convolutions, behind
-    an activation, or where the product is read elsewhere or is an output of the graph; ``messages`` says so with
-    the node's name. The result is no standard ONNX.
+    an activation, or where the product is read elsewhere or is an output of the graph; the log (DEBUG) says so
+    with the node's name. The result is no standard ONNX.
     """
 
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        self.messages = []
         modified = False
         graph = model.graph
         order = {node: float(index) for index, node in enumerate(graph)}
@@ -61,7 +60,7 @@ class FuseResidual(ir.passes.InPlacePass):
                 continue
             refusal = _refuses_bias(node, add)
             if refusal:
-                self.messages.append(f"{label(add)} is not added to the bias of {label(node)}: {refusal}")
+                _log.debug("%s is not added to the bias of %s: %s", label(add), label(node), refusal)
                 continue
             _add_bias(graph, node, vector)
             take_over(node, [add], add)
@@ -77,7 +76,7 @@ class FuseResidual(ir.passes.InPlacePass):
         for _, conv, other in sorted(pairs, key=lambda pair: -pair[0]):
             refusal = _refuses_other(conv, other, add) or refuses_residual(conv)
             if refusal:
-                self.messages.append(f"{label(add)} is not fused into {label(conv)}: {refusal}")
+                _log.debug("%s is not fused into %s: %s", label(add), label(conv), refusal)
                 continue
             source = other.producer()
             if source is not None and order[source] > order[conv]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from math import prod
 
 import numpy as np
@@ -30,6 +31,7 @@ from edgesparse.passes.match import (
 )
 from edgesparse.types import Array, Shape
 
+_log = logging.getLogger(__name__)
 MIN_ROWS = 8  # below, a product that reads its weights once a row is as fast as one on a short vector of rows
 
 
@@ -42,15 +44,11 @@ class MatmulToConv(ir.passes.InPlacePass):
     already join in, where that leaves fewer Transposes; see `channels_first`.
 
     At worst this adds two Transposes a product. Does not convert a product with few rows, with weights that are not
-    constant, or with a bias that is not one number a column; ``messages`` says so with the node's name. Needs static
+    constant, or with a bias that is not one number a column; the log (DEBUG) says so with the node's name. Needs static
     shapes and nodes without epilogues. The result is no standard ONNX where there is a LayerNormalization in it.
     """
 
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
     def call(self, model: ir.Model) -> ir.passes.PassResult:
-        self.messages = []
         products = {node for node in model.graph if self._converts(node)}
         if products:
             _Rewrite(model.graph, products, choose(model.graph, products)).run()
@@ -66,7 +64,7 @@ class MatmulToConv(ir.passes.InPlacePass):
         if not refusal and (size is None or size[0] < MIN_ROWS):
             refusal = "its shape is not known" if size is None else f"{size[0]} rows are too few"
         if refusal:
-            self.messages.append(f"{label(node)} stays a matrix product: {refusal}")
+            _log.debug("%s stays a matrix product: %s", label(node), refusal)
         return not refusal
 
 

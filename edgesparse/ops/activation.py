@@ -7,8 +7,9 @@ from math import erf
 
 import numpy as np
 
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
-from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
+from edgesparse.ops.arguments import choice, first, same_shape
+from edgesparse.ops.operator import Contract, Lowering, Operator, register
+from edgesparse.types import Array, Attr, Node, TensorSpec
 
 # The numbers of kernels_common/activation_f32.h, under the names that passes write into `es_act`.
 ACTIVATIONS: Mapping[str, int] = {
@@ -16,7 +17,7 @@ ACTIVATIONS: Mapping[str, int] = {
     "silu": 7, "sigmoid": 8, "tanh": 9, "gelu": 10, "gelu_tanh": 11,
 }  # fmt: skip
 _NAMES = {v: k for k, v in ACTIVATIONS.items()}
-_erf = np.vectorize(erf, otypes=[np.float64])
+ERF = np.vectorize(erf, otypes=[np.float64])
 
 
 def epilogue(node: Node) -> tuple[int, float, float]:
@@ -46,31 +47,10 @@ def activate(x: Array, act: int, lo: float, hi: float, slope: Array | None = Non
         if name == "tanh":
             y = np.tanh(x)
         if name == "gelu":
-            y = x * 0.5 * (1 + _erf(x / np.sqrt(2.0)))
+            y = x * 0.5 * (1 + ERF(x / np.sqrt(2.0)))
         if name == "gelu_tanh":
             y = x * 0.5 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     return np.asarray(y)
-
-
-def same_shape(node: Node) -> list[Shape]:
-    assert node.inputs[0] is not None
-    return [node.inputs[0].shape]
-
-
-def _bounds(node: Node) -> tuple[float, float]:
-    """min and max of Clip: attributes before opset 11, constant inputs since."""
-    low, high = node.attrs.get("min"), node.attrs.get("max")
-    for index in (1, 2):
-        if node.input(index) is None:
-            continue
-        value = node.constant(index)
-        if value is None:
-            raise Unsupported("Clip with bounds computed at run time", where=node.name, hint="use Max and Min")
-        if index == 1:
-            low = float(value.reshape(()))
-        else:
-            high = float(value.reshape(()))
-    return (-np.inf if low is None else low), (np.inf if high is None else high)
 
 
 def lower(node: Node, out: Lowering) -> None:
@@ -78,19 +58,20 @@ def lower(node: Node, out: Lowering) -> None:
     if node.op_type == "Activation":
         act, lo, hi = epilogue(node)
         name = _NAMES[act]
-    elif node.op_type == "Clip":
-        name, (lo, hi) = "clip", _bounds(node)
     elif node.op_type == "LeakyRelu":
         name, lo = "leaky_relu", float(node.attrs.get("alpha", 0.01))
     elif node.op_type == "HardSigmoid":
         name, lo, hi = "hard_sigmoid", float(node.attrs.get("alpha", 0.2)), float(node.attrs.get("beta", 0.5))
     elif node.op_type == "Gelu":
-        name = "gelu_tanh" if node.attrs.get("approximate", "none") == "tanh" else "gelu"
+        name = {"none": "gelu", "tanh": "gelu_tanh"}[choice(node, "approximate", "none", ("none", "tanh"))]
     else:
-        name = {"Relu": "relu", "HardSwish": "hard_swish", "Sigmoid": "sigmoid", "Tanh": "tanh"}[node.op_type]
-    x = node.inputs[0]
-    assert x is not None
-    out.call(node, "activation", [x.name], [node.outputs[0].name], size=x.size, act=ACTIVATIONS[name], lo=lo, hi=hi)
+        name = {"HardSwish": "hard_swish", "Sigmoid": "sigmoid", "Tanh": "tanh"}[node.op_type]
+    call(node, out, name, first(node).name, node.outputs[0].name, lo, hi)
+
+
+def call(node: Node, out: Lowering, name: str, x: str, y: str, lo: float = 0.0, hi: float = 0.0) -> None:
+    """Emit ``y = name(x)``."""
+    out.call(node, "activation", [x], [y], size=out.tensors[x].size, act=ACTIVATIONS[name], lo=lo, hi=hi)
 
 
 def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
@@ -101,8 +82,15 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 register(
     Contract("activation", ("x",), ("y",), reference, in_place=(0,)),
     *(
-        Operator(name, same_shape, lower, "f32 only")
-        for name in ("Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Gelu")
+        Operator(name, same_shape, lower, "f32 only", kernels=("activation",))
+        for name in ("LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Gelu")
     ),
-    Operator("Activation", same_shape, lower, "internal: what fuse_activation makes", domain="edgesparse"),
+    Operator(
+        "Activation",
+        same_shape,
+        lower,
+        "internal: what fuse_activation makes",
+        domain="edgesparse",
+        kernels=("activation",),
+    ),
 )

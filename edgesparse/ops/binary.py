@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse.ops.arguments import contiguous, fits, misfit, where
 from edgesparse.ops.cast import cast
-from edgesparse.ops.copy import positions, where
+from edgesparse.ops.copy import move, positions
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.types import DTYPES, Array, Attr, Node, Shape, TensorSpec
 
@@ -25,7 +26,14 @@ LOOPS = 4
 
 
 def shape(node: Node) -> list[Shape]:
-    return [tuple(np.broadcast_shapes(*(i.shape for i in node.inputs if i is not None)))]
+    shapes = [i.shape for i in node.inputs if i is not None]
+    try:
+        result = tuple(np.broadcast_shapes(*shapes))
+    except ValueError:
+        raise misfit(node, f"shapes {' and '.join(str(list(s)) for s in shapes)} do not broadcast") from None
+    if node.op_type == "PRelu" and not fits(shapes[1], shapes[0]):
+        raise misfit(node, f"a slope of shape {list(shapes[1])} for an input of {list(shapes[0])}")
+    return [result]
 
 
 def collapse(out: Shape, *operands: Shape) -> tuple[list[int], list[list[int]]]:
@@ -57,20 +65,33 @@ def collapse(out: Shape, *operands: Shape) -> tuple[list[int], list[list[int]]]:
     return dims, kept
 
 
-def loops(node: Node, out: Shape, *operands: Shape) -> tuple[Shape, list[Shape]]:
-    """(dims, strides of every operand), four each: the loops of an element-wise kernel over ``out``.
+def loops(node: Node, out: Lowering, shape: Shape, *operands: TensorSpec) -> tuple[Shape, list[Shape], list[str]]:
+    """(dims, strides of every operand), four each, and the operands: loops of an element-wise kernel over ``shape``.
+
+    Where four are not enough, operands are written out in the shape of the result first, small ones before large.
 
     Raises:
-        Unsupported: the broadcasting needs more loops.
+        Unsupported: that needs more than the six loops of a copy.
     """
-    dims, strides = collapse(out, *operands)
-    if len(dims) > LOOPS:
-        raise Unsupported(
-            f"broadcasting that needs {len(dims)} loops; {LOOPS} are supported", where=where(node),
-            hint="Expand one operand first",
-        )  # fmt: skip
+    specs = list(operands)
+    dims, strides = collapse(shape, *(o.shape for o in specs))
+    for index in sorted(range(len(specs)), key=lambda i: specs[i].size):
+        if len(dims) <= LOOPS:
+            break
+        if specs[index].shape != shape:
+            specs[index] = expand(node, out, specs[index], shape)
+            dims, strides = collapse(shape, *(o.shape for o in specs))
     pad = LOOPS - len(dims)
-    return (*[1] * pad, *dims), [(*[0] * pad, *s) for s in strides]
+    return (*[1] * pad, *dims), [(*[0] * pad, *s) for s in strides], [o.name for o in specs]
+
+
+def expand(node: Node, out: Lowering, x: TensorSpec, shape: Shape) -> TensorSpec:
+    """``x`` broadcast to ``shape``, written out."""
+    name = out.temporary(node, shape, x.dtype)
+    padded = (1,) * (len(shape) - len(x.shape)) + x.shape
+    stride = [0 if n == 1 else step for n, step in zip(padded, contiguous(padded), strict=True)]
+    move(node, out, x.name, name, shape, stride, contiguous(shape))
+    return out.tensors[name]
 
 
 def operand(x: Array, dims: Sequence[int], stride: Sequence[int]) -> Array:
@@ -82,8 +103,8 @@ def broadcast(
     node: Node, out: Lowering, kind: int, left: TensorSpec, right: TensorSpec, target: str, shape: Shape
 ) -> None:
     """Emit ``target = kind(left, right)`` of ``shape``. Raises Unsupported as `loops`."""
-    dims, (a, b) = loops(node, shape, left.shape, right.shape)
-    out.call(node, "binary", [left.name, right.name], [target], kind=kind, dims=dims, a_stride=a, b_stride=b)
+    dims, (a, b), names = loops(node, out, shape, left, right)
+    out.call(node, "binary", names, [target], kind=kind, dims=dims, a_stride=a, b_stride=b)
 
 
 def _of_one_type(node: Node, out: Lowering, left: TensorSpec, right: TensorSpec) -> TensorSpec:
@@ -199,11 +220,13 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 register(
     Contract("binary", ("a", "b"), ("y",), reference, in_place=(0, 1)),
     *(
-        Operator(name, shape, lower, "f32, i64, i32; both operands of one type")
+        Operator(name, shape, lower, "f32, i64, i32; both operands of one type", kernels=("binary", "copy"))
         for name in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean", "Mod")
     ),
-    Operator("Pow", shape, lower_pow, "f32, i64, i32; whole exponents of another type"),
-    Operator("PRelu", shape, lower, "f32 only"),
-    *(Operator(name, shape, lower, "i64, i32") for name in _BITS),
-    Operator("BitwiseNot", shape, lower_not, "i64, i32"),
+    Operator(
+        "Pow", shape, lower_pow, "f32, i64, i32; whole exponents of another type", kernels=("binary", "cast", "copy")
+    ),
+    Operator("PRelu", shape, lower, "f32 only", kernels=("binary", "copy")),
+    *(Operator(name, shape, lower, "i64, i32", kernels=("binary", "copy")) for name in _BITS),
+    Operator("BitwiseNot", shape, lower_not, "i64, i32", kernels=("binary",)),
 )

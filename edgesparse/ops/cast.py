@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgesparse.ops.activation import same_shape
+from edgesparse.ops.arguments import same_shape
 from edgesparse.ops.operator import Contract, Lowering, Operator, register
 from edgesparse.types import DTYPES, Array, Attr, Node, TensorSpec
 
@@ -46,7 +46,9 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 register(
     Contract("cast", ("x",), ("y",), reference),
     *(
-        Operator(name, same_shape, lower, "f32, i64, i32, i8, u8, bool; floats saturate, NaN becomes 0")
+        Operator(
+            name, same_shape, lower, "f32, i64, i32, i8, u8, bool; floats saturate, NaN becomes 0", kernels=("cast",)
+        )
         for name in ("Cast", "CastLike")
     ),
 )

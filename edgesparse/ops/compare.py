@@ -25,9 +25,9 @@ def lower(node: Node, out: Lowering) -> None:
     kind, swapped = COMPARE[node.op_type]
     if swapped:
         a, b = b, a
-    dims, (a_stride, b_stride) = loops(node, node.outputs[0].shape, a.shape, b.shape)
+    dims, (a_stride, b_stride), names = loops(node, out, node.outputs[0].shape, a, b)
     out.call(
-        node, "compare", [a.name, b.name], [node.outputs[0].name], kind=kind, dims=dims, a_stride=a_stride,
+        node, "compare", names, [node.outputs[0].name], kind=kind, dims=dims, a_stride=a_stride,
         b_stride=b_stride,
     )  # fmt: skip
 
@@ -41,7 +41,13 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 register(
     Contract("compare", ("a", "b"), ("y",), reference),
     *(
-        Operator(name, shape, lower, "bool" if kind > 2 else "f32, i64, i32" + ", bool" * (name == "Equal"))
+        Operator(
+            name,
+            shape,
+            lower,
+            "bool" if kind > 2 else "f32, i64, i32" + ", bool" * (name == "Equal"),
+            kernels=("compare", "copy"),
+        )
         for name, (kind, _) in COMPARE.items()
     ),
 )

@@ -243,5 +243,11 @@ def reference_spmm(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: 
 
 register(
     Contract("spmm", ("x", "w", "bias", "residual", "slope"), ("y",), reference_spmm, bind=bind_spmm, pitches=pitches),
-    Operator("Conv", shape, lower, "1-D and 2-D, f32, constant weights"),
+    Operator(
+        "Conv",
+        shape,
+        lower,
+        "1-D and 2-D, f32, constant weights",
+        kernels=("spmm", "spmv", "depthwise", "depthwise_square", "planes"),
+    ),  # fmt: skip
 )

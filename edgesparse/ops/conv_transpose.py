@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.activation import activate, epilogue
+from edgesparse.ops.arguments import choice, where
 from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
 from edgesparse.ops.packing import pad_rows
-from edgesparse.ops.window import check_weights, where
+from edgesparse.ops.window import check_weights
 from edgesparse.types import Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 
@@ -20,13 +21,16 @@ def geometry(node: Node) -> dict[str, list[int]]:
     assert x is not None and w is not None
     rank = len(x.shape) - 2
     if rank not in (1, 2):
-        raise Unsupported(f"{rank}-D transposed convolution; 1-D and 2-D are supported", where=where(node))
+        raise Unsupported(
+            f"{rank}-D transposed convolution; 1-D and 2-D are supported", where=where(node),
+            hint="split the convolution over its third dimension before exporting",
+        )  # fmt: skip
     kernel = list(w.shape[2:])
     strides = list(node.attrs.get("strides", [1] * rank))
     dilations = list(node.attrs.get("dilations", [1] * rank))
     extra = list(node.attrs.get("output_padding", [0] * rank))
     pads = list(node.attrs.get("pads", [0] * (2 * rank)))
-    auto = node.attrs.get("auto_pad", "NOTSET")
+    auto = choice(node, "auto_pad", "NOTSET", ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
     reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
     full = [s * (n - 1) + e + r for s, n, e, r in zip(strides, x.shape[2:], extra, reach, strict=True)]
     wanted = node.attrs.get("output_shape")
@@ -120,5 +124,5 @@ def bind(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine)
 
 register(
     Contract("conv_transpose", ("x", "w", "bias", "slope"), ("y",), reference, bind=bind),
-    Operator("ConvTranspose", shape, lower, "1-D and 2-D, f32, constant weights"),
+    Operator("ConvTranspose", shape, lower, "1-D and 2-D, f32, constant weights", kernels=("conv_transpose",)),
 )

@@ -1,4 +1,4 @@
-"""Operators that only move elements: Transpose, Concat, Split, Slice, Expand, Tile, DepthToSpace, SpaceToDepth.
+"""Operators that only move elements: Transpose, Concat, Split, Slice, Expand, Tile.
 
 All are strided copies. Several calls may write parts of one output (Concat, Pad).
 """
@@ -11,31 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse.ops.arguments import axis, contiguous, first, in_range, integers, misfit, where
 from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
 from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 LOOPS = 6
-
-
-def where(node: Node) -> str:
-    shapes = " ".join("x".join(map(str, s.shape)) or "scalar" for s in node.inputs if s)
-    return f"{node.op_type} '{node.name}' ({shapes})"
-
-
-def contiguous(shape: Sequence[int]) -> list[int]:
-    """Element strides of a row-major tensor."""
-    return [prod(shape[i + 1 :]) for i in range(len(shape))]
-
-
-def integers(node: Node, index: int, attribute: str) -> list[int] | None:
-    """A list given as constant input ``index`` (new opsets) or as ``attribute`` (old ones)."""
-    if node.input(index) is not None:
-        value = node.constant(index)
-        if value is None:
-            raise Unsupported(f"{attribute} computed at run time", where=where(node), hint="bind all shapes: --shape")
-        return [int(v) for v in value.reshape(-1)]
-    found = node.attrs.get(attribute)
-    return None if found is None else [int(v) for v in found]
 
 
 def move(
@@ -77,24 +57,24 @@ def move(
     )  # fmt: skip
 
 
-def _x(node: Node) -> TensorSpec:
-    assert node.inputs[0] is not None
-    return node.inputs[0]
-
-
 # Transpose
 
 
 def permutation(node: Node) -> list[int]:
-    return [int(p) for p in node.attrs.get("perm", range(len(_x(node).shape))[::-1])]
+    """``perm``. Raises InputError where it is none of the axes of the input."""
+    axes = range(len(first(node).shape))
+    found = [int(p) for p in node.attrs.get("perm", axes[::-1])]
+    if sorted(found) != list(axes):
+        raise misfit(node, f"perm {found} does not permute {len(axes)} axes")
+    return found
 
 
 def transpose_shape(node: Node) -> list[Shape]:
-    return [tuple(_x(node).shape[p] for p in permutation(node))]
+    return [tuple(first(node).shape[p] for p in permutation(node))]
 
 
 def lower_transpose(node: Node, out: Lowering) -> None:
-    x, perm, target = _x(node), permutation(node), node.outputs[0]
+    x, perm, target = first(node), permutation(node), node.outputs[0]
     moving = [p for p in perm if x.shape[p] != 1]
     if moving == sorted(moving):
         out.view(node, x.name, target.name)
@@ -108,46 +88,48 @@ def lower_transpose(node: Node, out: Lowering) -> None:
 
 def concat_shape(node: Node) -> list[Shape]:
     shapes = [i.shape for i in node.inputs if i is not None]
-    axis = int(node.attrs["axis"]) % len(shapes[0])
-    return [(*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1 :])]
+    at = axis(node)
+    return [(*shapes[0][:at], sum(s[at] for s in shapes), *shapes[0][at + 1 :])]
 
 
 def lower_concat(node: Node, out: Lowering) -> None:
     target = node.outputs[0]
-    axis = int(node.attrs["axis"]) % len(target.shape)
+    at = axis(node)
     parts = [i for i in node.inputs if i is not None and i.size]
     if len(parts) == 1:
         out.view(node, parts[0].name, target.name)
         return
     step, begin = contiguous(target.shape), 0
     for part in parts:
-        move(node, out, part.name, target.name, part.shape, contiguous(part.shape), step, 0, begin * step[axis])
-        begin += part.shape[axis]
+        move(node, out, part.name, target.name, part.shape, contiguous(part.shape), step, 0, begin * step[at])
+        begin += part.shape[at]
 
 
 def _parts(node: Node) -> tuple[int, list[int]]:
     """(axis, sizes) of a Split."""
-    x = _x(node)
-    axis = int(node.attrs.get("axis", 0)) % len(x.shape)
+    x = first(node)
+    at = axis(node, 0)
     sizes = integers(node, 1, "split")
     if sizes is None:
         count = int(node.attrs.get("num_outputs", len(node.outputs)))
-        each = -(-x.shape[axis] // count)  # the last one may be smaller
-        sizes = [max(0, min(each, x.shape[axis] - i * each)) for i in range(count)]
-    return axis, sizes
+        each = -(-x.shape[at] // count)  # the last one may be smaller
+        sizes = [max(0, min(each, x.shape[at] - i * each)) for i in range(count)]
+    if min(sizes, default=0) < 0 or sum(sizes) != x.shape[at] or len(sizes) != len(node.outputs or sizes):
+        raise misfit(node, f"parts of {sizes} of an axis of {x.shape[at]} elements")
+    return at, sizes
 
 
 def split_shape(node: Node) -> list[Shape]:
-    axis, sizes = _parts(node)
-    shape = _x(node).shape
-    return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
+    at, sizes = _parts(node)
+    shape = first(node).shape
+    return [(*shape[:at], size, *shape[at + 1 :]) for size in sizes]
 
 
 def lower_split(node: Node, out: Lowering) -> None:
-    x, (axis, sizes) = _x(node), _parts(node)
+    x, (at, sizes) = first(node), _parts(node)
     step, begin = contiguous(x.shape), 0
     for target, size in zip(node.outputs, sizes, strict=True):
-        move(node, out, x.name, target.name, target.shape, step, contiguous(target.shape), begin * step[axis])
+        move(node, out, x.name, target.name, target.shape, step, contiguous(target.shape), begin * step[at])
         begin += size
 
 
@@ -156,15 +138,16 @@ def lower_split(node: Node, out: Lowering) -> None:
 
 def _slices(node: Node) -> list[tuple[int, int, int]]:
     """(start, count, step) of every axis."""
-    x = _x(node)
+    x = first(node)
     starts, ends = integers(node, 1, "starts"), integers(node, 2, "ends")
     assert starts is not None and ends is not None
     axes = integers(node, 3, "axes")
     steps = integers(node, 4, "steps") or [1] * len(starts)
     found = [(0, n, 1) for n in x.shape]
-    for axis, start, end, step in zip(range(len(starts)) if axes is None else axes, starts, ends, steps, strict=True):
-        taken = range(x.shape[axis])[slice(start, None if step < 0 and end < -x.shape[axis] else end, step)]
-        found[axis] = (taken.start, len(taken), step)
+    for given, start, end, step in zip(range(len(starts)) if axes is None else axes, starts, ends, steps, strict=True):
+        at = in_range(node, given, len(x.shape))
+        taken = range(x.shape[at])[slice(start, None if step < 0 and end < -x.shape[at] else end, step)]
+        found[at] = (taken.start, len(taken), step)
     return found
 
 
@@ -173,7 +156,7 @@ def slice_shape(node: Node) -> list[Shape]:
 
 
 def lower_slice(node: Node, out: Lowering) -> None:
-    x, target, slices = _x(node), node.outputs[0], _slices(node)
+    x, target, slices = first(node), node.outputs[0], _slices(node)
     if target.shape == x.shape and all(step > 0 for _, _, step in slices):
         out.view(node, x.name, target.name)
         return
@@ -190,11 +173,13 @@ def lower_slice(node: Node, out: Lowering) -> None:
 def expand_shape(node: Node) -> list[Shape]:
     wanted = integers(node, 1, "shape")
     assert wanted is not None
-    return [tuple(np.broadcast_shapes(_x(node).shape, tuple(wanted)))]
+    if min(wanted, default=0) < 0:
+        raise misfit(node, f"a shape of {wanted}")
+    return [tuple(np.broadcast_shapes(first(node).shape, tuple(wanted)))]
 
 
 def lower_expand(node: Node, out: Lowering) -> None:
-    x, target = _x(node), node.outputs[0]
+    x, target = first(node), node.outputs[0]
     if x.size == target.size:
         out.view(node, x.name, target.name)
         return
@@ -206,20 +191,22 @@ def lower_expand(node: Node, out: Lowering) -> None:
 def tile_shape(node: Node) -> list[Shape]:
     repeats = integers(node, 1, "repeats")
     assert repeats is not None
-    return [tuple(n * r for n, r in zip(_x(node).shape, repeats, strict=True))]
+    if min(repeats, default=0) < 0:
+        raise misfit(node, f"repeats of {repeats}")
+    return [tuple(n * r for n, r in zip(first(node).shape, repeats, strict=True))]
 
 
 def lower_tile(node: Node, out: Lowering) -> None:
-    x, target = _x(node), node.outputs[0]
+    x, target = first(node), node.outputs[0]
     if x.size == target.size:
         out.view(node, x.name, target.name)
         return
     # A repeated axis is two loops: at most two of them at a time, so that six loops are enough for any rank.
-    repeated = [axis for axis, n in enumerate(x.shape) if target.shape[axis] != n]
+    repeated = [at for at, n in enumerate(x.shape) if target.shape[at] != n]
     source, shape = x.name, x.shape
-    for first in range(0, len(repeated), 2):
-        axes = repeated[first : first + 2]
-        new = tuple(target.shape[axis] if axis in axes else n for axis, n in enumerate(shape))
+    for begin in range(0, len(repeated), 2):
+        axes = repeated[begin : begin + 2]
+        new = tuple(target.shape[at] if at in axes else n for at, n in enumerate(shape))
         name = target.name if new == target.shape else out.temporary(node, new, x.dtype)
         dims: list[int] = []
         x_stride: list[int] = []
@@ -230,45 +217,6 @@ def lower_tile(node: Node, out: Lowering) -> None:
         source, shape = name, new
 
 
-# DepthToSpace and SpaceToDepth
-
-
-def depth_to_space_shape(node: Node) -> list[Shape]:
-    n, c, h, w = _x(node).shape
-    block = int(node.attrs["blocksize"])
-    return [(n, c // block**2, h * block, w * block)]
-
-
-def lower_depth_to_space(node: Node, out: Lowering) -> None:
-    x, target, b = _x(node), node.outputs[0], int(node.attrs["blocksize"])
-    n, c, h, w = x.shape
-    depth = c // b**2
-    # y[n, d, h, i, w, j] = x[n, (i, j, d) or (d, i, j), h, w]
-    crd = node.attrs.get("mode", "DCR") == "CRD"
-    d_step, i_step, j_step = (b * b, b, 1) if crd else (1, b * depth, depth)
-    dims = (n, depth, h, b, w, b)
-    x_stride = (c * h * w, d_step * h * w, w, i_step * h * w, 1, j_step * h * w)
-    move(node, out, x.name, target.name, dims, x_stride, contiguous(dims))
-
-
-def space_to_depth_shape(node: Node) -> list[Shape]:
-    n, c, h, w = _x(node).shape
-    block = int(node.attrs["blocksize"])
-    return [(n, c * block**2, h // block, w // block)]
-
-
-def lower_space_to_depth(node: Node, out: Lowering) -> None:
-    x, target, b = _x(node), node.outputs[0], int(node.attrs["blocksize"])
-    n, c, h, w = x.shape
-    # y[n, (i, j, c) or (c, i, j), h, w] = x[n, c, (h, i), (w, j)]
-    loops = [(b, w), (b, 1), (c, h * w)]
-    if node.attrs.get("mode", "DCR") == "CRD":
-        loops = [loops[2], *loops[:2]]
-    dims = (n, *(size for size, _ in loops), h // b, w // b)
-    x_stride = (c * h * w, *(step for _, step in loops), b * w, b)
-    move(node, out, x.name, target.name, dims, x_stride, contiguous(dims))
-
-
 def bind(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
     size = DTYPES[tensors[call.inputs[0]].dtype].itemsize
     return [Binding(f"copy_b{size}", {"x": call.inputs[0], "y": call.outputs[0], **call.attrs})]
@@ -277,8 +225,8 @@ def bind(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine)
 def positions(dims: Sequence[int], stride: Sequence[int], offset: int) -> Array:
     """``offset + i . stride`` for every i, in row-major order of the loops."""
     index = np.full((1,) * len(dims), offset, np.int64)
-    for axis, (size, step) in enumerate(zip(dims, stride, strict=True)):
-        index = index + (np.arange(size) * step).reshape([-1 if i == axis else 1 for i in range(len(dims))])
+    for at, (size, step) in enumerate(zip(dims, stride, strict=True)):
+        index = index + (np.arange(size) * step).reshape([-1 if i == at else 1 for i in range(len(dims))])
     return np.broadcast_to(index, tuple(dims)).reshape(-1)
 
 
@@ -294,12 +242,12 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 register(
     Contract("copy", ("x",), ("y",), reference, bind=bind, partial=True),
-    Operator("Transpose", transpose_shape, lower_transpose, "up to six dimensions that do not merge"),
-    Operator("Concat", concat_shape, lower_concat),
-    Operator("Split", split_shape, lower_split, "the sizes must be constant"),
-    Operator("Slice", slice_shape, lower_slice, "starts, ends, axes and steps must be constant"),
-    Operator("Expand", expand_shape, lower_expand, "the shape must be constant"),
-    Operator("Tile", tile_shape, lower_tile, "the repeats must be constant"),
-    Operator("DepthToSpace", depth_to_space_shape, lower_depth_to_space),
-    Operator("SpaceToDepth", space_to_depth_shape, lower_space_to_depth),
+    Operator(
+        "Transpose", transpose_shape, lower_transpose, "up to six dimensions that do not merge", kernels=("copy",)
+    ),
+    Operator("Concat", concat_shape, lower_concat, kernels=("copy",)),
+    Operator("Split", split_shape, lower_split, "the sizes must be constant", kernels=("copy",)),
+    Operator("Slice", slice_shape, lower_slice, "starts, ends, axes and steps must be constant", kernels=("copy",)),
+    Operator("Expand", expand_shape, lower_expand, "the shape must be constant", kernels=("copy",)),
+    Operator("Tile", tile_shape, lower_tile, "the repeats must be constant", kernels=("copy",)),
 )

@@ -18,8 +18,8 @@ from edgesparse.types import Node
 
 
 def _bias_index(node: Node) -> int | None:
-    if node.op_type == "Gemm":
-        return 2 if node.input(2) is not None else None
+    if node.op_type == "Gemm":  # with beta 0 the bias may hold anything
+        return 2 if node.input(2) is not None and node.attrs.get("beta", 1.0) != 0 else None
     found = node.attrs.get("es_bias_input")
     return None if found is None else int(found)
 
@@ -57,9 +57,11 @@ def lower(node: Node, out: Lowering) -> None:
         bias = np.broadcast_to(bias.reshape(-1), matrix.shape[0]).astype(np.float32)
         bias = bias * np.float32(node.attrs.get("beta", 1.0))
     act, lo, hi = epilogue(node)
+    slope_at = node.attrs.get("es_slope_input")
+    slope = None if slope_at is None else node.constant(int(slope_at))
     inputs = matrix.shape[1]
     spmm(
-        node, out, a.name, node.outputs[0].name, matrix[:, :, None], bias, None, None,
+        node, out, a.name, node.outputs[0].name, matrix[:, :, None], bias, slope, None,
         images=prod(a.shape) // inputs, x_plane=1, direct=False, tap=(0,), pitch=1, rows=1, columns=1,
         in_channels=inputs, extra={"act": act, "lo": lo, "hi": hi},
     )  # fmt: skip

@@ -8,68 +8,61 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse.ops.copy import contiguous, move, where
+from edgesparse.ops.arguments import axis, contiguous, first, where
+from edgesparse.ops.copy import move
 from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
 from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
-
-
-def _axis(node: Node) -> int:
-    x = node.inputs[0]
-    assert x is not None
-    return int(node.attrs.get("axis", 0)) % len(x.shape)
 
 
 def shape(node: Node) -> list[Shape]:
     x, index = node.inputs[0], node.inputs[1]
     assert x is not None and index is not None
-    axis = _axis(node)
-    return [(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])]
+    at = axis(node, 0)
+    return [(*x.shape[:at], *index.shape, *x.shape[at + 1 :])]
 
 
 def lower(node: Node, out: Lowering) -> None:
-    x, index, axis = node.inputs[0], node.inputs[1], _axis(node)
-    assert x is not None and index is not None
+    x, index, at = first(node), node.inputs[1], axis(node, 0)
+    assert index is not None
     known = node.constant(1)
-    size = x.shape[axis]
+    size = x.shape[at]
     if known is None:
         if size == 0:
             raise Unsupported("a Gather from nothing", where=where(node), hint="give every input at least one element")
         if index.dtype not in ("i64", "i32"):
             raise Unsupported(f"a Gather by {index.dtype}", where=where(node), hint="use int64 indices")
-        take(
-            node, out, x.name, index.name, node.outputs[0].name, x.shape, axis, index.size, DTYPES[index.dtype].itemsize
-        )
+        take(node, out, x.name, index.name, node.outputs[0].name, x.shape, at, index.size, DTYPES[index.dtype].itemsize)
         return
     flat = known.reshape(-1).astype(np.int64)
     if flat.size and (flat.min() < -size or flat.max() >= size):
         raise Unsupported(
             f"an index outside of the axis, which has {size} elements", where=where(node), hint="correct the indices"
         )
-    gather_constant(node, out, x.name, np.where(flat < 0, flat + size, flat), node.outputs[0].name, x.shape, axis)
+    gather_constant(node, out, x.name, np.where(flat < 0, flat + size, flat), node.outputs[0].name, x.shape, at)
 
 
-def gather_constant(node: Node, out: Lowering, source: str, index: Array, target: str, shape: Shape, axis: int) -> None:
-    """Emit ``target[.., i, ..] = source[.., index[i], ..]`` over ``axis`` of ``shape``; ``index`` (I,) is in range."""
+def gather_constant(node: Node, out: Lowering, source: str, index: Array, target: str, shape: Shape, at: int) -> None:
+    """Emit ``target[.., i, ..] = source[.., index[i], ..]`` over axis ``at`` of ``shape``; ``index`` is in range."""
     step = np.diff(index)
     if index.size == 0:
         return
     if index.size == 1 or (step == step[0]).all():
-        x_stride, y_shape = contiguous(shape), (*shape[:axis], index.size, *shape[axis + 1 :])
-        offset = int(index[0]) * x_stride[axis]
-        x_stride[axis] *= int(step[0]) if index.size > 1 else 0
+        x_stride, y_shape = contiguous(shape), (*shape[:at], index.size, *shape[at + 1 :])
+        offset = int(index[0]) * x_stride[at]
+        x_stride[at] *= int(step[0]) if index.size > 1 else 0
         move(node, out, source, target, y_shape, x_stride, contiguous(y_shape), offset)
         return
     name = out.constant(node, index.astype(np.int32))
-    take(node, out, source, name, target, shape, axis, index.size, 4)
+    take(node, out, source, name, target, shape, at, index.size, 4)
 
 
 def take(
-    node: Node, out: Lowering, source: str, index: str, target: str, shape: Shape, axis: int, count: int, bytes_: int
+    node: Node, out: Lowering, source: str, index: str, target: str, shape: Shape, at: int, count: int, bytes_: int
 ) -> None:
     """Emit a gather by the i32 or i64 tensor ``index``."""
     out.call(
-        node, "gather", [source, index], [target], outer=prod(shape[:axis]), size=shape[axis], count=count,
-        inner=prod(shape[axis + 1 :]), index_bytes=bytes_,
+        node, "gather", [source, index], [target], outer=prod(shape[:at]), size=shape[at], count=count,
+        inner=prod(shape[at + 1 :]), index_bytes=bytes_,
     )  # fmt: skip
 
 
@@ -89,5 +82,7 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 register(
     Contract("gather", ("x", "index"), ("y",), reference, bind=bind),
-    Operator("Gather", shape, lower, "an index computed at run time is clamped into the axis"),
+    Operator(
+        "Gather", shape, lower, "an index computed at run time is clamped into the axis", kernels=("copy", "gather")
+    ),
 )

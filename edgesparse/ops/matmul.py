@@ -9,8 +9,9 @@ import numpy as np
 
 from edgesparse.ops import fully_connected
 from edgesparse.ops.activation import activate, epilogue
+from edgesparse.ops.arguments import fits, misfit, where
 from edgesparse.ops.binary import BINARY, broadcast, collapse
-from edgesparse.ops.copy import move, where
+from edgesparse.ops.copy import move
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
 
@@ -32,7 +33,12 @@ def gemm_shape(node: Node) -> list[Shape]:
     a, b = node.inputs[0], node.inputs[1]
     assert a is not None and b is not None
     rows = a.shape[1] if node.attrs.get("transA", 0) else a.shape[0]
-    columns = b.shape[0] if node.attrs.get("transB", 0) else b.shape[1]
+    columns, inner = b.shape[:: -1 if not node.attrs.get("transB", 0) else 1]
+    if inner != a.shape[0 if node.attrs.get("transA", 0) else 1]:
+        raise misfit(node, f"{list(a.shape)} and {list(b.shape)} share no dimension")
+    bias = node.input(2)
+    if bias is not None and not fits(bias.shape, (rows, columns)):
+        raise misfit(node, f"a bias of shape {list(bias.shape)} for a product of {[rows, columns]}")
     return [(rows, columns)]
 
 
@@ -130,6 +136,6 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 register(
     Contract("matmul", ("a", "b"), ("y",), reference),
-    Operator("MatMul", matmul_shape, lower, "f32"),
-    Operator("Gemm", gemm_shape, lower, "f32"),
+    Operator("MatMul", matmul_shape, lower, "f32", kernels=("matmul", "spmm", "spmv", "binary", "copy", "activation")),
+    Operator("Gemm", gemm_shape, lower, "f32", kernels=("matmul", "spmm", "spmv", "binary", "copy", "activation")),
 )

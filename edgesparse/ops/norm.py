@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse.ops.activation import same_shape
-from edgesparse.ops.binary import BINARY, broadcast, loops
-from edgesparse.ops.copy import contiguous, move, where
+from edgesparse.ops.arguments import axis, misfit, same_shape, where
+from edgesparse.ops.binary import BINARY, broadcast, expand
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.ops.reduce import DIVIDE, L1, NOTHING, SQRT, SUM, SUM_SQUARE, reduce
 from edgesparse.ops.unary import UNARY
@@ -39,10 +38,7 @@ def _filled(node: Node, out: Lowering, parameter: TensorSpec, shape: Shape) -> s
     value = node.constants.get(parameter.name)
     if value is not None:
         return out.constant(node, np.ascontiguousarray(np.broadcast_to(value.reshape(padded), shape)))
-    name = out.temporary(node, shape, parameter.dtype)
-    stride = [0 if n == 1 else step for n, step in zip(padded, contiguous(padded), strict=True)]
-    move(node, out, parameter.name, name, shape, stride, contiguous(shape))
-    return name
+    return expand(node, out, TensorSpec(parameter.name, own, parameter.dtype), shape).name
 
 
 def _norm(
@@ -69,19 +65,18 @@ def lower_rms(node: Node, out: Lowering) -> None:
 
 def _rows(node: Node, out: Lowering, center: bool) -> None:
     x, *parameters = _inputs(node)
-    rank = len(x.shape)
     if "es_axis" in node.attrs:  # internal: the layout pass turned the last axis into this one
-        axis = int(node.attrs["es_axis"]) % rank
-        n, inner = x.shape[axis], prod(x.shape[axis + 1 :])
+        at = int(node.attrs["es_axis"]) % len(x.shape)
+        n, inner = x.shape[at], prod(x.shape[at + 1 :])
         for parameter in parameters:
             if parameter.size != n:
                 raise Unsupported(f"a scale or bias of {parameter.shape}", where=where(node), hint="report this")
-        _norm(node, out, [p.name for p in parameters], prod(x.shape[:axis]), n, inner=inner, center=center)
+        _norm(node, out, [p.name for p in parameters], prod(x.shape[:at]), n, inner=inner, center=center)
         return
-    axis = int(node.attrs.get("axis", -1)) % rank
-    shape = x.shape[axis:]
+    at = axis(node)
+    shape = x.shape[at:]
     names = [_filled(node, out, p, shape) for p in parameters]
-    _norm(node, out, names, prod(x.shape[:axis]), prod(shape), center=center)
+    _norm(node, out, names, prod(x.shape[:at]), prod(shape), center=center)
 
 
 def _statistics(node: Node, out: Lowering, x: TensorSpec) -> None:
@@ -92,8 +87,7 @@ def _statistics(node: Node, out: Lowering, x: TensorSpec) -> None:
             hint="ask for both Mean and InvStdDev, or for none of them",
         )  # fmt: skip
     mean, inverse = node.outputs[1], node.outputs[2]
-    rank = len(x.shape)
-    axes = range(int(node.attrs.get("axis", -1)) % rank, rank)
+    axes = range(axis(node), len(x.shape))
     reduce(node, out, x, mean.name, axes, SUM, DIVIDE)
     centred = out.temporary(node, x.shape)
     broadcast(node, out, BINARY["Sub"], x, mean, centred, x.shape)
@@ -105,17 +99,27 @@ def _statistics(node: Node, out: Lowering, x: TensorSpec) -> None:
         out.call(node, "unary", [source], [target], size=inverse.size, kind=UNARY[kind], a=0.0, b=0.0)
 
 
+def _per_channel(node: Node) -> list[TensorSpec]:
+    """The inputs. Raises InputError where a parameter does not hold one number a channel."""
+    x, *parameters = _inputs(node)
+    channels = x.shape[1] if len(x.shape) > 1 else 1
+    for parameter in parameters:
+        if parameter.shape != (channels,):
+            raise misfit(node, f"a parameter of shape {list(parameter.shape)} for {channels} channels")
+    return [x, *parameters]
+
+
 def lower_instance(node: Node, out: Lowering) -> None:
-    x, scale, bias = _inputs(node)
+    x, scale, bias = _per_channel(node)
     (images, channels), pixels = x.shape[:2], prod(x.shape[2:])
     _norm(node, out, [scale.name, bias.name], images * channels, pixels, groups=channels, run=max(pixels, 1))
 
 
 def lower_group(node: Node, out: Lowering) -> None:
     """One scale and bias a channel, as since opset 21; onnx itself refuses the older, deprecated form."""
-    x, scale, bias = _inputs(node)
+    x, scale, bias = _per_channel(node)
     groups, (images, channels), pixels = int(node.attrs["num_groups"]), x.shape[:2], prod(x.shape[2:])
-    if channels % groups:
+    if groups < 1 or channels % groups:
         raise Unsupported(f"{channels} channels in {groups} groups", where=where(node), hint="use a divisor")
     n = channels // groups * pixels
     _norm(node, out, [scale.name, bias.name], images * groups, n, groups=groups, run=max(pixels, 1))
@@ -141,7 +145,7 @@ def lower_batch(node: Node, out: Lowering) -> None:
     """``y = x a + b`` per channel, ``a = scale / sqrt(var + epsilon)``, ``b = bias - mean a``."""
     if node.attrs.get("training_mode", 0):
         raise Unsupported("BatchNormalization in training mode", where=where(node), hint="export the model in eval()")
-    x, scale, bias, mean, var = _inputs(node)
+    x, scale, bias, mean, var = _per_channel(node)
     epsilon = np.float32(node.attrs.get("epsilon", 1e-5))
     channels = scale.size
     known = [node.constants.get(i.name) for i in (scale, bias, mean, var)]
@@ -187,14 +191,14 @@ def reference_scale_shift(
 def lower_lp(node: Node, out: Lowering) -> None:
     """``x / |x|`` along one axis, p 1 or 2; where the norm is 0 the result is 0."""
     x = _inputs(node)[0]
-    axis, p = int(node.attrs.get("axis", -1)) % len(x.shape), int(node.attrs.get("p", 2))
+    at, p = axis(node), int(node.attrs.get("p", 2))
     if p not in (1, 2):
         raise Unsupported(f"p {p}", where=where(node), hint="use p 1 or 2")
-    shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    shape = (*x.shape[:at], 1, *x.shape[at + 1 :])
     norm, is_zero, divisor = (out.temporary(node, shape, dtype) for dtype in ("f32", "bool", "f32"))
-    reduce(node, out, x, norm, [axis], *((L1, NOTHING) if p == 1 else (SUM_SQUARE, SQRT)))
+    reduce(node, out, x, norm, [at], *((L1, NOTHING) if p == 1 else (SUM_SQUARE, SQRT)))
     zero, one = (out.constant(node, np.array(value, np.float32)) for value in (0, 1))
-    dims, (own, single) = loops(node, shape, shape, ())
+    dims, own, single = (1, 1, 1, prod(shape)), (0, 0, 0, 1), (0, 0, 0, 0)
     out.call(node, "compare", [norm, zero], [is_zero], kind=0, dims=dims, a_stride=own, b_stride=single)
     out.call(
         node, "where", [is_zero, one, norm], [divisor], dims=dims, c_stride=own, a_stride=single, b_stride=own
@@ -205,18 +209,32 @@ def lower_lp(node: Node, out: Lowering) -> None:
 def layer_shape(node: Node) -> list[Shape]:
     """Y; Mean and InvStdDev keep the normalised axes with size 1."""
     x = _inputs(node)[0].shape
-    axis = int(node.attrs.get("axis", -1)) % len(x)
-    small = (*x[:axis], *(1 for _ in x[axis:]))
+    at = axis(node)
+    small = (*x[:at], *(1 for _ in x[at:]))
     return [x, small, small]
 
 
 register(
     Contract("norm", ("x", "scale", "bias"), ("y",), reference, in_place=(0,)),
     Contract("scale_shift", ("x", "a", "b"), ("y",), reference_scale_shift, in_place=(0,)),
-    Operator("LayerNormalization", layer_shape, lower_layer, "f32 only; Mean and InvStdDev both or none"),
-    Operator("RMSNormalization", same_shape, lower_rms, "f32 only"),
-    Operator("InstanceNormalization", same_shape, lower_instance, "f32 only"),
-    Operator("GroupNormalization", same_shape, lower_group, "f32 only"),
-    Operator("BatchNormalization", same_shape, lower_batch, "f32 only; no training mode"),
-    Operator("LpNormalization", same_shape, lower_lp, "f32 only; p 1 or 2"),
+    Operator(
+        "LayerNormalization",
+        layer_shape,
+        lower_layer,
+        "f32 only; Mean and InvStdDev both or none",
+        kernels=("norm", "reduce", "binary", "unary", "copy"),
+    ),
+    Operator("RMSNormalization", same_shape, lower_rms, "f32 only", kernels=("norm", "copy")),
+    Operator("InstanceNormalization", same_shape, lower_instance, "f32 only", kernels=("norm",)),
+    Operator("GroupNormalization", same_shape, lower_group, "f32 only", kernels=("norm",)),
+    Operator(
+        "BatchNormalization",
+        same_shape,
+        lower_batch,
+        "f32 only; no training mode",
+        kernels=("scale_shift", "binary", "unary"),
+    ),
+    Operator(
+        "LpNormalization", same_shape, lower_lp, "f32 only; p 1 or 2", kernels=("reduce", "compare", "where", "binary")
+    ),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgesparse.errors import EdgeSparseError
+from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.types import Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 
@@ -40,7 +40,17 @@ class Lowering:
         self.calls.append(OpCall(name, op, tuple(inputs), tuple(outputs), attrs, node.name))
 
     def view(self, node: Node, source: str, out: str) -> None:
-        """``out`` is the same bytes as ``source`` under another shape: no code, no copy."""
+        """``out`` is the same bytes as ``source`` under another shape: no code, no copy.
+
+        Raises:
+            InputError: they have different numbers of elements.
+        """
+        x, y = self.tensors[source], self.tensors[out]
+        if x.size != y.size:
+            raise InputError(
+                f"{x.size} elements of shape {list(x.shape)} cannot become {y.size} of shape {list(y.shape)}",
+                where=f"{node.op_type} '{node.name}'", hint="the file is damaged, or --shape does not fit the model",
+            )  # fmt: skip
         self.call(node, "view", [source], [out])
 
     def temporary(self, node: Node, shape: Shape, dtype: str = "f32") -> str:
@@ -94,7 +104,8 @@ class Contract:
 class Operator:
     """An ONNX operator. ``shape(node)`` gives its output shapes; ``lower`` emits its calls.
 
-    ``limits`` is one sentence for docs/operators.md: what of the ONNX operator is refused.
+    For docs/operators.md: ``limits`` is one sentence, what of the ONNX operator is refused; ``kernels`` are the names
+    in the kernel table (``op=`` of the C files) that it may run, none where it only renames bytes.
     """
 
     name: str
@@ -102,6 +113,7 @@ class Operator:
     lower: Callable[[Node, Lowering], None]
     limits: str = ""
     domain: str = ""
+    kernels: tuple[str, ...] = ()
 
 
 OPERATORS: dict[tuple[str, str], Operator] = {}

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgesparse.ops.copy import contiguous, integers, move, where
+from edgesparse.ops.arguments import constant, contiguous, first, in_range, integers, misfit, where
+from edgesparse.ops.copy import move
 from edgesparse.ops.gather import gather_constant
 from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
 from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
@@ -17,27 +18,28 @@ _MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 def _pads(node: Node) -> list[tuple[int, int]]:
     """(before, after) of every axis."""
-    x = node.inputs[0]
-    assert x is not None
-    rank = len(x.shape)
-    pads = integers(node, 1, "pads")
+    x, pads, axes = first(node), integers(node, 1, "pads"), integers(node, 3, "axes")
     assert pads is not None
-    axes = integers(node, 3, "axes")
+    rank = len(x.shape)
+    axes = list(range(rank)) if axes is None else [in_range(node, axis, rank) for axis in axes]
+    if len(pads) != 2 * len(axes):
+        raise misfit(node, f"{len(pads)} pads for {len(axes)} axes")
     found = [(0, 0)] * rank
-    for i, axis in enumerate(range(rank) if axes is None else axes):
-        found[axis] = (pads[i], pads[len(pads) // 2 + i])
+    for i, axis in enumerate(axes):
+        found[axis] = (pads[i], pads[len(axes) + i])
+    for n, (before, after) in zip(x.shape, found, strict=True):
+        if max(-before, 0) + max(-after, 0) > n:
+            raise misfit(node, f"pads {pads} crop more than there is")
     return found
 
 
 def shape(node: Node) -> list[Shape]:
-    x = node.inputs[0]
-    assert x is not None
+    x = first(node)
     return [tuple(n + a + b for n, (a, b) in zip(x.shape, _pads(node), strict=True))]
 
 
 def lower(node: Node, out: Lowering) -> None:
-    x, target, pads = node.inputs[0], node.outputs[0], _pads(node)
-    assert x is not None
+    x, target, pads = first(node), node.outputs[0], _pads(node)
     if not any(a or b for a, b in pads):
         out.view(node, x.name, target.name)
         return
@@ -51,6 +53,10 @@ def lower(node: Node, out: Lowering) -> None:
     padded = [axis for axis, pad in enumerate(pads) if pad != (0, 0)]
     for axis in padded:
         n, (before, after) = shape[axis], pads[axis]
+        if n == 0 and max(before, after) > 0:
+            raise misfit(node, f"nothing to repeat on axis {axis}, which is empty")
+        if mode == "reflect" and max(before, after) >= n:
+            raise misfit(node, f"a reflection of {max(before, after)} elements on an axis of {n}")
         index = np.pad(np.arange(n), (max(before, 0), max(after, 0)), mode=_MODES[mode])  # type: ignore[call-overload]
         index = index[max(-before, 0) : len(index) - max(-after, 0)]
         new = (*shape[:axis], len(index), *shape[axis + 1 :])
@@ -63,10 +69,8 @@ def _lower_constant(
     node: Node, out: Lowering, x: TensorSpec, target: TensorSpec, pads: Sequence[tuple[int, int]]
 ) -> None:
     value = node.attrs.get("value", 0.0)
-    if node.input(2) is not None:
-        known = node.constant(2)
-        if known is None:
-            raise Unsupported("a padding value computed at run time", where=where(node), hint="make it a constant")
+    known = constant(node, 2, "constant_value")
+    if known is not None:
         value = known.reshape(-1)[0] if known.size else 0
     bits = np.array([value], DTYPES[x.dtype])
     word = int(bits.view({1: np.uint8, 4: np.uint32, 8: np.int64}[bits.itemsize])[0])
@@ -95,5 +99,5 @@ def reference_fill(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: 
 
 register(
     Contract("fill", (), ("y",), reference_fill, bind=bind_fill, partial=True),
-    Operator("Pad", shape, lower, "pads and value must be constant"),
+    Operator("Pad", shape, lower, "pads and value must be constant", kernels=("fill", "copy", "gather")),
 )

@@ -7,12 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from edgesparse.ops.arguments import where
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
+from edgesparse.ops.window import padding
 from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
-
-
-def _where(node: Node) -> str:
-    return f"{node.op_type} '{node.name}' ({'x'.join(map(str, node.inputs[0].shape)) if node.inputs[0] else ''})"
 
 
 def geometry(node: Node) -> dict[str, list[int]]:
@@ -30,33 +28,26 @@ def geometry(node: Node) -> dict[str, list[int]]:
             "out": [1] * rank,
         }
     if rank not in (1, 2):
-        raise Unsupported(f"{rank}-D pooling; 1-D and 2-D are supported", where=_where(node), hint="pool in two steps")
+        raise Unsupported(f"{rank}-D pooling; 1-D and 2-D are supported", where=where(node), hint="pool in two steps")
     kernel = [int(k) for k in node.attrs["kernel_shape"]]
     stride = [int(s) for s in node.attrs.get("strides", [1] * rank)]
     dilation = [int(d) for d in node.attrs.get("dilations", [1] * rank)]
-    pads = [int(p) for p in node.attrs.get("pads", [0] * (2 * rank))]
     extent = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    auto = node.attrs.get("auto_pad", "NOTSET")
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        total = [max(0, (-(-n // s) - 1) * s + e - n) for n, s, e in zip(size, stride, extent, strict=True)]
-        less, more = [t // 2 for t in total], [t - t // 2 for t in total]
-        pads = less + more if auto == "SAME_UPPER" else more + less
-    elif auto == "VALID":
-        pads = [0] * (2 * rank)
+    before, after = padding(node, size, extent, stride)
     out = []
     for i, n in enumerate(size):
-        span = n + pads[i] + pads[rank + i] - extent[i]
+        span = n + before[i] + after[i] - extent[i]
         count = -(-span // stride[i]) + 1 if node.attrs.get("ceil_mode", 0) else span // stride[i] + 1
-        if node.attrs.get("ceil_mode", 0) and (count - 1) * stride[i] >= n + pads[i]:
+        if node.attrs.get("ceil_mode", 0) and (count - 1) * stride[i] >= n + before[i]:
             count -= 1  # a window that would begin in the padding behind the plane is not computed
         out.append(count)
     return {
         "kernel": kernel,
         "stride": stride,
         "dilation": dilation,
-        "begin": pads[:rank],
+        "begin": before,
         "out": out,
-        "end": pads[rank:],
+        "end": after,
     }
 
 
@@ -70,7 +61,7 @@ def lower(node: Node, out: Lowering) -> None:
     x = node.inputs[0]
     assert x is not None
     if len(node.outputs) > 1:
-        raise Unsupported("the Indices output of MaxPool", where=_where(node), hint="remove the second output")
+        raise Unsupported("the Indices output of MaxPool", where=where(node), hint="remove the second output")
     geo = geometry(node)
     if node.op_type.startswith("Global"):  # any rank: the plane is one row
         plane = int(np.prod(x.shape[2:]))
@@ -110,8 +101,9 @@ def _windows(a: Mapping[str, Any], x: Array, fill: float) -> tuple[Array, Array]
 
 
 def reference_max(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
-    values, _ = _windows(attrs, inputs[0], -np.inf)
-    return [values.max(axis=(3, 4)).reshape(outputs[0].shape).astype(np.float32)]
+    dtype = inputs[0].dtype
+    values, _ = _windows(attrs, inputs[0], -np.inf if dtype.kind == "f" else float(np.iinfo(dtype).min))
+    return [values.max(axis=(3, 4)).reshape(outputs[0].shape).astype(dtype)]
 
 
 def reference_avg(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
@@ -128,8 +120,8 @@ def reference_avg(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: S
 register(
     Contract("pool_max", ("x",), ("y",), reference_max),
     Contract("pool_avg", ("x",), ("y",), reference_avg),
-    Operator("MaxPool", shape, lower, "1-D and 2-D, f32; the Indices output is refused"),
-    Operator("AveragePool", shape, lower, "1-D and 2-D, f32"),
-    Operator("GlobalMaxPool", shape, lower, "f32"),
-    Operator("GlobalAveragePool", shape, lower, "f32"),
+    Operator("MaxPool", shape, lower, "1-D and 2-D, f32, u8, i8; the Indices output is refused", kernels=("pool_max",)),
+    Operator("AveragePool", shape, lower, "1-D and 2-D, f32", kernels=("pool_avg",)),
+    Operator("GlobalMaxPool", shape, lower, "f32", kernels=("pool_max",)),
+    Operator("GlobalAveragePool", shape, lower, "f32", kernels=("pool_avg",)),
 )

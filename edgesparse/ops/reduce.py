@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse.ops.activation import same_shape
+from edgesparse.ops.arguments import axis, first, in_range, integers, misfit, same_shape, where
 from edgesparse.ops.cast import cast
-from edgesparse.ops.copy import integers, where
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
 
@@ -28,30 +27,25 @@ _LIMITS = {"bool": (0, 1), "u8": (0, 255), "i8": (128, 127)}
 _AGAIN = {SUM_SQUARE: SUM, L1: SUM}
 
 
-def _x(node: Node) -> TensorSpec:
-    assert node.inputs[0] is not None
-    return node.inputs[0]
-
-
 def axes(node: Node) -> list[int]:
     """The axes that vanish, sorted; none or an empty list means all unless ``noop_with_empty_axes``."""
-    rank = len(_x(node).shape)
+    rank = len(first(node).shape)
     given = integers(node, 1, "axes")
     if not given:
         return [] if node.attrs.get("noop_with_empty_axes", 0) else list(range(rank))
-    return sorted({axis % rank for axis in given})
+    return sorted({in_range(node, at, rank) for at in given})
 
 
 def shape(node: Node) -> list[Shape]:
     gone, keep = axes(node), node.attrs.get("keepdims", 1)
-    return [tuple(1 if i in gone else n for i, n in enumerate(_x(node).shape) if keep or i not in gone)]
+    return [tuple(1 if i in gone else n for i, n in enumerate(first(node).shape) if keep or i not in gone)]
 
 
 def _runs(shape: Shape, gone: Sequence[int]) -> list[tuple[bool, int]]:
     """(vanishes, size) of neighbouring axes of one kind taken together, axes of size 1 left out."""
     runs: list[tuple[bool, int]] = []
-    for axis, size in enumerate(shape):
-        vanishes = axis in gone
+    for at, size in enumerate(shape):
+        vanishes = at in gone
         if size == 1:
             continue
         if runs and runs[-1][0] == vanishes:
@@ -71,7 +65,7 @@ def reduce(
     """
     if x.dtype != "f32" and (finish in (SQRT, LOG) or kind == LOG_SUM_EXP):
         raise Unsupported(f"{node.op_type} of {x.dtype}", where=where(node), hint="cast to float32")
-    runs, divisor = _runs(x.shape, gone), prod(x.shape[axis] for axis in gone)
+    runs, divisor = _runs(x.shape, gone), prod(x.shape[at] for at in gone)
     todo = [i for i, (vanishes, _) in enumerate(runs) if vanishes]
     if not todo:  # each element by itself
         if kind in (SUM, MAX, MIN, PROD) and finish in (NOTHING, DIVIDE):
@@ -93,12 +87,12 @@ def reduce(
 
 
 def lower(node: Node, out: Lowering) -> None:
-    reduce(node, out, _x(node), node.outputs[0].name, axes(node), *REDUCE[node.op_type])
+    reduce(node, out, first(node), node.outputs[0].name, axes(node), *REDUCE[node.op_type])
 
 
 def lower_ends(node: Node, out: Lowering) -> None:
     """ReduceMax and ReduceMin. Those of small types are rare: by way of i32."""
-    x, target, (kind, _) = _x(node), node.outputs[0], REDUCE[node.op_type]
+    x, target, (kind, _) = first(node), node.outputs[0], REDUCE[node.op_type]
     if x.dtype not in _LIMITS:
         lower(node, out)
     elif x.size == 0:  # where there is nothing to compare, the other end of the type
@@ -148,15 +142,15 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 
 def arg_shape(node: Node) -> list[Shape]:
-    shape = _x(node).shape
-    axis = int(node.attrs.get("axis", 0)) % len(shape)
-    return [(*shape[:axis], *((1,) if node.attrs.get("keepdims", 1) else ()), *shape[axis + 1 :])]
+    shape = first(node).shape
+    at = axis(node, 0)
+    return [(*shape[:at], *((1,) if node.attrs.get("keepdims", 1) else ()), *shape[at + 1 :])]
 
 
 def lower_arg(node: Node, out: Lowering) -> None:
-    x = _x(node)
-    axis = int(node.attrs.get("axis", 0)) % len(x.shape)
-    outer, n, inner = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :])
+    x = first(node)
+    at = axis(node, 0)
+    outer, n, inner = prod(x.shape[:at]), x.shape[at], prod(x.shape[at + 1 :])
     if n == 0:
         raise Unsupported(f"{node.op_type} of nothing", where=where(node), hint="this axis must have elements")
     out.call(
@@ -175,12 +169,14 @@ def reference_arg(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: S
 
 
 def lower_cumsum(node: Node, out: Lowering) -> None:
-    x, axis = _x(node), integers(node, 1, "axis")
-    assert axis is not None
-    where_axis = axis[0] % len(x.shape)
+    x, given = first(node), integers(node, 1, "axis")
+    assert given is not None
+    if len(given) != 1:
+        raise misfit(node, f"{len(given)} axes instead of one")
+    at = in_range(node, given[0], len(x.shape))
     out.call(
-        node, "cumsum", [x.name], [node.outputs[0].name], outer=prod(x.shape[:where_axis]), n=x.shape[where_axis],
-        inner=prod(x.shape[where_axis + 1 :]), exclusive=int(node.attrs.get("exclusive", 0)),
+        node, "cumsum", [x.name], [node.outputs[0].name], outer=prod(x.shape[:at]), n=x.shape[at],
+        inner=prod(x.shape[at + 1 :]), exclusive=int(node.attrs.get("exclusive", 0)),
         reverse=int(node.attrs.get("reverse", 0)),
     )  # fmt: skip
 
@@ -209,10 +205,16 @@ register(
     Contract("arg", ("x",), ("y",), reference_arg),
     Contract("cumsum", ("x",), ("y",), reference_cumsum, in_place=(0,)),
     *(
-        Operator(name, shape, lower_ends if kind in (MAX, MIN) else lower, f"{_types(name)}; axes must be constant")
+        Operator(
+            name,
+            shape,
+            lower_ends if kind in (MAX, MIN) else lower,
+            f"{_types(name)}; axes must be constant",
+            kernels=("reduce", "cast", "fill") if kind in (MAX, MIN) else ("reduce",),
+        )
         for name, (kind, _) in REDUCE.items()
     ),
-    Operator("ArgMax", arg_shape, lower_arg, "f32, i64, i32"),
-    Operator("ArgMin", arg_shape, lower_arg, "f32, i64, i32"),
-    Operator("CumSum", same_shape, lower_cumsum, "f32, i64, i32; the axis must be constant"),
+    Operator("ArgMax", arg_shape, lower_arg, "f32, i64, i32", kernels=("arg",)),
+    Operator("ArgMin", arg_shape, lower_arg, "f32, i64, i32", kernels=("arg",)),
+    Operator("CumSum", same_shape, lower_cumsum, "f32, i64, i32; the axis must be constant", kernels=("cumsum",)),
 )

@@ -7,30 +7,27 @@ from math import prod
 
 import numpy as np
 
+from edgesparse.ops.arguments import axis, first, same_shape
 from edgesparse.ops.operator import Contract, Lowering, Operator, register
-from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
-
-
-def same_shape(node: Node) -> list[Shape]:
-    assert node.inputs[0] is not None
-    return [node.inputs[0].shape]
+from edgesparse.types import Array, Attr, Node, TensorSpec
 
 
 def extents(node: Node) -> tuple[int, int, int]:
     """(outer, n, inner) of the axis. Before opset 13 the axis and all after it are flattened."""
-    shape = same_shape(node)[0]
+    shape = first(node).shape
+    if not shape:
+        return 1, 1, 1
     if node.version < 13:
-        axis = node.attrs.get("axis", 1) % max(len(shape), 1)
-        return prod(shape[:axis]), prod(shape[axis:]), 1
-    axis = node.attrs.get("axis", -1) % max(len(shape), 1)
-    return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+        at = axis(node, 1) if node.attrs.get("axis", 1) != len(shape) else len(shape)
+        return prod(shape[:at]), prod(shape[at:]), 1
+    at = axis(node)
+    return prod(shape[:at]), shape[at], prod(shape[at + 1 :])
 
 
 def lower(node: Node, out: Lowering) -> None:
     outer, n, inner = extents(node)
-    assert node.inputs[0] is not None
     out.call(
-        node, "softmax", [node.inputs[0].name], [node.outputs[0].name],
+        node, "softmax", [first(node).name], [node.outputs[0].name],
         outer=outer, n=n, inner=inner, log=int(node.op_type == "LogSoftmax"),
     )  # fmt: skip
 
@@ -45,6 +42,6 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 register(
     Contract("softmax", inputs=("x",), outputs=("y",), reference=reference, in_place=(0,)),
-    Operator("Softmax", same_shape, lower, "f32 only"),
-    Operator("LogSoftmax", same_shape, lower, "f32 only"),
+    Operator("Softmax", same_shape, lower, "f32 only", kernels=("softmax",)),
+    Operator("LogSoftmax", same_shape, lower, "f32 only", kernels=("softmax",)),
 )

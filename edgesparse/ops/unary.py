@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import erf
 from typing import Any
 
 import numpy as np
 
-from edgesparse.ops.activation import same_shape
+from edgesparse.ops.activation import ERF
+from edgesparse.ops.arguments import first, same_shape, where
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.types import Array, Attr, Node, TensorSpec
 
@@ -24,16 +24,14 @@ _DEFAULTS = {
     "Elu": (1.0, 0.0), "Selu": (1.67326319217681884765625, 1.05070102214813232421875), "Celu": (1.0, 0.0),
     "ThresholdedRelu": (1.0, 0.0),
 }  # fmt: skip
-_erf = np.vectorize(erf, otypes=[np.float64])
 
 
 def lower(node: Node, out: Lowering) -> None:
-    x = node.inputs[0]
-    assert x is not None
+    x = first(node)
     alpha, gamma = _DEFAULTS.get(node.op_type, (0.0, 0.0))
     a, b = float(node.attrs.get("alpha", alpha)), float(node.attrs.get("gamma", gamma))
     if node.op_type == "Celu" and a <= 0:
-        raise Unsupported(f"alpha {a:g}", where=f"Celu '{node.name}' {x.shape}", hint="use an alpha above 0")
+        raise Unsupported(f"alpha {a:g}", where=where(node), hint="use an alpha above 0")
     out.call(node, "unary", [x.name], [node.outputs[0].name], size=x.size, kind=UNARY[node.op_type], a=a, b=b)
 
 
@@ -45,7 +43,7 @@ def _shrink(x: Array, a: float) -> Array:
 def _functions(a: float, b: float) -> dict[str, Callable[[Array], Any]]:
     return {
         "Abs": np.abs, "Neg": np.negative, "Sign": np.sign, "Exp": np.exp, "Log": np.log, "Sqrt": np.sqrt,
-        "Reciprocal": lambda x: 1 / x, "Erf": _erf, "Floor": np.floor, "Ceil": np.ceil, "Round": np.round,
+        "Reciprocal": lambda x: 1 / x, "Erf": ERF, "Floor": np.floor, "Ceil": np.ceil, "Round": np.round,
         "Sin": np.sin, "Cos": np.cos, "Softplus": lambda x: np.logaddexp(x, 0.0),
         "Softsign": lambda x: x / (1 + np.abs(x)), "Elu": lambda x: np.where(x < 0, a * np.expm1(np.minimum(x, 0)), x),
         "Selu": lambda x: b * np.where(x < 0, a * np.expm1(np.minimum(x, 0)), x), "Celu": lambda x: _shrink(x, a),
@@ -63,8 +61,7 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 
 def lower_not(node: Node, out: Lowering) -> None:
-    x = node.inputs[0]
-    assert x is not None
+    x = first(node)
     out.call(node, "not", [x.name], [node.outputs[0].name], size=x.size)
 
 
@@ -73,8 +70,7 @@ def reference_not(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: S
 
 
 def lower_classify(node: Node, out: Lowering) -> None:
-    x = node.inputs[0]
-    assert x is not None
+    x = first(node)
     infinite = node.op_type == "IsInf"
     out.call(
         node, "classify", [x.name], [node.outputs[0].name], size=x.size, nan=int(not infinite),
@@ -96,7 +92,10 @@ register(
     Contract("unary", ("x",), ("y",), reference, in_place=(0,)),
     Contract("not", ("x",), ("y",), reference_not, in_place=(0,)),
     Contract("classify", ("x",), ("y",), reference_classify),
-    *(Operator(name, same_shape, lower, "f32, i64, i32" if name in _INTEGER else "f32 only") for name in UNARY),
-    Operator("Not", same_shape, lower_not),
-    *(Operator(name, same_shape, lower_classify, "f32 only") for name in ("IsNaN", "IsInf")),
+    *(
+        Operator(name, same_shape, lower, "f32, i64, i32" if name in _INTEGER else "f32 only", kernels=("unary",))
+        for name in UNARY
+    ),
+    Operator("Not", same_shape, lower_not, kernels=("not",)),
+    *(Operator(name, same_shape, lower_classify, "f32 only", kernels=("classify",)) for name in ("IsNaN", "IsInf")),
 )

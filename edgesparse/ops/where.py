@@ -15,9 +15,9 @@ from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall
 def lower(node: Node, out: Lowering) -> None:
     c, a, b = node.inputs[:3]
     assert c is not None and a is not None and b is not None
-    dims, (c_stride, a_stride, b_stride) = loops(node, node.outputs[0].shape, c.shape, a.shape, b.shape)
+    dims, (c_stride, a_stride, b_stride), names = loops(node, out, node.outputs[0].shape, c, a, b)
     out.call(
-        node, "where", [c.name, a.name, b.name], [node.outputs[0].name], dims=dims, c_stride=c_stride,
+        node, "where", names, [node.outputs[0].name], dims=dims, c_stride=c_stride,
         a_stride=a_stride, b_stride=b_stride,
     )  # fmt: skip
 
@@ -36,5 +36,5 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 register(
     Contract("where", ("c", "a", "b"), ("y",), reference, in_place=(1, 2), bind=bind),
-    Operator("Where", shape, lower, "up to four loops of broadcasting"),
+    Operator("Where", shape, lower, kernels=("where", "copy")),
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgesparse.errors import InputError
+from edgesparse.ops.arguments import choice, misfit, where
 from edgesparse.ops.operator import Unsupported
 from edgesparse.types import Node
+
+__all__ = ["Window", "check_weights", "padding", "where", "window"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,29 @@ class Window:
     out: tuple[int, int]
 
 
-def where(node: Node) -> str:
-    shapes = " ".join("x".join(map(str, s.shape)) for s in node.inputs if s)
-    return f"{node.op_type} '{node.name}' ({shapes})"
+def padding(
+    node: Node, size: Sequence[int], extent: Sequence[int], strides: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """(before, after) of every spatial dimension: ``pads``, or what ``auto_pad`` comes to.
+
+    ``extent`` is how far a window reaches. SAME gives ``ceil(size / stride)`` windows; the odd element of padding
+    is the last one with SAME_UPPER, the first one with SAME_LOWER.
+
+    Raises:
+        InputError: an ``auto_pad`` that ONNX does not have, or pads besides one, or a window of nothing.
+    """
+    rank = len(size)
+    pads = [int(p) for p in node.attrs.get("pads", [0] * (2 * rank))]
+    auto = choice(node, "auto_pad", "NOTSET", ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"))
+    if len(pads) != 2 * rank or min(strides, default=1) < 1 or min(extent, default=1) < 1:
+        raise misfit(node, f"pads {pads}, strides {list(strides)} and a window over {list(extent)} elements")
+    if auto != "NOTSET" and any(pads):
+        raise misfit(node, f"pads {pads} besides auto_pad {auto}")
+    if not auto.startswith("SAME"):
+        return pads[:rank], pads[rank:]
+    total = [max(0, (-(-n // s) - 1) * s + e - n) for n, s, e in zip(size, strides, extent, strict=True)]
+    small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+    return (small, large) if auto == "SAME_UPPER" else (large, small)
 
 
 def window(node: Node, kernel_shape: Sequence[int]) -> Window:
@@ -40,23 +62,16 @@ def window(node: Node, kernel_shape: Sequence[int]) -> Window:
         )  # fmt: skip
     strides = node.attrs.get("strides", [1] * rank)
     dilations = node.attrs.get("dilations", [1] * rank)
-    pads = list(node.attrs.get("pads", [0] * (2 * rank)))
-    auto = node.attrs.get("auto_pad", "NOTSET")
     extent = [d * (k - 1) + 1 for d, k in zip(dilations, kernel_shape, strict=True)]
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        total = [max(0, (-(-n // s) - 1) * s + e - n) for n, s, e in zip(x.shape[2:], strides, extent, strict=True)]
-        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
-        pads = small + large if auto == "SAME_UPPER" else large + small
-    elif auto == "VALID":
-        pads = [0] * (2 * rank)
-    out = [(n + pads[i] + pads[rank + i] - extent[i]) // strides[i] + 1 for i, n in enumerate(x.shape[2:])]
+    before, after = padding(node, x.shape[2:], extent, strides)
+    out = [(n + before[i] + after[i] - extent[i]) // strides[i] + 1 for i, n in enumerate(x.shape[2:])]
 
     def two(values: Sequence[int], fill: int) -> tuple[int, int]:
         return (fill, int(values[0])) if rank == 1 else (int(values[0]), int(values[1]))
 
     return Window(
         two(x.shape[2:], 1), two(kernel_shape, 1), two(strides, 1), two(dilations, 1),
-        two(pads[:rank], 0), two(pads[rank:], 0), two(out, 1),
+        two(before, 0), two(after, 0), two(out, 1),
     )  # fmt: skip
 
 
@@ -64,14 +79,17 @@ def check_weights(node: Node, inputs: int, outputs: int) -> None:
     """ONNX's shape inference does not look at channels, and a kernel believes its caller.
 
     Raises:
-        InputError: the input, the weights and the bias do not fit each other.
+        InputError: the input, the weights and the bias do not fit each other, or are empty.
     """
     x, w, bias = node.inputs[0], node.inputs[1], node.input(2)
     assert x is not None and w is not None
     groups = int(node.attrs.get("group", 1))
+    given = f"weights {list(w.shape)}{f' and bias {list(bias.shape)}' if bias else ''}"
     fits = len(x.shape) == len(w.shape) and groups > 0 and w.shape[0] % groups == 0 and x.shape[1] == inputs
     if not fits or (bias is not None and bias.shape != (outputs,)):
-        raise InputError(
-            f"weights {list(w.shape)}{f' and bias {list(bias.shape)}' if bias else ''} in {groups} groups do not fit "
-            f"an input of shape {list(x.shape)}", where=where(node), hint="the file is damaged, or a --shape is wrong",
-        )  # fmt: skip
+        raise misfit(node, f"{given} in {groups} groups do not fit an input of shape {list(x.shape)}")
+    if 0 in w.shape:
+        raise misfit(node, f"{given} hold nothing")
+    wanted = node.attrs.get("kernel_shape")
+    if wanted is not None and tuple(wanted) != w.shape[2:]:
+        raise misfit(node, f"{given} have no window of {list(wanted)}")

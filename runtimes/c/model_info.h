@@ -1,4 +1,4 @@
-// What generated code tells the program around it. model.c defines `es_the_model`.
+// What generated code tells the program around it. dispatch.c defines all of it.
 #ifndef ES_MODEL_INFO_H
 #define ES_MODEL_INFO_H
 #include <stdint.h>

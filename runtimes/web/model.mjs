@@ -83,6 +83,7 @@ export class Model {
     const { inputs, outputs } = this;
     const sizes = [weights.length, manifest.arena_bytes, ...[...inputs, ...outputs].map((port) => port.bytes),
       4 * inputs.length, 4 * outputs.length];
+    checkSizes(manifest, this.#exports, weights.length);
     let end = Number(this.#exports.__heap_base.value);
     this.#at = sizes.map((bytes) => {
       const start = Math.ceil(end / ALIGN) * ALIGN;
@@ -211,6 +212,23 @@ async function instantiate(manifest, code) {
     return await WebAssembly.instantiate(module, {});
   } catch (cause) {
     throw new LoadError("compile", `model.wasm cannot be instantiated: ${cause.message}`, "", cause);
+  }
+}
+
+/** es_the_model (model_info.h) is what the module was compiled for, whatever the manifest says. */
+function checkSizes(manifest, exports, weightsBytes) {
+  const at = Number(exports.es_the_model?.value);
+  const view = new DataView(exports.memory.buffer);
+  const u32 = (from) => view.getUint32(from, true);
+  const u64 = (from) => Number(view.getBigUint64(from, true));
+  const ports = (count, from) => Array.from({ length: u32(count) }, (_, i) => u64(u32(from) + 16 * i + 8));
+  const sizes = (list) => list.map((port) => port.bytes);
+  const compiled = [u64(at + 8), u64(at + 16), ports(at + 24, at + 32), ports(at + 28, at + 36)];
+  const said = [manifest.arena_bytes, weightsBytes, sizes(manifest.inputs), sizes(manifest.outputs)];
+  if (JSON.stringify(compiled) !== JSON.stringify(said)) {
+    throw new LoadError("manifest",
+      `manifest.json and model.wasm disagree on [arena, weights, inputs, outputs] in bytes: ${JSON.stringify(said)} and `
+        + JSON.stringify(compiled), "compile the model again, or copy the bundle again");
   }
 }
 

@@ -1,17 +1,10 @@
-"""Bad input through the command line: a message, the exit code, nothing written and nothing left behind."""
+"""Bad models and options through the command line: a message, the exit code, nothing written."""
 
 from __future__ import annotations
 
-import errno
-import json
 import os
-import random
 import resource
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,47 +13,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import edgesparse as es
-from edgesparse import cli
-from edgesparse.manifest import read_manifest
 from tests.tiny_models import classifier, external, f32, linear, model, numbers
 
-Call = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    """``call("compile", "m.onnx", ...) -> (exit code, stderr)``, in the folder ``tmp_path``."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["edgesparse", *arguments])
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        err = capfd.readouterr().err
-        assert isinstance(code, int) and "Traceback" not in err
-        return code, err
-
-    return run
-
-
-def _tree(folder: Path) -> dict[str, bytes | None]:
-    """Every path beneath ``folder`` with its content."""
-    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None for p in sorted(folder.rglob("*"))}
-
-
-def _refuses(call: Call, code: int, *messages: str, arguments: Sequence[str] = ()) -> str:
-    """Compiling m.onnx ends with ``code``, says ``messages``, and changes nothing. Returns stderr."""
-    before = _tree(Path())
-    found, err = call("compile", "m.onnx", "-o", "m.edge", *arguments)
-    assert (found, err.split(":")[0]) == (code, "error"), err
-    for message in messages:
-        assert message in err
-    assert "hint: " in err
-    assert _tree(Path()) == before
-    return err
+from .refusals import Call, refuses, tree
 
 
 def _text(path: Path) -> None:
@@ -117,12 +72,12 @@ def _saves(proto: onnx.ModelProto) -> Callable[[Path], None]:
 )
 def test_a_file_that_is_no_good_model(call: Call, make: Callable[[Path], object], message: str) -> None:
     make(Path("m.onnx"))
-    _refuses(call, 2, message)
+    refuses(call, 2, message)
     if Path("m.onnx").is_file():
         assert call("inspect", "m.onnx")[0] == 2
-        before = _tree(Path())
+        before = tree(Path())
         assert call("sparsify", "m.onnx", "--pattern", "unstructured", "--sparsity", "0.5", "-o", "s.onnx")[0] == 2
-        assert _tree(Path()) == before
+        assert tree(Path()) == before
 
 
 @pytest.mark.parametrize(
@@ -138,17 +93,17 @@ def test_a_file_that_is_no_good_model(call: Call, make: Callable[[Path], object]
 )
 def test_shapes_that_do_not_fit(call: Call, shapes: list[str], message: str) -> None:
     onnx.save(classifier(), "m.onnx")
-    _refuses(call, 2, message, arguments=[part for text in shapes for part in ("--shape", text)])
+    refuses(call, 2, message, arguments=[part for text in shapes for part in ("--shape", text)])
 
 
 def test_symbolic_dimensions_ask_for_a_shape(call: Call) -> None:
     onnx.save(model([helper.make_node("Relu", ["x"], ["y"])], [f32("x", 1, "h")], [f32("y", 1, "h")]), "m.onnx")
-    _refuses(call, 2, "input 'x' has symbolic dimensions: ('1', 'h')", "--shape x=1,1")
+    refuses(call, 2, "input 'x' has symbolic dimensions: ('1', 'h')", "--shape x=1,1")
 
 
 def test_unknown_device_and_pattern(call: Call) -> None:
     onnx.save(linear(), "m.onnx")
-    _refuses(call, 2, "unknown device 'rpi55'", "did you mean rpi5", arguments=["--device", "rpi55"])
+    refuses(call, 2, "unknown device 'rpi55'", "did you mean rpi5", arguments=["--device", "rpi55"])
     code, err = call("sparsify", "m.onnx", "--pattern", "blocks:4x1", "--sparsity", "0.5", "-o", "s.onnx")
     assert code == 2 and "unknown pattern 'blocks:4x1'" in err and "known patterns: unstructured; block:RxC" in err
     assert os.listdir() == ["m.onnx"]
@@ -167,130 +122,18 @@ def test_nan_weights_are_a_warning(call: Call, tmp_path: Path) -> None:
     assert np.isnan(y).tolist() == [[False, False, True]]
 
 
-def test_only_a_bundle_is_replaced_and_only_by_force(call: Call) -> None:
-    onnx.save(linear(), "m.onnx")
-    Path("m.edge").mkdir()
-    Path("m.edge/manifest.json").write_text(json.dumps({"name": "a web page"}))
-    _refuses(call, 2, "m.edge: exists already\n  hint: --force")
-    _refuses(call, 2, "m.edge: is not a bundle, so --force does not replace it", arguments=["--force"])
-    Path("m.edge/manifest.json").unlink()
-    Path("m.edge").rmdir()
-    Path("m.edge").symlink_to("nowhere")
-    _refuses(call, 2, "m.edge: exists already")
-    _refuses(call, 2, "is not a bundle", arguments=["--force"])
-    Path("m.edge").unlink()
-    assert call("compile", "m.onnx", "-o", "m.edge")[0] == 0
-    first = read_manifest(Path("m.edge"))
-    _refuses(call, 2, "m.edge: exists already\n  hint: --force")
-    assert call("compile", "m.onnx", "-o", "m.edge", "--force", "--shape", "x=1,4")[0] == 0
-    assert read_manifest(Path("m.edge")).inputs == first.inputs
-    assert sorted(os.listdir()) == ["m.edge", "m.onnx"]
-
-
-@pytest.mark.parametrize("place", ["nowhere/m.edge", "m.onnx/m.edge", "/proc/m.edge", "/proc/self/m.edge"])
-def test_a_place_that_cannot_be_written(call: Call, place: str) -> None:
-    """/proc refuses new folders even to root."""
-    onnx.save(linear(), "m.onnx")
-    code, err = call("compile", "m.onnx", "-o", place)
-    assert code == 2 and err.startswith("error: ") and "hint: " in err
-    assert os.listdir() == ["m.onnx"]
-    code, err = call("sparsify", "m.onnx", "--pattern", "unstructured", "--sparsity", "0.5", "-o", place)
-    assert code == 2 and err.startswith("error: ") and os.listdir() == ["m.onnx"]
-
-
-@pytest.mark.parametrize("refusal", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
-def test_a_full_disk_at_the_end(call: Call, monkeypatch: pytest.MonkeyPatch, refusal: int) -> None:
-    onnx.save(linear(), "m.onnx")
-
-    def fsync(_: int) -> None:
-        raise OSError(refusal, os.strerror(refusal))
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    _refuses(call, 2, f"m.edge: could not be written: {os.strerror(refusal)}")
-
-
-def test_the_old_bundle_stays_when_the_new_one_fails(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    onnx.save(linear(), "m.onnx")
-    assert call("compile", "m.onnx", "-o", "m.edge")[0] == 0
-    rename = os.rename
-
-    def only_out(source: Path, target: Path) -> None:
-        if source.name == "bundle":
-            raise OSError(errno.ENOSPC, "No space left on device")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "rename", only_out)
-    _refuses(call, 2, "No space left", arguments=["--force"])
-
-
-def _child(*arguments: str, cache: Path, limit_bytes: int | None = None) -> subprocess.Popen[str]:
-    """``edgesparse compile m.onnx -o m.edge`` with caches of its own."""
-    environment = {**os.environ, "EDGESPARSE_CACHE": str(cache), "TMPDIR": str(cache)}
-
-    def limit() -> None:
-        if limit_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
-    command = [sys.executable, "-m", "edgesparse", "compile", "m.onnx", "-o", "m.edge", *arguments]
-    return subprocess.Popen(
-        command, env=environment, preexec_fn=limit, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("limit_bytes", [0, 3_000])
-def test_a_disk_that_takes_no_more(call: Call, tmp_path: Path, limit_bytes: int) -> None:
-    """No file may grow over the limit, in us and in the compiler."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    onnx.save(linear(), "m.onnx")
-    child = _child(cache=cache, limit_bytes=limit_bytes)
-    _, err = child.communicate(timeout=120)
-    assert child.returncode == 2 and err.startswith("error: ") and "hint: free some space" in err, err
-    assert sorted(os.listdir()) == ["cache", "m.onnx"]
-    assert not [name for name in _tree(cache) if ".edgesparse-" in name]
-
-
-def test_killed_in_the_middle(call: Call, tmp_path: Path) -> None:
-    """kill -9 at any moment: no half bundle, and the next compile works and sweeps up."""
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    onnx.save(linear(), "m.onnx")
-    pause = random.Random(0)
-    start = time.monotonic()
-    assert _child(cache=cache).wait(timeout=300) == 0
-    seconds = time.monotonic() - start
-    for name in ("m.edge", "n.edge", *("m.edge", "n.edge") * 2):
-        (cache / "objects" / os.listdir(cache / "objects")[0]).unlink()  # something to compile
-        child = _child("--force", "-o", name, cache=cache)
-        time.sleep(pause.uniform(0.4, 1.0) * seconds)
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
-        for bundle in ("m.edge", "n.edge"):
-            if Path(bundle).exists():
-                assert set(os.listdir(bundle)) == {"manifest.json", *read_manifest(Path(bundle)).files}
-    child = _child("--force", cache=cache)
-    _, err = child.communicate(timeout=300)
-    assert child.returncode == 0, err
-    assert set(os.listdir()) - {"n.edge"} == {"cache", "m.edge", "m.onnx"}
-    assert not [name for name in _tree(cache) if ".edgesparse-" in name]
-    with es.open(tmp_path / "m.edge") as session:
-        assert session.run({"x": np.ones((1, 4), np.float32)})["y"].shape == (1, 3)
-
-
 def test_huge_dimensions_are_not_allocated(call: Call) -> None:
     limit = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (16 << 30, limit[1]))
     try:
         relu = [helper.make_node("Relu", ["x"], ["y"], "act")]
         onnx.save(model(relu, [f32("x", 1, 2**40)], [f32("y", 1, 2**40)]), "m.onnx")
-        _refuses(call, 3, "tensor 'x' would have 4398046511104 bytes", "Relu 'act'")
+        refuses(call, 3, "tensor 'x' would have 4398046511104 bytes", "Relu 'act'")
         onnx.save(model(relu, [f32("x", *[2**40] * 4)], [f32("y", *[2**40] * 4)]), "m.onnx")
-        _refuses(call, 3, f"would have {2**162} bytes")
+        refuses(call, 3, f"would have {2**162} bytes")
         fill = [helper.make_node("ConstantOfShape", ["s"], ["c"], "fill"), helper.make_node("Add", ["x", "c"], ["y"])]
         onnx.save(model(fill, [f32("x", 1)], [f32("y", 2**40)], {"s": np.array([2**40])}), "m.onnx")
-        _refuses(call, 3, f"would have {2**42} bytes")
+        refuses(call, 3, f"would have {2**42} bytes")
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limit)
 
@@ -304,7 +147,7 @@ def test_everything_unsupported_is_listed_at_once(call: Call) -> None:
     ]
     outputs = [f32("d", 2), f32("e", 2), helper.make_tensor_value_info("n", TensorProto.INT64, [3, "k"])]
     onnx.save(model(nodes, [f32("x", 2, 3, 3)], outputs), "m.onnx")
-    err = _refuses(call, 3, "3 nodes are not supported")
+    err = refuses(call, 3, "3 nodes are not supported")
     for line in (
         "- Det 'first' (2x3x3): operator Det is not supported", "- Det 'third' (2x3x3): operator Det is not supported",
         "- NonZero 'second' (2x3x3): operator NonZero is not supported",
@@ -330,7 +173,7 @@ def test_subgraphs_are_unsupported(call: Call) -> None:
     loop = helper.make_node("Loop", ["m", "c", "y"], ["z"], "again", body=body)
     inputs = [f32("x", 2), scalar("c", TensorProto.BOOL), scalar("m", TensorProto.INT64)]
     onnx.save(model([choice, loop], inputs, [f32("z", 2)]), "m.onnx")
-    _refuses(call, 3, "- If 'choice'", "- Loop 'again'", "operator Loop is not supported")
+    refuses(call, 3, "- If 'choice'", "- Loop 'again'", "operator Loop is not supported")
 
 
 @pytest.mark.parametrize(("dtype", "name"), [(TensorProto.FLOAT16, "FLOAT16"), (TensorProto.DOUBLE, "DOUBLE")])
@@ -338,7 +181,7 @@ def test_other_float_types_list_every_node(call: Call, dtype: int, name: str) ->
     nodes = [helper.make_node("Relu", ["x"], ["r"], "first"), helper.make_node("Tanh", ["r"], ["y"], "second")]
     x, y = (helper.make_tensor_value_info(n, dtype, [1, 4]) for n in "xy")
     onnx.save(model(nodes, [x], [y]), "m.onnx")
-    _refuses(call, 3, "Relu 'first'", "Tanh 'second'", f"is {name}; f32", "export the model in float32")
+    refuses(call, 3, "Relu 'first'", "Tanh 'second'", f"is {name}; f32", "export the model in float32")
 
 
 def test_an_input_that_is_no_tensor(call: Call) -> None:
@@ -347,12 +190,12 @@ def test_an_input_that_is_no_tensor(call: Call) -> None:
     nodes = [helper.make_node("SequenceAt", ["x", "i"], ["y"], "pick")]
     y = f32("y", "k")
     onnx.save(model(nodes, [x, at], [y]), "m.onnx")
-    _refuses(call, 3, "'x' is a sequence, not a tensor", "operator SequenceAt is not supported")
+    refuses(call, 3, "'x' is a sequence, not a tensor", "operator SequenceAt is not supported")
 
 
 def test_a_graph_without_nodes(call: Call, tmp_path: Path) -> None:
     onnx.save(model([], [f32("x", 2)], [f32("x", 2)]), "m.onnx")
-    _refuses(call, 3, "output 'x' is also an input of the model")
+    refuses(call, 3, "output 'x' is also an input of the model")
     onnx.save(model([], [f32("x", 2)], [f32("w", 4)], {"w": numbers(4)}), "m.onnx")
     assert call("compile", "m.onnx", "-o", "m.edge")[0] == 0
     with es.open(tmp_path / "m.edge") as session:

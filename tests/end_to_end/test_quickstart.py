@@ -14,7 +14,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from edgesparse.errors import InputError
 from edgesparse.examples import __file__ as examples
+from edgesparse.quickstart import quickstart
 from tests.conftest import require
 
 TARGETS = ("host", "rpi5", "browser")
@@ -84,6 +86,24 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "error: taken: cannot make this folder: file exists\n  hint: -o FOLDER" in done.stderr
     assert (tmp_path / "taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_failure_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    """After the three models, the disk takes no more."""
+    folder = tmp_path / "a" / "tour"
+    if there:
+        folder.mkdir(parents=True)
+        (folder / "mine").touch()
+
+    def full(*_: object, **__: object) -> None:
+        assert len(list(folder.glob("*.onnx"))) == 3
+        raise InputError("could not be written: no space left on device")
+
+    monkeypatch.setattr("edgesparse.compile", full)
+    with pytest.raises(InputError, match="no space left"):
+        quickstart(folder)
+    assert [p.name for p in tmp_path.rglob("*")] == (["a", "tour", "mine"] if there else [])
 
 
 def test_forced_and_without_engines_it_says_how_to_get_them(tour: tuple[Path, dict[str, Any]]) -> None:

@@ -81,7 +81,7 @@ def unavailable(isa: str) -> str:
         try:
             import wasmtime  # noqa: F401
         except ImportError:
-            return "wasmtime is missing: pip install 'edgesparse[wasmtime]'"
+            return "wasmtime is missing: pip install wasmtime"
         return ""
     if architecture == "aarch64" and platform.machine() != "aarch64":
         return "" if _emulator() else "qemu-aarch64 is missing: apt-get install qemu-user-static"

@@ -45,6 +45,12 @@ def test_max(random: np.random.Generator) -> Iterator[Case]:
         yield from lowered("MaxPool", special(random, 2, 2, 5, width), kernel_shape=[2, 1], strides=[1, 1])
         yield from lowered("MaxPool", unbounded(random, 1, 2, 5, width), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     yield from lowered("GlobalMaxPool", np.full((1, 2, 3, 3), -np.inf, np.float32))
+    for dtype in (np.uint8, np.int8):
+        limits = np.iinfo(dtype)
+        for width in (1, 8, 33):
+            x = random.integers(limits.min, limits.max + 1, (2, 3, 5, width)).astype(dtype)
+            yield from lowered("MaxPool", x, kernel_shape=[3, 2], strides=[2, 1], pads=[1, 1, 1, 0])
+            yield from lowered("MaxPool", np.full_like(x, limits.min), kernel_shape=[2, 1])
 
 
 @kernel_test("pool_avg", bound=sums(lambda case: prod((case.attrs["kernel_y"], case.attrs["kernel_x"]))))

@@ -11,7 +11,7 @@ import onnx
 from tests.onnx_nodes.cases import CRASHED, FAILED, PASSED, UNSUPPORTED, Outcome
 
 _TENSOR = re.compile(r"^tensor '.*' is (\w+);.*")
-_KERNEL = re.compile(r"^\w+_([a-z]+\d+|bool): no such kernel.*")
+_KERNEL = re.compile(r"^\w+ of ([a-z]+\d+|bool); .* supported$")
 _QUOTED = re.compile(r"'[^']*' ")
 _LONG = {"f32": "float", "i8": "int8", "u8": "uint8", "i32": "int32", "i64": "int64"}
 

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 import edgesparse as es
 from edgesparse.lower import lower
-from edgesparse.ops import CONTRACTS
+from edgesparse.ops import CONTRACTS, OPERATORS
 from edgesparse.passes.pipeline import optimise, simplify
 
 Array = NDArray[Any]
@@ -114,6 +114,10 @@ class Cases:
         simplify(model)
         optimise(model)
         graph = lower(model)
+        types = {node.name: ("" if node.domain == "ai.onnx" else node.domain, node.op_type) for node in model.graph}
+        for call in graph.calls:  # docs/operators.md believes `kernels`
+            listed = OPERATORS[types[call.layer]].kernels if call.layer in types else ()
+            assert not listed or call.op in (*listed, "view", "assign"), (call.layer, call.op, listed)
         values: dict[str, Array] = {**graph.constants, **self.feed}
         for call in graph.calls:
             inputs = [values[n] if n in values else np.empty(0) for n in call.inputs]

@@ -39,3 +39,23 @@ def test_activations_stay_quantised() -> None:
     model = parse(text, 17, s=np.array(0.1, np.float32))
     assert not DequantiseWeights()(model).modified
     assert ops(model) == ["QuantizeLinear", "DequantizeLinear"]
+
+
+@pytest.mark.parametrize("axis", [0, 1, -2])
+def test_in_blocks(axis: int) -> None:
+    """Of 2 along an axis of 5, and so the last one of 1 (onnxruntime takes whole blocks of int4 only)."""
+    shape = [4, 5, 1] if axis else [5, 4, 1]
+    values = RNG.integers(-128, 128, shape).astype(np.int8)
+    blocks = list(shape)
+    blocks[axis] = 3
+    scale, zero = RNG.random(blocks).astype(np.float32), RNG.integers(-9, 9, blocks).astype(np.int8)
+    text = f"""(float[{",".join(map(str, shape))}] x) => (float[{",".join(map(str, shape))}] y)
+               {{ w = DequantizeLinear<axis = {axis}, block_size = 2>(q, s, z) y = Add(x, w) }}"""
+    model = parse(text, 21, q=values, s=scale, z=zero)
+    assert DequantiseWeights()(model).modified
+    assert ops(model) == ["Add"]
+    (weight,) = (v.const_value for k, v in model.graph.initializers.items() if k == "w_value")
+    assert weight is not None
+    at = [np.minimum(np.arange(n) // 2, 2) if i == axis % 3 else np.arange(n) for i, n in enumerate(shape)]
+    grid = np.ix_(*at)
+    assert np.array_equal(weight.numpy(), (values - zero[grid].astype(np.float32)) * scale[grid])

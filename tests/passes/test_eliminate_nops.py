@@ -7,6 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from edgesparse.passes.eliminate_nops import EliminateNops
+from edgesparse.passes.fuse_activation import FuseActivation
 from edgesparse.types import Array
 from tests.passes.unfuse import check_same, ops, parse
 
@@ -142,3 +143,27 @@ def test_symbolic_batch() -> None:
     model = parse("(float[N,3] x) => (float[N,3] y) { a = Add(x, z) y = Exp(a) }", 17, z=np.zeros(3, np.float32))
     assert EliminateNops()(model).modified
     assert ops(model) == ["Exp"]
+
+
+@pytest.mark.parametrize(
+    ("body", "act"),
+    [
+        ("m = Max(h, z) y = Min(m, s)", "clip"),
+        ("m = Min(s, h) y = Max(m, z)", "clip"),
+        ("r = Relu(h) y = Min(r, s)", "clip"),
+        ("y = Max(z, h)", "relu"),
+        ("a = Add(h, t) m = Max(a, z) c = Min(m, s) p = Mul(h, c) y = Div(p, s)", "hard_swish"),
+    ],
+)
+def test_bounds_as_min_and_max(body: str, act: str) -> None:
+    numbers = {"z": 0, "s": 6, "t": 3}
+    used = {k: np.array(v, np.float32) for k, v in numbers.items() if f"{k})" in body or f"({k}," in body}
+    text = f"(float[1,3,6,5] x) => (float[1,4,6,5] y) {{ h = Conv(x, w) {body} }}"
+    model = parse(text, 17, w=np.random.default_rng(5).standard_normal((4, 3, 1, 1)).astype(np.float32), **used)
+    before = model.clone()
+    assert EliminateNops()(model).modified
+    check_same(before, model)
+    assert not EliminateNops()(model).modified
+    assert FuseActivation()(model).modified
+    assert ops(model) == ["Conv"] and model.graph[0].attributes["es_act"].as_string() == act
+    check_same(before, model)

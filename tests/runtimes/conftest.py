@@ -13,6 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgesparse import build as product
+from edgesparse.devices import load_device
+from edgesparse.devices.host import TARGETS as HOSTS
+from edgesparse.kernels import ISAS
 from edgesparse.manifest import Manifest, Port
 from edgesparse.runtimes import c
 
@@ -20,16 +24,21 @@ HERE = Path(__file__).parent
 W = np.array([0.5, -1, 0, 3, 1e6], np.float32)
 X = np.arange(5, dtype=np.float32).reshape(1, 5)
 K = np.array([1, -2, 2**40])
+X86 = HOSTS["x86_64"][0]
 TARGETS = {
-    "shared": ("x86_64-linux", "libmodel.so", c.LIBRARY_SOURCES, c.LIBRARY_LINK_FLAGS),
-    "executable": ("aarch64-linux", "model", (*c.LIBRARY_SOURCES, *c.PROGRAM_SOURCES), c.PROGRAM_LINK_FLAGS),
-    "wasm": ("wasm32", "model.wasm", c.WASM_SOURCES, (*c.WASM_LINK_FLAGS, "-msimd128")),
-}
+    "shared": (X86, "libmodel.so", c.LIBRARY_SOURCES, (*product.LIBRARY_LINK_FLAGS, "-fPIC")),
+    "executable": (
+        load_device("rpi5").triple, "model", (*c.LIBRARY_SOURCES, *c.PROGRAM_SOURCES), product.PROGRAM_LINK_FLAGS
+    ),
+    "wasm": (
+        load_device("browser").triple, "model.wasm", c.WASM_SOURCES, (*product.WASM_LINK_FLAGS, *ISAS["simd128"].flags)
+    ),
+}  # fmt: skip
 MakeBundle = Callable[..., Path]
 
 
 def compile_c(triple: str, sources: list[Path], out: Path, flags: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", c.ZIG_TARGETS[triple], *c.COMPILE_FLAGS, *flags]
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, *product.COMMON_FLAGS, *flags]
     subprocess.run([*command, f"-I{c.FOLDER}", *map(str, sources), "-o", str(out)], check=True)
 
 

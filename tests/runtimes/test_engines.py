@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import stat
 import threading
 from collections.abc import Callable
@@ -15,10 +16,16 @@ import pytest
 
 import edgesparse.runtimes as runtimes
 from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.manifest import Port, read_manifest
+from edgesparse.types import DTYPES
 
 from .conftest import K, MakeBundle, W, X, write_manifest
 from .test_open import need
 
+FLOATS, INTEGERS, SHORT = (
+    Port(name="x", shape=(1, 5), dtype="f32", bytes=20), Port(name="n", shape=(3,), dtype="i64", bytes=24),
+    Port(name="short", shape=(1,), dtype="f32", bytes=4),
+)  # fmt: skip
 ON = {"local": "shared", "qemu": "executable", "wasmtime": "wasm", "node": "wasm"}
 
 
@@ -76,6 +83,26 @@ def test_weights_of_another_size_are_refused(runtime: str, toy: MakeBundle) -> N
         session.run({"x": X, "k": K})
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"arena_bytes": 0}, {"inputs": (FLOATS, SHORT)}, {"inputs": (FLOATS,)}, {"outputs": (SHORT, INTEGERS)},
+        {"outputs": (FLOATS, INTEGERS, SHORT)},
+    ],
+)  # fmt: skip
+def test_a_manifest_of_another_model(runtime: str, toy: MakeBundle, change: dict[str, object]) -> None:
+    """Its sizes would let the model read and write beyond the buffers."""
+    bundle = toy(ON[runtime])
+    write_manifest(bundle, ON[runtime], **change)
+    inputs = {p.name: np.zeros(p.shape, DTYPES[p.dtype]) for p in read_manifest(bundle).inputs}
+    if runtime == "qemu" and "arena_bytes" in change:
+        return  # the program takes it from itself
+    with pytest.raises(RuntimeFailure) as caught, runtimes.open(bundle, runtime) as session:
+        session.run(inputs)
+    words = r"compile the model again|has \d+ bytes, expected|no --(in|out)put for|too many"
+    assert re.search(words, str(caught.value))
+
+
 def test_a_model_that_fails_says_so(runtime: str, toy: MakeBundle) -> None:
     bundle = toy(ON[runtime], "-DTOY_FAILS")
     with runtimes.open(bundle, runtime) as session, pytest.raises(RuntimeFailure, match=r"failed|returned 1|model_run"):
@@ -128,8 +155,9 @@ class TestLocal:
         write_manifest(bundle, "shared", isas=("toy", "slow", "none"))
         with runtimes.open(bundle, "local", isa="slow") as slow, runtimes.open(bundle, "local") as usual:
             assert slow.machine["isa"] == "slow" and usual.machine["isa"] == "toy"
-        with pytest.raises(RuntimeFailure, match=r"cannot run none"):
+        with pytest.raises(RuntimeFailure, match=r"cannot run none") as caught:
             runtimes.open(bundle, "local", isa="none")
+        assert caught.value.hint == "leave out isa, or use one of slow", "what this CPU has, not what was compiled"
         with pytest.raises(InputError, match=r"no code for 'avx9'"):
             runtimes.open(bundle, "local", isa="avx9")
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edgesparse.build import LIBRARY_LINK_FLAGS
 from edgesparse.runtimes import c
 
-from .conftest import compile_c
+from .conftest import X86, compile_c
 
 NAMES = ("memcpy", "memmove", "memset", "memcmp")
 
@@ -32,7 +33,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         int x_memcmp(const void *a, const void *b, size_t n) {{ return t_memcmp(a, b, n); }}
         """
     )
-    compile_c("x86_64-linux", [source], Path(folder, "m.so"), c.LIBRARY_LINK_FLAGS)
+    compile_c(X86, [source], Path(folder, "m.so"), (*LIBRARY_LINK_FLAGS, "-fPIC", "-fvisibility=default"))
     loaded = ctypes.CDLL(str(folder / "m.so"))
     for name in NAMES:
         getattr(loaded, f"x_{name}").argtypes = [

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgesparse.build import PROGRAM_LINK_FLAGS
 from edgesparse.runtimes import c
 
-from .conftest import HERE, K, W, X, compile_c
+from .conftest import HERE, TARGETS, X86, K, W, X, compile_c
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -27,7 +28,7 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     arch: str = request.param
     out = tmp_path_factory.mktemp(arch) / "model"
     sources = [HERE / "toy_model.c", *c.LIBRARY_SOURCES, *c.PROGRAM_SOURCES]
-    compile_c(f"{arch}-linux", sources, out, c.PROGRAM_LINK_FLAGS)
+    compile_c({"x86_64": X86, "aarch64": TARGETS["executable"][0]}[arch], sources, out, PROGRAM_LINK_FLAGS)
     if platform.machine() == arch:
         return [str(out)]
     if arch == "x86_64":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,6 +70,7 @@ def test_lists_take_the_dtype_of_the_port(manifest: Manifest) -> None:
         ({"x": [[1, 2], [3]]}, ["input 'x'", "rectangular"]),
         ({"x": [["a"] * 5]}, ["input 'x'", "expected float32 [1, 5], got <U1"]),
         ({"x": np.ones((7, 5), np.float32)}, ["input 'x'", "got float32 [7, 5]", "each=True"]),
+        ({"x": X[0]}, ["the batch axis is missing: 'x': x[None]"]),
     ],
 )
 def test_a_wrong_input_is_named(manifest: Manifest, changes: dict[str, object], words: list[str]) -> None:
@@ -96,6 +98,13 @@ def test_a_wrong_stack_is_named(manifest: Manifest, x: np.ndarray, k: np.ndarray
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("inputs", [[X, K], X, None, "x.npz"])
+def test_inputs_without_names(manifest: Manifest, inputs: Any) -> None:
+    with pytest.raises(InputError, match=r"given by name, not as") as caught:
+        check_inputs(manifest, inputs, each=False)
+    assert caught.value.hint == "run({'x': ..., 'k': ...})"
+
+
 def test_each_needs_an_input(tmp_path: Path) -> None:
     write_manifest(tmp_path, "shared", inputs=())
     with pytest.raises(InputError, match="no input to iterate over"):
@@ -107,7 +116,9 @@ def test_scalar_ports(tmp_path: Path) -> None:
     write_manifest(tmp_path, "shared", inputs=(Port(name="s", shape=(), dtype="f32", bytes=4),))
     manifest = read_manifest(tmp_path)
     assert check_inputs(manifest, {"s": 2}, each=False)[0][0].shape == ()
-    assert len(check_inputs(manifest, {"s": [1.0, 2.0]}, each=True)) == 2
+    stack = check_inputs(manifest, {"s": [1.0, 2.0]}, each=True)
+    # arrays with an address, and not NumPy's numbers, which have none
+    assert [type(s) for (s,) in stack] == [np.ndarray] * 2 and [s.ctypes.data > 0 for (s,) in stack] == [True] * 2
 
 
 def test_null_records_calls(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +15,18 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgesparse import cli
+from edgesparse.devices.host import host
 from edgesparse.errors import InputError
 from edgesparse.manifest import Manifest, Port
+from edgesparse.options import parse_shapes
 from edgesparse.version import __version__
+from tests.tiny_models import f32, model
+
+from .conftest import Call
 
 COMMANDS = (
     "devices", "inspect", "sparsify", "export", "compile", "explain", "tune", "run", "bench", "compare", "quickstart",
 )  # fmt: skip
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
-    """``call("devices", "--json") -> (exit code, stdout, stderr)``, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["edgesparse", *map(str, arguments)])
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture
@@ -129,8 +114,31 @@ def test_unknown_device(call: Call, tmp_path: Path) -> None:
 def test_what_exists_asks_for_force(call: Call, bundle: Path, x_npz: Path, arguments: tuple[str, ...]) -> None:
     Path("taken").write_text("mine")
     code, _, err = call(*arguments)
-    assert code == 2 and err.startswith("error: taken: exists already\n  hint: --force")
+    assert code == 2 and err.startswith("error: taken: exists already\n  hint: force=True (--force) replaces it")
     assert Path("taken").read_text() == "mine"
+
+
+def test_the_exit_codes_are_explained(call: Call) -> None:
+    _, out, _ = call("--help")
+    assert "Exit codes: 0 ok, 1 a bug of ours, 2 bad usage" in " ".join(out.split())
+
+
+def test_only_the_kernels_this_machine_can_run_are_listed(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = host(machine="x86_64").model_copy(update={"features": ("avx2", "fma")})
+    monkeypatch.setattr("edgesparse.devices.host.host", lambda: old)
+    _, out, _ = call("devices")
+    assert "avx2 sse2" in out and "avx512" not in out
+    code, out, _ = call("devices", "--json")
+    assert code == 0 and json.loads(out)[0]["isas"] == ["avx512", "avx2", "sse2"], "what is compiled"
+
+
+def test_what_libraries_log_is_not_printed(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        logging.getLogger("onnx_ir.passes").warning("Shape inference failed: %s", "Traceback")
+        raise InputError("the message")
+
+    monkeypatch.setattr("edgesparse.importer.load", load)
+    assert call("inspect", "m.onnx")[2] == "error: the message\n"
 
 
 def test_missing_folder(call: Call, bundle: Path, x_npz: Path) -> None:
@@ -171,13 +179,14 @@ def test_inputs_that_do_not_fit(call: Call, bundle: Path, arrays: dict[str, Any]
 def test_inputs_that_are_no_numpy_file(call: Call, bundle: Path, content: bytes) -> None:
     Path("bad.npz").write_bytes(content)
     code, _, err = call("run", bundle, "--input", "bad.npz", "--output", "y.npz", "--runtime", "null")
-    assert code == 2 and "bad.npz: not a NumPy file" in err
+    assert code == 2 and ("bad.npz: not a NumPy file" in err or "bad.npz: damaged NumPy file" in err)
+    assert "pickle" not in err and "hint: numpy.savez('bad.npz', **inputs) writes one" in err
 
 
 def test_a_pickle_is_not_loaded(call: Call, bundle: Path) -> None:
     np.save("bad.npy", np.array([{"a": 1}]), allow_pickle=True)
     code, _, err = call("run", bundle, "--input", "bad.npy", "--output", "y.npz", "--runtime", "null")
-    assert code == 2 and "not a NumPy file" in err
+    assert code == 2 and "bad.npy: holds Python objects, not numbers" in err and "pickle" not in err
 
 
 def test_a_full_disk_leaves_nothing(call: Call, bundle: Path, x_npz: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +195,7 @@ def test_a_full_disk_leaves_nothing(call: Call, bundle: Path, x_npz: Path, monke
 
     monkeypatch.setattr("numpy.lib.format.write_array", full)
     code, _, err = call("run", bundle, "--input", x_npz, "--output", "y.npz", "--runtime", "null", "--each")
-    assert code == 2 and err.startswith("error: no space left on device\n  hint:")
+    assert code == 2 and err.startswith("error: y.npz: could not be written: no space left on device\n  hint: free")
     assert sorted(p.name for p in Path().iterdir()) == ["x.npz", "zero.edge"]
 
 
@@ -222,6 +231,16 @@ def test_compare_with_another_model(call: Call, bundle: Path, x_npz: Path, tmp_p
     assert code == 2 and "onnxruntime cannot load the model" in err
 
 
+def test_compare_reports_the_error_of_onnxruntime_once(call: Call, bundle: Path, x_npz: Path) -> None:
+    """A model that fails while it runs: 4 values reshaped to 3."""
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["y"], "broken")]
+    proto = model(nodes, [f32("x", "n", "m")], [f32("y", 1, 3)], {"s": np.array([1, 3])})
+    onnx.save(proto, "m.onnx")
+    code, _, err = call("compare", "m.onnx", bundle, "--input", x_npz, "--runtime", "null", "--each")
+    assert code == 2 and err.startswith("error: m.onnx: onnxruntime cannot run the model: ") and "Reshape" in err
+    assert err.count("\n") == 1
+
+
 def test_not_a_bundle(call: Call, x_npz: Path) -> None:
     code, _, err = call("bench", "nowhere.edge")
     assert code == 2 and err.startswith("error: nowhere.edge: not a bundle")
@@ -238,9 +257,9 @@ def test_a_bug_keeps_its_traceback(bundle: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_parse_shapes() -> None:
-    assert cli.parse_shapes(["x=1,3,224,224", "a=b=2x4"]) == {"x": (1, 3, 224, 224), "a=b": (2, 4)}
+    assert parse_shapes(["x=1,3,224,224", "a=b=2x4"]) == {"x": (1, 3, 224, 224), "a=b": (2, 4)}
     for bad in ("x", "=1,2", "x=", "x=1,a", "x=1,-1", "x=0"):
         with pytest.raises(InputError, match="is not NAME="):
-            cli.parse_shapes([bad])
+            parse_shapes([bad])
     with pytest.raises(InputError, match="twice"):
-        cli.parse_shapes(["x=1", "x=2"])
+        parse_shapes(["x=1", "x=2"])

@@ -156,6 +156,9 @@ def test_a_file_that_cannot_be_imported(tmp_path: Path, text: str, line: int, wh
     assert what in error.value.what
 
 
+INSTALL = "pip install torch==2.13.0 (in a checkout: '.[torch]')"
+
+
 def test_without_torch(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
@@ -170,4 +173,4 @@ def test_without_torch(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError) as of_module:
         es.export(None, ())
     for error in (of_factory.value, of_module.value):
-        assert (error.what, error.hint) == ("PyTorch is not installed", "pip install 'edgesparse[torch]'")
+        assert (error.what, error.hint) == ("PyTorch is not installed", INSTALL)

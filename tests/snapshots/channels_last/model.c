@@ -19,7 +19,7 @@ int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, cons
           /*x_stride*/ (const int64_t[]){0, 0, 0, 0, 1, 3}, /*y_stride*/ (const int64_t[]){0, 0, 0, 0, 20, 1});
       break;
     case 1:  // conv1: 1x3x4x5 -> 1x4x4x5; dense, 0.0% zeros
-            // es_spmm_f32_4x4__neon
+            // es_spmm_f32_4x6__neon
       es_spmm_f32_mr4(/*x*/ (const float *)(arena + 320), /*w*/ (const float *)(weights + 0),
           /*offset*/ (const int32_t *)(weights + 64), /*start*/ (const int32_t *)(weights + 128),
           /*bias*/ (const float *)(weights + 192), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 0),
@@ -28,7 +28,7 @@ int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, cons
           /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
       break;
     case 2:  // conv2: 1x4x4x5 -> 1x4x4x5; dense, 0.0% zeros
-            // es_spmm_f32_4x4__neon
+            // es_spmm_f32_4x6__neon
       es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 256),
           /*offset*/ (const int32_t *)(weights + 320), /*start*/ (const int32_t *)(weights + 384),
           /*bias*/ (const float *)(weights + 192), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 320),

@@ -22,7 +22,7 @@ int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, cons
           /*act*/ 0, /*lo*/ 0.0f, /*hi*/ 0.0f);
       break;
     case 1:  // middle: 1x8x6x5 -> 1x16x6x5; block:4x1, 75.0% zeros
-            // es_spmm_f32_4x4__neon
+            // es_spmm_f32_4x6__neon
       es_spmm_f32_mr4(/*x*/ (const float *)(arena + 1920), /*w*/ (const float *)(weights + 320),
           /*offset*/ (const int32_t *)(weights + 448), /*start*/ (const int32_t *)(weights + 512),
           /*bias*/ (const float *)(weights + 576), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 0),
@@ -31,7 +31,7 @@ int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, cons
           /*act*/ 2, /*lo*/ 0.0f, /*hi*/ 6.0f);
       break;
     case 2:  // last: 1x16x6x5 -> 1x4x6x5; dense, 0.0% zeros
-            // es_spmm_f32_4x4__neon
+            // es_spmm_f32_4x6__neon
       es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 640),
           /*offset*/ (const int32_t *)(weights + 896), /*start*/ (const int32_t *)(weights + 1024),
           /*bias*/ (const float *)(weights + 1088), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(outputs[0]),

@@ -1,0 +1,67 @@
+"""The arguments and options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from edgesparse.errors import InputError
+from edgesparse.workspace import check_place
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+# Optional[...] and not "... | None": typer evaluates these on Python 3.10, too.
+
+Model = Annotated[Path, typer.Argument(help="an ONNX file", metavar="MODEL.onnx")]
+Bundle = Annotated[Path, typer.Argument(help="a folder that `edgesparse compile` made", metavar="NAME.edge")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON document instead of tables")]
+Force = Annotated[bool, typer.Option("--force", help="replace what is there")]
+Shapes = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--shape", metavar="NAME=1,3,224,224", help="fix the shape of an input; may be repeated"),
+]
+Device = Annotated[str, typer.Option(help="a name that `edgesparse devices` lists, or a .toml file")]
+Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
+Runtime = Annotated[str, typer.Option(help="auto, local, qemu, wasmtime or node")]
+Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
+Inputs = Annotated[Path, typer.Option("--input", help=".npz with one key per input, or .npy for a single input")]
+
+
+def load_model(path: Path, shapes: list[str] | None) -> ir.Model:
+    """The model at ``path`` with these ``--shape`` options; what is odd about its weights is a warning."""
+    from edgesparse.importer import load
+    from edgesparse.inspect import weight_warnings
+    from edgesparse.report import warn
+
+    model = load(path, shapes=parse_shapes(shapes or []))
+    for text in weight_warnings(model):
+        warn(text)
+    return model
+
+
+def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
+    """``["x=1,3,224,224"]`` -> ``{"x": (1, 3, 224, 224)}``; a name may hold ``=``.
+
+    Raises:
+        InputError: not of that form, a dimension that is no positive number, or a name given twice.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, equals, dims = text.rpartition("=")
+        parts = dims.replace("x", ",").split(",")
+        if not equals or not name or not all(p.strip().isdecimal() and int(p) > 0 for p in parts):
+            raise InputError(f"--shape {text!r} is not NAME=1,3,224,224", hint="`edgesparse inspect` shows the inputs")
+        if name in shapes:
+            raise InputError(f"--shape gives '{name}' twice", hint="give it once, with all dimensions")
+        shapes[name] = tuple(int(p) for p in parts)
+    return shapes
+
+
+def check_file(path: Path, force: bool) -> None:
+    """As `check_place`, for a file: raises InputError for a folder, which no ``--force`` replaces."""
+    check_place(path, force=force)
+    if path.is_dir():
+        raise InputError("is a folder", where=str(path), hint="give the name of a file to write")
