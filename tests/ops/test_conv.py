@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edgesparse.patterns import parse_pattern
 from tests.ops.many import Cases, floats
 
 Drawn = dict[str, Any]
+NO_SHRINKING = (Phase.explicit, Phase.generate)  # every step compiles twenty layers
+SLOW = [HealthCheck.too_slow]
 PATTERNS = ("dense", "unstructured", "block:2x1", "block:4x1", "block:8x1", "block:4x2", "block:1x4")
 
 
@@ -47,7 +49,7 @@ def convolutions(draw: st.DrawFn) -> Drawn:
     }  # fmt: skip
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, derandomize=True, phases=NO_SHRINKING, deadline=None, suppress_health_check=SLOW)
 @given(many=st.lists(convolutions(), min_size=20, max_size=20))
 def test_any_convolution(tmp_path_factory: pytest.TempPathFactory, many: list[Drawn]) -> None:
     cases = Cases()
@@ -66,13 +68,15 @@ def test_any_convolution(tmp_path_factory: pytest.TempPathFactory, many: list[Dr
     cases.check(tmp_path_factory.mktemp("conv"), rtol=1e-4, atol=1e-4)
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3, derandomize=True, phases=NO_SHRINKING, deadline=None, suppress_health_check=SLOW)
 @given(many=st.lists(st.tuples(windows(), st.sampled_from(("MaxPool", "AveragePool"))), min_size=20, max_size=20))
 def test_any_pooling(tmp_path_factory: pytest.TempPathFactory, many: list[tuple[Drawn, str]]) -> None:
     cases = Cases(opset=19)
     for seed, (c, op) in enumerate(many):
+        # a dilated window may lie in the padding altogether, of which ONNX does not say what the largest element is
+        dilations = [1, 1] if any(c["pads"]) else c["dilations"]
         cases.add(
             op, floats(2, 3, *c["size"], seed=seed), kernel_shape=c["kernel"], strides=c["strides"],
-            dilations=c["dilations"], pads=c["pads"],
+            dilations=dilations, pads=c["pads"],
         )  # fmt: skip
     cases.check(tmp_path_factory.mktemp("pool"), rtol=1e-5, atol=1e-6)
