@@ -3,14 +3,15 @@
 
 // y[c, r, q] = mean of the window (see pool_max) over the places inside x, or, with include_pad,
 // over those inside x and its padding (begin before, end behind).
-// x: (channels, size_y, size_x); y: (channels, out_y, out_x); they do not overlap.
-void ES_KERNEL(pool_avg_f32)(const float *x, float *y, int64_t channels, int64_t size_y, int64_t size_x,
-                             int64_t kernel_y, int64_t kernel_x, int64_t stride_y, int64_t stride_x, int64_t dilation_y,
-                             int64_t dilation_x, int64_t begin_y, int64_t begin_x, int64_t end_y, int64_t end_x,
-                             int64_t out_y, int64_t out_x, int64_t include_pad) {
+// Planes begin..end-1 as in pool_max.
+void ES_KERNEL(pool_avg_f32)(const float *x, float *y, int64_t begin, int64_t end, int64_t x_plane, int64_t y_plane,
+                             int64_t size_y, int64_t size_x, int64_t kernel_y, int64_t kernel_x, int64_t stride_y,
+                             int64_t stride_x, int64_t dilation_y, int64_t dilation_x, int64_t begin_y, int64_t begin_x,
+                             int64_t end_y, int64_t end_x, int64_t out_y, int64_t out_x, int64_t include_pad) {
   const es_pool_inner inner = es_pool_inside(size_x, kernel_x, stride_x, dilation_x, begin_x, out_x);
   const int64_t stop = inner.first + inner.count;
-  for (int64_t c = 0; c < channels; c++, x += size_y * size_x)
+  x += begin * x_plane, y += begin * y_plane;
+  for (int64_t c = begin; c < end; c++, x += x_plane, y += y_plane - out_y * out_x) {
     for (int64_t r = 0; r < out_y; r++, y += out_x)
       for (int64_t q = 0; q < out_x; q++) {
         if (q >= inner.first && q < stop) {
@@ -57,4 +58,6 @@ void ES_KERNEL(pool_avg_f32)(const float *x, float *y, int64_t channels, int64_t
         }
         y[q] = sum / (float)count;
       }
+    es_zero(y, y_plane - out_y * out_x);
+  }
 }

@@ -77,8 +77,8 @@ ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x
 #endif
 }
 
-// Blocks begin..end-1, all whole, with nothing but min, max and store to do, which is nearly always. What is in s is
-// read once: the compiler must take a store of a vector for one into s.
+// Blocks begin..end-1, all whole, with nothing but residual, min, max and store to do, which is nearly always. What is
+// in s is read once: the compiler must take a store of a vector for one into s.
 ES_INLINE void NAME(spmm_tile_whole)(const es_spmm *s, const int n, const float *x, int64_t y0, int64_t last,
                                      int64_t begin, int64_t end) {
   const float lo = s->lo, hi = s->hi, *bias = s->bias + begin * MR;
@@ -86,12 +86,21 @@ ES_INLINE void NAME(spmm_tile_whole)(const es_spmm *s, const int n, const float 
   const int32_t *start = s->start + begin, *offset = s->offset + *start;
   const float *w = s->w + (int64_t)*start * MR;
   float *block = s->y + begin * MR * y_plane + y0;
+  const int64_t residual_plane = s->residual_plane;
+  const float *residual = s->residual ? s->residual + begin * MR * residual_plane + y0 : 0;
   for (int64_t b = begin; b < end; b++, bias += MR, block += MR * y_plane, start++) {
     V acc[MR][ES_MAX_N];
     const int64_t kept = start[1] - start[0];
+    ES_PREFETCH_Y(block + n * ES_WIDTH, y_plane, n * ES_WIDTH);
     NAME(spmm_block)(acc, n, x, w, offset, kept, bias, last);
     w += kept * MR, offset += kept;
     float *y = block;
+    if (residual) {
+#pragma unroll
+      for (int i = 0; i < MR; i++, residual += residual_plane)
+#pragma unroll
+        for (int v = 0; v < n; v++) acc[i][v] += LOAD(residual + (v == n - 1 ? last : v * ES_WIDTH));
+    }
 #pragma unroll
     for (int i = 0; i < MR; i++, y += y_plane)
 #pragma unroll
@@ -102,7 +111,7 @@ ES_INLINE void NAME(spmm_tile_whole)(const es_spmm *s, const int n, const float 
 ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, int64_t y0, int64_t last,
                                  const es_pieces *pieces) {
   int64_t begin = s->begin;
-  if (s->clamps && !pieces) {
+  if (s->clamped && !pieces) {
     const int64_t whole = s->channels / MR, end = s->end < whole ? s->end : whole;
     if (end > begin) {
       NAME(spmm_tile_whole)(s, n, x, y0, last, begin, end);

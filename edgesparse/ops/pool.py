@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from edgesparse.ops.arguments import where
 from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
 from edgesparse.ops.window import padding
-from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
+from edgesparse.types import Array, Attr, Node, OpCall, Shape, TensorSpec
 
 
 def geometry(node: Node) -> dict[str, list[int]]:
@@ -80,9 +81,10 @@ def lower(node: Node, out: Lowering) -> None:
         }
         two["size"] = (1, *x.shape[2:])[-2:]  # type: ignore[assignment]
         end = (0, geo["end"][0]) if len(geo["end"]) == 1 else (geo["end"][0], geo["end"][1])
-    attrs: dict[str, Attr] = {"channels": x.shape[0] * x.shape[1]}
+    attrs: dict[str, Attr] = {"begin": 0, "end": x.shape[0] * x.shape[1]}
     for key, value in two.items():
         attrs[f"{key}_y"], attrs[f"{key}_x"] = int(value[0]), int(value[1])
+    attrs["x_plane"], attrs["y_plane"] = prod(two["size"]), prod(two["out"])
     if node.op_type.endswith("MaxPool"):
         out.call(node, "pool_max", [x.name], [node.outputs[0].name], **attrs)
         return
@@ -96,14 +98,15 @@ def _windows(a: Mapping[str, Any], x: Array, fill: float) -> tuple[Array, Array]
     q = (np.arange(a["out_x"]) * a["stride_x"] - a["begin_x"])[:, None] + np.arange(a["kernel_x"]) * a["dilation_x"]
     inside = ((r >= 0) & (r < a["size_y"]))[:, None, :, None] & ((q >= 0) & (q < a["size_x"]))[None, :, None, :]
     rc, qc = r.clip(0, a["size_y"] - 1), q.clip(0, a["size_x"] - 1)
-    values = x.reshape(a["channels"], a["size_y"], a["size_x"])[:, rc[:, None, :, None], qc[None, :, None, :]]
+    planes = x.reshape(a["end"], a["x_plane"])[:, : a["size_y"] * a["size_x"]].reshape(-1, a["size_y"], a["size_x"])
+    values = planes[:, rc[:, None, :, None], qc[None, :, None, :]]
     return np.where(inside[None], values, fill), inside
 
 
 def reference_max(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     dtype = inputs[0].dtype
     values, _ = _windows(attrs, inputs[0], -np.inf if dtype.kind == "f" else float(np.iinfo(dtype).min))
-    return [values.max(axis=(3, 4)).reshape(outputs[0].shape).astype(dtype)]
+    return [_spread(values.max(axis=(3, 4)), attrs, outputs[0]).astype(dtype)]
 
 
 def reference_avg(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
@@ -114,12 +117,22 @@ def reference_avg(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: S
         r = (np.arange(a["out_y"]) * a["stride_y"] - a["begin_y"])[:, None] + np.arange(a["kernel_y"]) * a["dilation_y"]
         q = (np.arange(a["out_x"]) * a["stride_x"] - a["begin_x"])[:, None] + np.arange(a["kernel_x"]) * a["dilation_x"]
         count = (r < a["size_y"] + a["end_y"]).sum(1)[:, None] * (q < a["size_x"] + a["end_x"]).sum(1)[None, :]
-    return [(values.sum(axis=(3, 4)) / count).reshape(outputs[0].shape).astype(np.float32)]
+    return [_spread(values.sum(axis=(3, 4)) / count, attrs, outputs[0]).astype(np.float32)]
+
+
+def _spread(y: Array, a: Mapping[str, Any], spec: TensorSpec) -> Array:
+    """(planes, out_y, out_x) as the buffer of ``spec``: zeros behind every plane."""
+    flat = y.reshape(a["end"], -1)
+    return np.pad(flat, ((0, 0), (0, a["y_plane"] - flat.shape[1]))).reshape(spec.buffer_shape)
+
+
+def pitches(call: OpCall) -> list[tuple[str, str]]:
+    return [(call.inputs[0], "x_plane"), (call.outputs[0], "y_plane")]
 
 
 register(
-    Contract("pool_max", ("x",), ("y",), reference_max),
-    Contract("pool_avg", ("x",), ("y",), reference_avg),
+    Contract("pool_max", ("x",), ("y",), reference_max, pitches=pitches),
+    Contract("pool_avg", ("x",), ("y",), reference_avg, pitches=pitches),
     Operator("MaxPool", shape, lower, "1-D and 2-D, f32, u8, i8; the Indices output is refused", kernels=("pool_max",)),
     Operator("AveragePool", shape, lower, "1-D and 2-D, f32", kernels=("pool_avg",)),
     Operator("GlobalMaxPool", shape, lower, "f32", kernels=("pool_max",)),

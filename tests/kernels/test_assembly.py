@@ -19,7 +19,9 @@ NEON = [k for k in TILES if k.isa == "neon"]
 
 def _hot_loops(kernel: Kernel) -> list[Loop]:
     found = hot_loops(kernel)
-    count, tile = found[0].multiply_adds, kernel.tiles["MR"] * kernel.tiles["NV"]
+    tiles = kernel.tiles
+    tile = tiles["MR"] * tiles["NV"] if "NV" in tiles else tiles["MR"] * tiles["NP"] // ISAS[kernel.isa].width
+    count = found[0].multiply_adds
     assert count % tile == 0, f"{kernel.symbol}: {count} multiply-adds in the hot loop, the tile has {tile}"
     return found
 

@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from tests.kernels.cases import SIZES, Case, lowered, normal, special, unbounded
+from tests.kernels.cases import SIZES, Case, lowered, normal, padded, special, unbounded
 from tests.kernels.harness import kernel_test, sums
 
 
@@ -69,3 +69,24 @@ def test_average(random: np.random.Generator) -> Iterator[Case]:
         x = unbounded(random, 2, 2, 5, width)
         yield from lowered("AveragePool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
         yield from lowered("GlobalAveragePool", x)
+
+
+def _apart(random: np.random.Generator, op: str) -> Iterator[Case]:
+    for size in ((7, 7), (13, 30), (2, 40)):
+        for pitch in (1, 7, 16):
+            for stride in (1, 2, 3):
+                x = normal(random, 2, 3, *size)
+                cases = lowered(op, x, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[stride, stride])
+                yield from (padded(case, pitch) for case in cases)
+
+
+@kernel_test("pool_max")
+def test_max_of_planes_apart(random: np.random.Generator) -> Iterator[Case]:
+    """Planes of x and y that lie further apart than they are long."""
+    yield from _apart(random, "MaxPool")
+
+
+@kernel_test("pool_avg", bound=sums(lambda case: prod((case.attrs["kernel_y"], case.attrs["kernel_x"]))))
+def test_average_of_planes_apart(random: np.random.Generator) -> Iterator[Case]:
+    """Planes of x and y that lie further apart than they are long."""
+    yield from _apart(random, "AveragePool")
