@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MODELS = Path(__file__).resolve().parent.parent / "examples" / "models.py"
 ALIASES = {"squeezenet": "squeezenet1_1"}
 DENSE = "dense"
+# What `sparsify` would leave dense as the classifier, but is a convolution like the others and 30% of the work.
+INCLUDED = {"squeezenet": ("node_conv2d_25",), "squeezenet1_1": ("node_conv2d_25",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ def pruned(case: Case, folder: Path) -> Pruned:
     path = exported(case.model)
     model = load(path)
     if case.sparsity:
-        sparsify(model, case.pattern, case.sparsity)
+        sparsify(model, case.pattern, case.sparsity, include=INCLUDED.get(case.model, ()))
         path = folder / "pruned.onnx"
         save(model, path)
     inputs, outputs = _ports(model.graph.inputs, case), _ports(model.graph.outputs, case)

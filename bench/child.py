@@ -27,14 +27,18 @@ class ChildFailure(Exception):
 
 
 class Child:
-    """An engine in a process of its own, pinned to ``cpu``. A context manager: leaving it ends the process."""
+    """An engine in a process of its own, on the cores ``cpus``, one for each thread. A context manager: leaving it ends
+    the process."""
 
-    def __init__(self, peer: str, python: Path, cpu: int, threads: int) -> None:
+    def __init__(self, peer: str, python: Path, cpus: Sequence[int]) -> None:
         # libgomp would otherwise start a thread per core, and keep them spinning while others are timed
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(PROJECT)}
+        threads = str(len(cpus))
+        environment = {
+            **os.environ, "OMP_NUM_THREADS": threads, "TVM_NUM_THREADS": threads, "PYTHONPATH": str(PROJECT),
+        }  # fmt: skip
         self._words = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
         self._process = subprocess.Popen(
-            [str(python), "-m", "bench.worker", peer, str(cpu)], env=environment, cwd=PROJECT,
+            [str(python), "-m", "bench.worker", peer, ",".join(map(str, cpus))], env=environment, cwd=PROJECT,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A Python environment for each peer that has requirements, created on first use and kept in the cache."""
+"""An environment for each peer that has requirements, of Python or of npm: created on first use, kept in the cache."""
 
 from __future__ import annotations
 
@@ -51,6 +51,33 @@ def python_for(name: str, peer: ModuleType) -> Path:
             raise Unavailable(f"its environment could not be created: {shlex.join(step)} failed", commands)
     complete.touch()
     return python
+
+
+def packages_for(name: str, requirements: Sequence[str]) -> Path:
+    """The ``node_modules`` with ``requirements`` (``package@version``).
+
+    Raises:
+        Unavailable: no npm, or it failed.
+    """
+    digest = hashlib.sha256(" ".join(requirements).encode()).hexdigest()[:10]
+    folder = cache.folder("packages") / f"{name}-{digest}"
+    modules, complete = folder / "node_modules", folder / "complete"
+    if complete.exists():
+        return modules
+    npm = shutil.which("npm")
+    if npm is None:
+        raise Unavailable("npm is not on the path", "install node.js with npm")
+    shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
+    folder.mkdir(parents=True)
+    # without one, npm would look for a package.json in the folders above
+    (folder / "package.json").write_text('{"private": true}\n')
+    # no script of any package runs
+    step = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact", *requirements]
+    print(f"{name}: {shlex.join(step)} in {folder}", file=sys.stderr)
+    if subprocess.run(step, cwd=folder, stdout=sys.stderr, check=False).returncode != 0:
+        raise Unavailable("its packages could not be installed", shlex.join(step))
+    complete.touch()
+    return modules
 
 
 def _base_python(name: str, minors: Sequence[int]) -> str:

@@ -14,7 +14,7 @@ FLAGS = (
 )  # fmt: skip
 
 
-def facts(cpu: int) -> dict[str, str]:
+def facts(*cpus: int) -> dict[str, str]:
     """Of this machine. Nothing that names it or its user."""
     text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model, flags = parse_cpuinfo(text)
@@ -22,7 +22,7 @@ def facts(cpu: int) -> dict[str, str]:
         "cpu": model or platform.processor() or platform.machine(),
         "flags": " ".join(flags),
         "cores": str(os.cpu_count()),
-        "core": str(cpu),
+        "core": ",".join(map(str, cpus)),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         # above 1 beside our own process: other programs took time, memory bandwidth and cache

@@ -1,4 +1,4 @@
-"""Whole networks, ours and other engines', in turns on one core: ``python -m bench.networks --json out.json``.
+"""Whole networks, ours and other engines', in turns on the same cores: ``python -m bench.networks --json out.json``.
 
 For every model, sparsity and pattern all engines get the same ONNX file and the same input; outputs are compared with
 onnxruntime's first. Results go to the JSON lines as they come; beside them, at the end, a table and a plot a model.
@@ -46,8 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sparsity", default="0,0.3,0.5,0.7,0.8,0.9", help="shares of zeros (%(default)s)")
     parser.add_argument("--patterns", default=PATTERNS, help="%(default)s")
     parser.add_argument("--against", default="onnxruntime", help=f"of {','.join(peers.known())} (%(default)s)")
-    parser.add_argument("--threads", default="1", help="1: bundles have no threads yet")
-    parser.add_argument("--cpu", type=int, help="the core to pin to (the last one this process may use)")
+    parser.add_argument("--threads", default="1", help="numbers of threads, a core for each: 1,2 (%(default)s)")
+    parser.add_argument("--cpu", type=int, help="the first core to pin to (the last one this process may use)")
     parser.add_argument("--runs", type=int, default=30, help="timed inferences an engine and case (%(default)s)")
     parser.add_argument("--per-turn", type=int, default=5, help="of these, before the next engine (%(default)s)")
     parser.add_argument("--warmup", type=int, default=5, help="untimed ones first (%(default)s)")
@@ -61,11 +61,12 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, command: str) -> int:
     todo = cases.parse_cases(options.models, options.sparsity, options.patterns)
     engines = parse_engines(options.against)
-    plan = Plan(
-        parse_cpu(options.cpu), parse_threads(options.threads), options.runs, options.per_turn, options.warmup,
-        options.tolerance,
-    )  # fmt: skip
-    if min(plan.runs, plan.per_turn) < 1 or plan.warmup < 0:
+    cpu = parse_cpu(options.cpu)
+    plans = [
+        Plan(cpu, threads, options.runs, options.per_turn, options.warmup, options.tolerance)
+        for threads in parse_threads(options.threads)
+    ]
+    if min(options.runs, options.per_turn) < 1 or options.warmup < 0:
         raise InputError("there must be runs to time", where="--runs, --per-turn, --warmup", hint="give 1 or more")
     out: Path = options.json
     if out.exists() and not (options.force or options.resume):
@@ -76,11 +77,15 @@ def _run(options: argparse.Namespace, command: str) -> int:
         _note(f"{model}: exporting, unless it is in the cache")
         cases.exported(model)
     started = time.monotonic()
-    todo = [c for c in todo if any((c.model, c.pattern, c.sparsity, plan.threads, e) not in done for e in engines)]
+    rounds = [
+        (case, plan) for case in todo for plan in plans
+        if any((case.model, case.pattern, case.sparsity, plan.threads, e) not in done for e in engines)
+    ]  # fmt: skip
     with out.open("a" if options.resume else "w") as file:
-        for i, case in enumerate(todo):
-            note = _noter(f"[{i + 1}/{len(todo)}{_left(started, i, len(todo))}] {case}")
-            for result in run_case(case, engines, plan, stamp, machine.facts(plan.cpu), note):
+        for i, (case, plan) in enumerate(rounds):
+            on = "" if plan.threads == 1 else f", {plan.threads} threads"
+            note = _noter(f"[{i + 1}/{len(rounds)}{_left(started, i, len(rounds))}] {case}{on}")
+            for result in run_case(case, engines, plan, stamp, machine.facts(*plan.cpus), note):
                 file.write(results.to_line(result) + "\n")
                 _note(f"  {report.one_line(result)}")
             file.flush()
@@ -99,15 +104,14 @@ def parse_engines(against: str) -> list[str]:
     return [peers.OURS, *wanted]
 
 
-def parse_threads(text: str) -> int:
-    """Raises InputError for anything but 1."""
-    counts = cases.split(text, "--threads")
-    if counts != ["1"]:
-        raise InputError(
-            f"bundles run on one thread so far, so that {text} cannot be compared", where="--threads",
-            hint="leave it out, or give --threads 1",
-        )  # fmt: skip
-    return 1
+def parse_threads(text: str) -> list[int]:
+    """``"1,2"``: numbers of threads. Raises InputError for more than there are cores: they would take turns."""
+    allowed, found = len(os.sched_getaffinity(0)), []
+    for word in cases.split(text, "--threads"):
+        if not word.isdecimal() or not 1 <= int(word) <= allowed:
+            raise InputError(f"{word} is not a number of threads", where="--threads", hint=f"from 1 to {allowed} cores")
+        found.append(int(word))
+    return found
 
 
 def parse_cpu(cpu: int | None) -> int:

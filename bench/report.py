@@ -1,17 +1,20 @@
-"""JSON lines of bench.networks -> a table and a plot a model: ``python -m bench.report out.json``."""
+"""JSON lines of benchmarks -> tables and plots: ``python -m bench.report networks.json kernels.json``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.cases import DENSE
 from bench.peers import OURS
 from bench.plot import svg
-from bench.results import STATUS, TIMED, Result, read
+from bench.results import STATUS, TIMED, Result, read, read_rows
+from bench.sections import is_section, section
 from bench.table import markdown
+from bench.wasm import table as web_table
 from edgesparse.errors import EdgeSparseError
 
 DEFAULT = Path(__file__).resolve().parent / "RESULTS.md"
@@ -19,12 +22,14 @@ DEFAULT = Path(__file__).resolve().parent / "RESULTS.md"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
-    parser.add_argument("json", type=Path, nargs="+", metavar="FILE", help="what bench.networks wrote")
+    parser.add_argument("json", type=Path, nargs="+", metavar="FILE", help="what a benchmark wrote")
     parser.add_argument("-o", "--output", type=Path, default=DEFAULT, help="plots go beside it (bench/RESULTS.md)")
     options = parser.parse_args(arguments)
     try:
-        results = [result for path in options.json for result in read(path)]
-        for path in write(results, options.output):
+        rows = {path: read_rows(path) for path in options.json}
+        sections = [section(found) for found in rows.values() if is_section(found[0])]
+        results = [result for path, found in rows.items() if not is_section(found[0]) for result in read(path)]
+        for path in write(results, options.output, sections):
             print(f"wrote {path}")
     except EdgeSparseError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -32,30 +37,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write(results: Sequence[Result], path: Path) -> list[Path]:
-    """The table at ``path`` and ``STEM-MODEL.svg`` beside it; returns what was written."""
-    plots: dict[str, str] = {}
+def write(results: Sequence[Result], path: Path, sections: Sequence[str] = ()) -> list[Path]:
+    """The tables and then ``sections`` at ``path``, ``STEM-MODEL.svg`` beside it; returns what was written."""
+    native, web = [r for r in results if not r.where], [r for r in results if r.where]
+    text, written = "", [path]
+    if native or not (web or sections):
+        plots, pictures = _plots(native, path)
+        text, written = markdown(native, plots), [*written, *pictures]
+    if web:
+        web_plots, pictures = _web_plots(web, path)
+        text, written = text + ("\n" if text else "") + web_table.markdown(web, web_plots), [*written, *pictures]
+    path.write_text("\n\n".join(part.rstrip() for part in (text, *sections) if part) + "\n")
+    return written
+
+
+def _plots(results: Sequence[Result], path: Path) -> tuple[dict[tuple[str, int], str], list[Path]]:
+    """Model, threads -> name of its picture; and all pictures."""
+    plots: dict[tuple[str, int], str] = {}
     written = []
     for model in dict.fromkeys(r.model for r in results):
-        lines = _lines([r for r in results if r.model == model and r.status == TIMED])
-        if lines:
-            plot = path.with_name(f"{path.stem}-{model}.svg")
+        timed = [r for r in results if r.model == model and r.status == TIMED]
+        for threads in sorted({r.threads for r in timed}):
+            lines = _lines([r for r in timed if r.threads == threads])
+            plot = path.with_name(f"{path.stem}-{model}{'' if threads == 1 else f'-{threads}threads'}.svg")
             dense = next((line[0.0] for (engine, _), line in lines.items() if engine == OURS and 0.0 in line), None)
-            plot.write_text(svg(f"{model}: CPU time of an inference, one core, fp32", lines, dense))
-            plots[model] = plot.name
+            what = "CPU time of an inference, one core" if threads == 1 else f"time of an inference, {threads} cores"
+            plot.write_text(svg(f"{model}: {what}, fp32", lines, dense))
+            plots[model, threads] = plot.name
             written.append(plot)
-    path.write_text(markdown(results, plots))
-    return [path, *written]
+    return plots, written
+
+
+def _web_plots(results: Sequence[Result], path: Path) -> tuple[dict[tuple[str, str], str], list[Path]]:
+    """Model, place -> name of its picture; and all pictures."""
+    plots: dict[tuple[str, str], str] = {}
+    written = []
+    timed = [r for r in results if r.status == TIMED]
+    for model, where in dict.fromkeys((r.model, r.where) for r in timed):
+        same = [replace(r, engine=web_table.label(r)) for r in timed if (r.model, r.where) == (model, where)]
+        lines = _lines(same)
+        dense = min(
+            (line[0.0] for (name, _), line in lines.items() if name.startswith(OURS) and 0.0 in line), default=None
+        )
+        plot = path.with_name(f"{path.stem}-{model}-{where}.svg")
+        plot.write_text(svg(f"{model} in {where}: time of an inference, one core, fp32", lines, dense))
+        plots[model, where] = plot.name
+        written.append(plot)
+    return plots, written
 
 
 def one_line(result: Result) -> str:
     """For people who watch a run."""
     case = result.pattern if result.pattern == DENSE else f"{result.pattern} {result.sparsity:g}"
-    head = f"{result.model} {case} {result.engine}"
-    if result.cpu is None:
+    place = f" in {result.where}" if result.where else ""
+    head = f"{result.model} {case} {web_table.label(result)}{place}"
+    c = result.clock
+    if c is None:
         return f"{head}: {STATUS[result.status]}: {result.brief}"
-    c = result.cpu
-    return f"{head}: {c.median_ms:.3f} ms CPU ({c.min_ms:.3f} to {c.max_ms:.3f}, {c.count} runs)"
+    clock = "ms" if place else "ms CPU" if result.threads == 1 else f"ms on {result.threads} threads"
+    return f"{head}: {c.median_ms:.3f} {clock} ({c.min_ms:.3f} to {c.max_ms:.3f}, {c.count} runs)"
 
 
 def _lines(results: Sequence[Result]) -> dict[tuple[str, str], dict[float, float]]:
@@ -64,8 +104,8 @@ def _lines(results: Sequence[Result]) -> dict[tuple[str, str], dict[float, float
     lines: dict[tuple[str, str], dict[float, float]] = {}
     for r in results:
         for pattern in patterns if r.pattern == DENSE else [r.pattern]:
-            if r.cpu is not None:
-                lines.setdefault((r.engine, pattern), {})[r.sparsity] = r.cpu.median_ms
+            if r.clock is not None:
+                lines.setdefault((r.engine, pattern), {})[r.sparsity] = r.clock.median_ms
     return lines
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.peers import OURS
 from bench.summary import Summary
 from edgesparse.errors import InputError
 
@@ -31,6 +32,9 @@ class Result:
     divided by one another. ``zeros``: of all weights, the share in [0, 1]. ``max_rel_error``: the largest
     difference from onnxruntime's outputs over the largest of those. ``preempted``: how often something else took
     the core during timed runs.
+
+    In WebAssembly, ``where`` is ``node`` or ``chromium``, ``backend`` the instruction set of the build, ``code_bytes``
+    the size of its .wasm; pages know neither CPU time nor preemptions. Elsewhere these are empty.
     """
 
     run: str
@@ -49,6 +53,19 @@ class Result:
     wall: Summary | None
     preempted: int | None
     machine: Mapping[str, str]
+    where: str = ""
+    backend: str = ""
+    code_bytes: int | None = None
+
+    @property
+    def clock(self) -> Summary | None:
+        """What tables show: CPU time of one thread, which disturbance hardly touches. Threads are there to shorten the
+        time that passes; and pages in WebAssembly know no other."""
+        return self.wall if self.where or self.threads > 1 else self.cpu
+
+    @property
+    def case(self) -> tuple[object, ...]:
+        return self.model, self.pattern, self.sparsity, self.engine, self.where
 
     @property
     def brief(self) -> str:
@@ -56,9 +73,11 @@ class Result:
         return self.reason.strip().partition("\n")[0]
 
     @property
-    def key(self) -> tuple[str, str, float, int, str]:
+    def key(self) -> tuple[object, ...]:
         """What there is one current result of."""
-        return self.model, self.pattern, self.sparsity, self.threads, self.engine
+        # the backend of a peer is only known once it runs
+        place = (self.where, self.backend if self.engine == OURS else "") if self.where else ()
+        return self.model, self.pattern, self.sparsity, self.threads, self.engine, *place
 
 
 def to_line(result: Result) -> str:
@@ -74,11 +93,11 @@ def from_line(text: str, where: str) -> Result:
         for clock in ("cpu", "wall"):
             fields[clock] = None if fields[clock] is None else Summary(**fields[clock])
         result = Result(**fields)
-        if result.status not in STATUS or (result.status == TIMED) != (result.cpu is not None):
-            raise ValueError(f"its status is {result.status!r}, with cpu {result.cpu}")
+        if result.status not in STATUS or (result.status == TIMED) != (result.clock is not None):
+            raise ValueError(f"its status is {result.status!r}, with times {result.clock}")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(
-            f"not a result of bench.networks: {type(error).__name__}: {error}", where=where,
+            f"not a result of bench: {type(error).__name__}: {error}", where=where,
             hint="measure again: python -m bench.networks --json FILE",
         ) from error  # fmt: skip
     return result
@@ -98,3 +117,22 @@ def read(path: Path) -> list[Result]:
             result = from_line(text, f"{path}:{number}")
             latest[result.key] = result
     return list(latest.values())
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file as they are.
+
+    Raises:
+        InputError: no such file, nothing in it, or a line that is no JSON object.
+    """
+    if not path.is_file():
+        raise InputError("no such file", where=str(path), hint="the --json option of a benchmark writes one")
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    except ValueError as error:
+        raise InputError(f"not JSON lines: {error}", where=str(path)) from error
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise InputError(
+            "holds no result", where=str(path), hint="the --json option of a benchmark writes one per line"
+        )
+    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,7 +23,8 @@ from edgesparse.compare import output_error
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to measure. ``runs`` timed inferences an engine, ``per_turn`` at a time, after ``warmup`` in the first turn.
+    """How to measure. ``cpu``: the core of the first thread; ``runs`` timed inferences an engine, ``per_turn`` at a
+    time, after ``warmup`` in the first turn.
 
     One untimed inference opens every later turn: the engine before has emptied the caches. ``tolerance`` is of
     the largest error relative to the largest output.
@@ -34,6 +36,12 @@ class Plan:
     per_turn: int
     warmup: int
     tolerance: float
+
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """A core for each thread: ``cpu``, and the last others that this process may use."""
+        others = [cpu for cpu in sorted(os.sched_getaffinity(0), reverse=True) if cpu != self.cpu]
+        return (self.cpu, *others[: self.threads - 1])
 
 
 @dataclass(slots=True)
@@ -95,7 +103,7 @@ def _prepare(
     own.mkdir()
     try:
         python = python_for(entry.engine, peers.load(entry.engine))
-        entry.child = child = stack.enter_context(Child(entry.engine, python, plan.cpu, plan.threads))
+        entry.child = child = stack.enter_context(Child(entry.engine, python, plan.cpus))
         entry.version = child.prepare(Network(network.onnx, network.inputs, network.outputs, own, plan.threads))
         entry.error = largest_error(expected, child.check(inputs))
     except Unavailable as error:

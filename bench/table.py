@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.cases import DENSE
 from bench.peers import OURS
@@ -12,18 +12,20 @@ MISSING = "–"
 Row = tuple[str, str]  # engine, pattern
 
 
-def markdown(results: Sequence[Result], plots: dict[str, str]) -> str:
-    """All of it: what it was measured with, then a section a model. ``plots``: model -> path of its picture."""
+def markdown(results: Sequence[Result], plots: Mapping[tuple[str, int], str]) -> str:
+    """All of it: what it was measured with, then a section a model. ``plots``: model, threads -> path of a picture."""
     parts = ["# Speed of whole networks", _how(results)]
     for model in dict.fromkeys(r.model for r in results):
         own = [r for r in results if r.model == model]
         timed = [r for r in own if r.status == TIMED]
         parts.append(f"## {model}")
-        if timed:
-            parts += ["CPU time, ms per inference, medians:", _latencies(timed)]
-            parts += _ratios(timed)
-            if model in plots:
-                parts.append(f"![latency of {model} over sparsity]({plots[model]})")
+        for threads in sorted({r.threads for r in timed}):
+            same = [r for r in timed if r.threads == threads]
+            clock = "CPU time" if threads == 1 else f"{threads} threads, a core for each: time by the wall clock"
+            parts += [f"{clock}, ms per inference, medians:", _latencies(same)]
+            parts += _ratios(same)
+            if (model, threads) in plots:
+                parts.append(f"![latency of {model} over sparsity]({plots[model, threads]})")
         parts += _not_timed(own)
         if timed:
             parts.append(_details(timed))
@@ -38,7 +40,8 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _how(results: Sequence[Result]) -> str:
     """The commands, machines and versions behind all figures."""
     lines = [
-        "Measured, not estimated: each engine in a process of its own, all on one core, in turns of a few inferences;"
+        "Measured, not estimated: each engine in a process of its own, all on the same cores, in turns of a few"
+        " inferences;"
         " the same ONNX file and input for all; outputs compared with onnxruntime's before anything was timed."
         " Sparsity is that of the pruned layers: the first convolution, depthwise convolutions and the"
         " classifier stay dense.",
@@ -91,7 +94,7 @@ def _latencies(results: Sequence[Result]) -> str:
 
 
 def _latency(result: Result | None) -> str:
-    return f"{result.cpu.median_ms:.2f}" if result is not None and result.cpu is not None else MISSING
+    return f"{result.clock.median_ms:.2f}" if result is not None and result.clock is not None else MISSING
 
 
 def _ratios(results: Sequence[Result]) -> list[str]:
@@ -110,9 +113,9 @@ def _ratios(results: Sequence[Result]) -> list[str]:
 
 
 def _ratio(peer: Result | None, own: Result | None) -> str:
-    if peer is None or own is None or peer.cpu is None or own.cpu is None or peer.run != own.run:
+    if peer is None or own is None or peer.clock is None or own.clock is None or peer.run != own.run:
         return MISSING
-    return f"{peer.cpu.median_ms / own.cpu.median_ms:.2f}x"
+    return f"{peer.clock.median_ms / own.clock.median_ms:.2f}x"
 
 
 def _details(results: Sequence[Result]) -> str:
@@ -123,8 +126,19 @@ def _details(results: Sequence[Result]) -> str:
             continue
         ranges = [f"{c.median_ms:.3f} | {c.min_ms:.3f} to {c.max_ms:.3f}" for c in (r.cpu, r.wall)]
         counts = [f"{r.cpu.count}", f"{r.preempted}", f"{r.max_rel_error:.1e}", f"{r.zeros:.3f}"]
-        rows.append([r.engine, r.pattern, f"{r.sparsity:g}", *ranges, *counts])
-    header = ["engine", "pattern", "sparsity", "CPU ms", "from, to", "wall ms", "from, to", "runs", "preempted"]
+        rows.append([r.engine, r.pattern, f"{r.sparsity:g}", f"{r.threads}", *ranges, *counts])
+    header = [
+        "engine",
+        "pattern",
+        "sparsity",
+        "threads",
+        "CPU ms",
+        "from, to",
+        "wall ms",
+        "from, to",
+        "runs",
+        "preempted",
+    ]
     header += ["error, of the largest output", "zeros, of all weights"]
     table = grid(header, rows)
     return f"<details><summary>Every figure with its range</summary>\n\n{table}\n\n</details>"

@@ -1,4 +1,4 @@
-"""The child process around one engine: ``python -m bench.worker PEER CPU``, messages on stdin and stdout.
+"""The child process around one engine: ``python -m bench.worker PEER CPU,..``, messages on stdin and stdout.
 
 The clock runs in here, around each inference; the parent only says how many to run, so that engines take turns.
 """
@@ -20,9 +20,9 @@ from bench.wire import Message, receive, send
 
 
 def main() -> None:
-    peer, cpu = sys.argv[1], int(sys.argv[2])
+    peer, cpus = sys.argv[1], {int(cpu) for cpu in sys.argv[2].split(",")}
     # before the engine is imported: some count the cores they may use as they load
-    os.sched_setaffinity(0, {cpu})
+    os.sched_setaffinity(0, cpus)
     replies = _private_stdout()
     engine: Engine | None = None
     while (request := receive(sys.stdin.buffer)) is not None:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from edgesparse.errors import BuildError, InputError
@@ -38,6 +38,14 @@ WASM_EXPORTS = ("model_run", "es_the_model", "__heap_base")
 WASM_LINK_FLAGS = (
     *LINK_FLAGS, "-Wl,--no-entry", "-Wl,-z,stack-size=131072", *(f"-Wl,--export={name}" for name in WASM_EXPORTS),
 )  # fmt: skip
+# A second module, whose memory comes from outside and is shared with workers: engines without SharedArrayBuffer, and
+# pages that are not isolated, cannot even load it.
+WASM_THREADS = ("-matomics", "-mbulk-memory")
+WASM_THREADS_LINK_FLAGS = (
+    *WASM_LINK_FLAGS, *(f"-Wl,--export={name}" for name in ("model_team", "model_worker", "__stack_pointer")),
+    "-Wl,--shared-memory", "-Wl,--import-memory",
+    "-Wl,--max-memory=4294901760",  # all but a page: the option has 32 bits
+)  # fmt: skip
 
 # How zig and lld say that the disk refuses, not our code.
 _REFUSED = re.compile(
@@ -46,6 +54,9 @@ _REFUSED = re.compile(
 )
 LOW_BYTES = 32_000_000  # with less than that free, a compiler that dies without a word died of it
 _DISK_HINT = "free some space, or set EDGESPARSE_CACHE and TMPDIR to folders on another disk"
+
+
+_Job = Callable[[], Path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +156,12 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def kernel_object(kernel: Kernel, target: Target) -> Path:
-    """The object file of one kernel, from the cache when it was compiled before."""
+def kernel_object(kernel: Kernel, target: Target, more: Sequence[str] = ()) -> Path:
+    """The object file of one kernel, from the cache when it was compiled before. ``more``: flags."""
     isa = ISAS[kernel.isa]
     suffix = kernel.symbol.removeprefix(f"es_{kernel.stem}")
     defines = [f"-DES_SUFFIX={suffix}", f"-DES_VL={isa.width}", *(f"-D{k}={v}" for k, v in kernel.tiles.items())]
-    return _cached_object(kernel.source, target, [*isa.flags, *defines])
+    return _cached_object(kernel.source, target, [*isa.flags, *more, *defines])
 
 
 def build(
@@ -181,37 +192,51 @@ def _build(
     target: Target,
     on_progress: Callable[[int, int, str], None] | None,
 ) -> Artifact:
-    from edgesparse.runtimes.c import LIBRARY_SOURCES, PROGRAM_SOURCES, WASM_SOURCES
+    from edgesparse.runtimes.c import LIBRARY_SOURCES, PROGRAM_SOURCES, WASM_SOURCES, WASM_THREADS_SOURCES
 
     kernels = sorted({k for s in selection.steps for k in s.kernels.values()}, key=lambda k: k.symbol)
-    support = list(WASM_SOURCES if target.kind == "wasm" else LIBRARY_SOURCES)
     program = list(PROGRAM_SOURCES) if target.kind == "executable" else []
+    base_isa = ISAS[target.isas[-1]]
     with workspace(Path(tempfile.gettempdir())) as work:
         for name, text in sources.files.items():
             (work / name).write_text(text)
-        base_isa = ISAS[target.isas[-1]]
-        jobs: list[tuple[str, Callable[[], Path]]] = []
-        for kernel in kernels:
-            jobs.append((kernel.symbol, lambda k=kernel: kernel_object(k, target)))  # type: ignore[misc]
-        for path in (*support, *program):
-            jobs.append((path.name, lambda p=path: _cached_object(p, target, base_isa.flags)))  # type: ignore[misc]
-        for isa in selection.isas:
-            jobs.append((f"model.c for {isa}", lambda i=isa: _model_object(work, target, i)))  # type: ignore[misc]
-        jobs.append(("dispatch.c", lambda: _compile(work, target, "dispatch.c", "dispatch.o", base_isa.flags)))
-        objects = _run(jobs, on_progress)
-        shared = objects[: len(kernels) + len(support)] + objects[len(kernels) + len(support) + len(program) :]
-        own = objects[len(kernels) + len(support) : len(kernels) + len(support) + len(program)]
-        files = _link(work, target, shared, own)
+
+        def objects(support: Iterable[Path], more: tuple[str, ...], suffix: str = "") -> list[tuple[str, _Job]]:
+            """What goes into every file that is linked."""
+            jobs: list[tuple[str, _Job]] = []
+            for kernel in kernels:
+                jobs.append((kernel.symbol + suffix, partial(kernel_object, kernel, target, more)))
+            for path in support:
+                jobs.append((path.name + suffix, partial(_cached_object, path, target, [*base_isa.flags, *more])))
+            for isa in selection.isas:
+                flags = [*ISAS[isa].flags, *more, f"-DES_ISA_{isa}"]
+                out = f"model_{isa}{suffix}.o"
+                jobs.append((f"model.c for {isa}{suffix}", partial(_compile, work, target, "model.c", out, flags)))
+            flags = [*base_isa.flags, *more]
+            out = f"dispatch{suffix}.o"
+            jobs.append((f"dispatch.c{suffix}", partial(_compile, work, target, "dispatch.c", out, flags)))
+            return jobs
+
+        if target.kind == "wasm":
+            groups = [
+                objects(WASM_SOURCES, ("-DES_ONE_THREAD",)),
+                objects(WASM_THREADS_SOURCES, WASM_THREADS, ".threads"),
+            ]
+        else:
+            own: list[tuple[str, _Job]] = [
+                (path.name, partial(_cached_object, path, target, base_isa.flags)) for path in program
+            ]
+            groups = [objects(LIBRARY_SOURCES, ()), own]
+        made = iter(_run([job for group in groups for job in group], on_progress))
+        files = _link(work, target, *([next(made) for _ in group] for group in groups))
     main = {"shared": "libmodel.so", "executable": "model", "wasm": "model.wasm"}[target.kind]
     return Artifact(files, len(files[main]), compiler_version())
 
 
-def _run(
-    jobs: Sequence[tuple[str, Callable[[], Path]]], on_progress: Callable[[int, int, str], None] | None
-) -> list[Path]:
+def _run(jobs: Sequence[tuple[str, _Job]], on_progress: Callable[[int, int, str], None] | None) -> list[Path]:
     done = 0
 
-    def one(job: tuple[str, Callable[[], Path]]) -> Path:
+    def one(job: tuple[str, _Job]) -> Path:
         nonlocal done
         path = job[1]()
         done += 1
@@ -230,22 +255,20 @@ def _compile(work: Path, target: Target, source: str, out: str, flags: Iterable[
     return work / out
 
 
-def _model_object(work: Path, target: Target, isa: str) -> Path:
-    flags = ISAS[isa].flags
-    return _compile(work, target, "model.c", f"model_{isa}.o", [*flags, f"-DES_ISA_{isa}"])
-
-
-def _link(work: Path, target: Target, objects: Sequence[Path], program: Sequence[Path]) -> dict[str, bytes]:
+def _link(work: Path, target: Target, objects: Sequence[Path], more: Sequence[Path]) -> dict[str, bytes]:
+    """``more``: the objects of the program beside the library's; in WebAssembly, all of the module with threads."""
     base = ["-target", target.triple]
     made: list[str] = []
     if target.kind == "wasm":
-        zig("cc", [*base, *WASM_LINK_FLAGS, *ISAS[target.isas[0]].flags, *objects, "-o", "model.wasm"], work)
-        made.append("model.wasm")
+        isa = ISAS[target.isas[0]].flags
+        zig("cc", [*base, *WASM_LINK_FLAGS, *isa, *objects, "-o", "model.wasm"], work)
+        zig("cc", [*base, *WASM_THREADS_LINK_FLAGS, *isa, *WASM_THREADS, *more, "-o", "model_threads.wasm"], work)
+        made += ["model.wasm", "model_threads.wasm"]
     else:
         zig("cc", [*base, *LIBRARY_LINK_FLAGS, *objects, "-o", "libmodel.so"], work)
         made.append("libmodel.so")
     if target.kind == "executable":
-        zig("cc", [*base, *PROGRAM_LINK_FLAGS, *objects, *program, "-o", "model"], work)
+        zig("cc", [*base, *PROGRAM_LINK_FLAGS, *objects, *more, "-o", "model"], work)
         zig("ar", ["rcs", "libmodel.a", *objects], work)
         made += ["model", "libmodel.a"]
     return {name: (work / name).read_bytes() for name in made}

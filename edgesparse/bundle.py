@@ -38,12 +38,14 @@ def write(
     Raises:
         InputError: no space, no permission, or ``out`` exists.
     """
+    from edgesparse.runtimes.c import HEADERS
+
     check_target_path(out, force=force)
     content: dict[str, bytes] = {"weights.bin": sources.weights, **artifact.files}
     content.update({n: t.encode() for n, t in sources.files.items()})
     package = resources("edgesparse")
-    content["model_info.h"] = (package / "runtimes/c/model_info.h").read_bytes()
-    content["isa.h"] = (package / "runtimes/c/isa.h").read_bytes()
+    for name in HEADERS:
+        content[name] = (package / "runtimes/c" / name).read_bytes()
     if target.kind == "wasm":
         content["model.mjs"] = (package / "runtimes/web/model.mjs").read_bytes()
     manifest = describe(artifact, sources, selection, memory, target, content, name, version, notes)
@@ -99,6 +101,7 @@ def describe(
         edgesparse=version, name=name, device=target.name, kind=target.kind, triple=target.triple,
         isas=target.isas, inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs)),
         arena_bytes=memory.arena_bytes, arena_lower_bound_bytes=memory.lower_bound_bytes,
+        scratch_bytes=memory.scratch_bytes,
         weights_bytes=len(sources.weights), code_bytes=artifact.code_bytes, compiler=artifact.compiler,
         layers=layers(selection, target), notes=notes,
         files={n: hashlib.sha256(d).hexdigest() for n, d in sorted(content.items())},

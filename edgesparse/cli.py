@@ -26,6 +26,7 @@ from edgesparse.options import (
     Out,
     Runtime,
     Shapes,
+    Threads,
     check_file,
     load_model,
 )
@@ -251,6 +252,7 @@ def run(
     input: Inputs,
     output: Out,
     runtime: Runtime = "auto",
+    threads: Threads = 1,
     each: Each = False,
     force: Force = False,
     json: Json = False,
@@ -260,7 +262,7 @@ def run(
     from edgesparse.samples import read_inputs, write_outputs
 
     check_file(output, force)
-    with runtimes.open(bundle, runtime) as session:
+    with runtimes.open(bundle, runtime, threads=threads) as session:
         outputs = session.run(read_inputs(input, [p.name for p in session.manifest.inputs]), each=each)
         machine = session.machine
     write_outputs(output, outputs)
@@ -277,13 +279,14 @@ def bench(
     num_runs: Annotated[int, typer.Option(min=1)] = 50,
     warmup_runs: Annotated[int, typer.Option(min=0)] = 5,
     runtime: Runtime = "auto",
+    threads: Threads = 1,
     json: Json = False,
 ) -> None:
-    """Time a bundle on one sample, one thread."""
+    """Time a bundle on one sample."""
     from edgesparse import report, runtimes, tables
     from edgesparse.samples import random_inputs, read_inputs
 
-    with runtimes.open(bundle, runtime) as session, report.progress("bench") as on_progress:
+    with runtimes.open(bundle, runtime, threads=threads) as session, report.progress("bench") as on_progress:
         manifest = session.manifest
         inputs = random_inputs(manifest) if input is None else read_inputs(input, [p.name for p in manifest.inputs])
         result = session.bench(inputs, num_runs=num_runs, warmup_runs=warmup_runs, on_progress=on_progress)
@@ -296,6 +299,7 @@ def compare(
     bundle: Bundle,
     input: Inputs,
     runtime: Runtime = "auto",
+    threads: Threads = 1,
     tolerance: Annotated[float, typer.Option(min=0.0, help="of the error relative to the largest output")] = 1e-4,
     each: Each = False,
     json: Json = False,
@@ -305,7 +309,7 @@ def compare(
     from edgesparse.compare import compare as against
     from edgesparse.samples import read_inputs
 
-    with runtimes.open(bundle, runtime) as session:
+    with runtimes.open(bundle, runtime, threads=threads) as session:
         inputs = read_inputs(input, [p.name for p in session.manifest.inputs])
         errors = against(model, session, inputs, each=each)
     tables.comparison(errors, tolerance, json)

@@ -17,6 +17,7 @@ from edgesparse.devices import load_device
 from edgesparse.emit import emit
 from edgesparse.errors import InputError
 from edgesparse.importer import bind_default_shapes
+from edgesparse.join import join_concats
 from edgesparse.lower import lower
 from edgesparse.pad import pad_planes
 from edgesparse.passes.pipeline import optimise, simplify
@@ -74,7 +75,7 @@ def lowered(model: ir.Model, target: Target) -> tuple[LoweredGraph, tuple[str, .
     notes = tuple(bind_default_shapes(model))
     simplify(model)
     optimise(model)
-    return check_graph(pad_planes(lower(model, target), target)), notes
+    return check_graph(pad_planes(join_concats(lower(model, target)), target)), notes
 
 
 def _check_address_space(arena_bytes: int, target: Target) -> None:

@@ -12,12 +12,13 @@ from math import isinf, isnan
 
 import numpy as np
 
+from edgesparse.parts import by_weights, divided, meetings
 from edgesparse.plan import ALIGN_BYTES, scratch_name
 from edgesparse.types import Array, Kernel, MemoryPlan, Selection, Sources, Step, TensorSpec
 
 _CALLS = (
-    "int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,\n"
-    "                   void *const *outputs)"
+    "int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, const void *weights_,\n"
+    "                   void *arena_, const void *const *inputs, void *const *outputs)"
 )
 _NAME_LENGTH = 48
 
@@ -74,24 +75,42 @@ def _model_c(
         f" weights {weights_bytes} bytes.",
         '#include "kernels.h"',
         '#include "model.h"',
+        '#include "parts.h"',
         "",
-        "// Calls first..last-1: all of them are the model, one by one they can be timed.",
+        "// Calls first..last-1: all of them are the model, one by one they can be timed. Each of `parts` threads does",
+        "// its part of every call; they meet before a call that needs what another thread has done.",
         f"{_CALLS};",
         f"{_CALLS} {{",
         "  const char *weights = weights_;",
         "  char *arena = arena_;",
-        "  (void)weights, (void)arena, (void)inputs, (void)outputs;",
+        "  char *own = arena + MODEL_ARENA_BYTES + (int64_t)(part - 1) * MODEL_SCRATCH_BYTES;  // of all but part 0",
+        "  es_range r = {0, 0};",
+        "  (void)weights, (void)own, (void)r, (void)parts, (void)team, (void)inputs, (void)outputs;",
         "  for (int call = first; call < last; call++) switch (call) {",
     ]
+    meet = meetings(selection, memory)
     for index, step in enumerate(selection.steps):
         lines += [f"    case {index}:  // {_describe(step, graph.tensors)}"]
         kernel = next(iter(step.kernels.values()))
         arguments = [
             f"/*{key}*/ {_argument(step, selection, memory, weights, kind, key)}" for kind, key in kernel.parameters
         ]
-        lines += [_wrap(f"      {call_name(step)}(", arguments), "      break;"]
+        lines += ["      es_meet(team);"] if index in meet else []
+        lines += [f"      if ({_share(step, selection, memory, weights)})"]
+        lines += [_wrap(f"        {call_name(step)}(", arguments), "      break;"]
     lines += ["  }", "  return 0;", "}", ""]
     return "\n".join(lines)
+
+
+def _share(step: Step, selection: Selection, memory: MemoryPlan, weights: Mapping[str, int]) -> str:
+    """The C condition under which a thread has something to do; it sets ``r``."""
+    count = divided(step)
+    if count is None:
+        return "es_alone(part)"
+    if not by_weights(step):
+        return f"es_evenly(&r, {count}, part, parts)"
+    start = _place(str(step.binding.arguments["start"]), selection, memory, weights)
+    return f"es_by_weights(&r, (const int32_t *)({start}), {count}, part, parts)"
 
 
 def _wrap(head: str, arguments: list[str]) -> str:
@@ -100,7 +119,7 @@ def _wrap(head: str, arguments: list[str]) -> str:
         piece = argument + (", " if i < len(arguments) - 1 else ");")
         if len(line) + len(piece) > 118 and line.strip():
             lines.append(line.rstrip())
-            line = " " * 10
+            line = " " * 12
         line += piece
     return "\n".join([*lines, line])
 
@@ -127,8 +146,10 @@ def _comment(text: str) -> str:
 def _argument(
     step: Step, selection: Selection, memory: MemoryPlan, weights: Mapping[str, int], kind: str, key: str
 ) -> str:
+    if key in ("begin", "end") and divided(step) is not None:
+        return f"r.{key}"
     if key == "scratch" and step.binding.scratch_bytes:
-        return f"({kind})(arena + {memory.offset_bytes[scratch_name(step.call.name)]})"
+        return f"({kind})(part ? own : arena + {memory.offset_bytes[scratch_name(step.call.name)]})"
     value = step.binding.arguments.get(key)
     if value is None:
         if key not in step.binding.arguments and "*" not in kind:
@@ -156,15 +177,14 @@ def _place(name: str, selection: Selection, memory: MemoryPlan, weights: Mapping
     graph = selection.graph
     if name in weights:
         return f"weights + {weights[name]}"
-    while name in memory.alias:
-        name = memory.alias[name]
+    name, at = memory.root(name)
     if name in graph.outputs:
         return f"outputs[{graph.outputs.index(name)}]"
     if name in graph.inputs:
         return f"inputs[{graph.inputs.index(name)}]"
     if name in weights:  # a view of a constant
         return f"weights + {weights[name]}"
-    return f"arena + {memory.offset_bytes[name]}"
+    return f"arena + {memory.offset_bytes[name] + at}"
 
 
 def _prototype(kernel: Kernel) -> str:
@@ -192,6 +212,7 @@ def _model_h(selection: Selection, memory: MemoryPlan, name: str, weights_bytes:
         f"// {_comment(name)}: the C interface. See model_info.h for model_run.",
         "#ifndef MODEL_H", "#define MODEL_H", '#include "model_info.h"',
         f"#define MODEL_ARENA_BYTES {memory.arena_bytes}",
+        f"#define MODEL_SCRATCH_BYTES {memory.scratch_bytes}  // behind the arena, for each thread beside the first",
         f"#define MODEL_WEIGHTS_BYTES {weights_bytes}",
     ]  # fmt: skip
     for kind, names in (("INPUT", graph.inputs), ("OUTPUT", graph.outputs)):
@@ -205,6 +226,7 @@ def _model_h(selection: Selection, memory: MemoryPlan, name: str, weights_bytes:
     }
     lines += [
         f"#define MODEL_INFO {{{json.dumps(_comment(name))}, {memory.arena_bytes}, {weights_bytes}, \\",
+        f"  {memory.scratch_bytes}, \\",
         f"  {len(graph.inputs)}, {len(graph.outputs)}, model_inputs, model_outputs}}",
         f"#define MODEL_INPUTS {{{entries['inputs']}}}",
         f"#define MODEL_OUTPUTS {{{entries['outputs']}}}",
@@ -216,14 +238,14 @@ def _model_h(selection: Selection, memory: MemoryPlan, name: str, weights_bytes:
 def _dispatch_c(selection: Selection) -> str:
     lines = [
         "// Facts about the model, and the choice of instruction set at run time (best first).",
-        '#include "model.h"', '#include "isa.h"', "",
+        '#include "model.h"', '#include "isa.h"', '#include "pool.h"', "",
         "static const es_port model_inputs[] = MODEL_INPUTS, model_outputs[] = MODEL_OUTPUTS;",
         "const es_model es_the_model = MODEL_INFO;", "",
-        "typedef int es_calls(int, int, const void *, void *, const void *const *, void *const *);",
-        *(f"es_calls model_calls__{isa};" for isa in selection.isas),
-        "static const struct { const char *name; es_calls *run; } variants[] = {",
+        "typedef int es_code(int, int, int, int, es_team *, const void *, void *, const void *const *, void *const *);",
+        *(f"es_code model_calls__{isa};" for isa in selection.isas),
+        "static const struct { const char *name; es_code *run; } variants[] = {",
         *(f'    {{"{isa}", model_calls__{isa}}},' for isa in selection.isas), "};",
-        f"enum {{ VARIANTS = {len(selection.isas)} }};", "static int chosen = -1;", "",
+        f"enum {{ VARIANTS = {len(selection.isas)}, CALLS = {len(selection.steps)} }};", "static int chosen = -1;", "",
         "static int choose(void) {",
         "  for (int i = 0; chosen < 0 && i < VARIANTS; i++)",
         "    if (es_cpu_has(variants[i].name)) chosen = i;",
@@ -233,12 +255,18 @@ def _dispatch_c(selection: Selection) -> str:
         "    if (es_same(name, variants[i].name) && es_cpu_has(name)) return chosen = i, 0;",
         "  return -1;", "}", "",
         'const char *model_isa(void) { return choose() < 0 ? "none" : variants[chosen].name; }', "",
+        "int es_calls(int first, int last, int part, int parts, es_team *team, const void *weights, void *arena,",
+        "             const void *const *inputs, void *const *outputs) {",
+        "  if (choose() < 0) return ES_NO_ISA;",
+        "  return variants[chosen].run(first, last, part, parts, team, weights, arena, inputs, outputs);", "}", "",
         "int model_calls(int first, int last, const void *weights, void *arena, const void *const *inputs,",
         "                void *const *outputs) {",
-        "  return choose() < 0 ? -1 : variants[chosen].run(first, last, weights, arena, inputs, outputs);",
-        "}", "",
+        "  return es_calls(first, last, 0, 1, NULL, weights, arena, inputs, outputs);", "}", "",
+        "int model_part(int call, int part, int parts, const void *weights, void *arena, const void *const *inputs,",
+        "               void *const *outputs) {",
+        "  return es_calls(call, call + 1, part, parts, NULL, weights, arena, inputs, outputs);", "}", "",
         "int model_run(const void *weights, void *arena, const void *const *inputs, void *const *outputs) {",
-        f"  return model_calls(0, {len(selection.steps)}, weights, arena, inputs, outputs);",
+        "  return es_pool_run(&(es_job){CALLS, weights, arena, inputs, outputs});",
         "}", "",
     ]  # fmt: skip
     return "\n".join(lines)

@@ -9,6 +9,8 @@ from edgesparse.manifest import Layer
 
 SPARSE_OPS = ("spmm",)
 FULL_SPEED_ROWS = 4  # blocks of so many output channels run at the speed of a dense kernel
+# The reason of a layer whose dense_us is that of another kernel, from which nothing follows for its zeros.
+DENSE_BY_ANOTHER_KERNEL = "Winograd"
 WORTH_US = 0.05  # a suggestion gains at least this share of the layer
 
 
@@ -45,7 +47,7 @@ def explain(layers: Sequence[Layer]) -> list[Verdict]:
 
 
 def _advice(layer: Layer) -> str:
-    if layer.op not in SPARSE_OPS or not layer.predicted_us:
+    if layer.op not in SPARSE_OPS or not layer.predicted_us or DENSE_BY_ANOTHER_KERNEL in layer.reason:
         return ""
     if layer.pattern == "dense":
         half = layer.dense_us / 2

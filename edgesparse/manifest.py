@@ -75,6 +75,7 @@ class Manifest(BaseModel):
     outputs: tuple[Port, ...]
     arena_bytes: NonNegativeInt
     arena_lower_bound_bytes: NonNegativeInt
+    scratch_bytes: NonNegativeInt  # behind the arena, for each thread beside the first
     weights_bytes: NonNegativeInt
     code_bytes: NonNegativeInt  # the stripped executable, shared library or module
     compiler: str

@@ -26,6 +26,7 @@ Shapes = Annotated[
 Device = Annotated[str, typer.Option(help="a name that `edgesparse devices` lists, or a .toml file")]
 Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
 Runtime = Annotated[str, typer.Option(help="auto, local, qemu, wasmtime or node")]
+Threads = Annotated[int, typer.Option(min=0, help="how many run the model; 0: one for each CPU it may use")]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
 Inputs = Annotated[Path, typer.Option("--input", help=".npz with one key per input, or .npy for a single input")]
 

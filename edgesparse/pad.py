@@ -33,8 +33,15 @@ def pad_planes(graph: LoweredGraph, target: Target) -> LoweredGraph:
     for name, places in users.items():
         plane = prod(graph.tensors[name].shape[2:])
         distances = {graph.calls[index].attrs[attribute] for index, attribute in places}
-        if name in refused or plane < SMALLEST_PLANE or plane % width == 0 or distances != {plane}:
+        if plane < SMALLEST_PLANE or plane % width == 0 or distances != {plane}:
+            refused.add(name)
+    parts = [(call.inputs[0], call.outputs[0]) for call in graph.calls if call.op == "part"]
+    while mixed := {n for pair in parts for n in pair if len(refused & {*pair}) == 1} - refused:
+        refused |= mixed  # a part is laid out as the whole
+    for name, places in users.items():
+        if name in refused:
             continue
+        plane = prod(graph.tensors[name].shape[2:])
         pitch = -(-plane // width) * width
         tensors[name] = replace(tensors[name], pitch=pitch)
         for index, attribute in places:

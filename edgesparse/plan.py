@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 
 from edgesparse.ops import CONTRACTS
-from edgesparse.types import MemoryPlan, Selection
+from edgesparse.types import DTYPES, MemoryPlan, Selection
 
 ALIGN_BYTES = 64
 
@@ -14,12 +14,14 @@ ALIGN_BYTES = 64
 def plan(selection: Selection, *, align: int = ALIGN_BYTES) -> MemoryPlan:
     """Pack all live ranges into one arena, largest first, at the lowest free offset.
 
-    Views share their source's memory; an element-wise result overwrites an operand that dies there.
+    Views share their source's memory, parts lie in that of the whole; an element-wise result overwrites an operand
+    that dies there.
     Tries a few orders (by size, by length of life, by size times length) and keeps the smallest.
     """
     graph = selection.graph
     external = {*graph.inputs, *graph.outputs, *graph.constants}
-    alias = _views(selection)
+    alias, within = _views(selection), _parts(selection)
+    alias |= {part: whole for part, (whole, _) in within.items()}
 
     def root(name: str) -> str:
         while name in alias:
@@ -37,7 +39,7 @@ def plan(selection: Selection, *, align: int = ALIGN_BYTES) -> MemoryPlan:
             own = root(name)
             if own in external or own in live:  # or another part of it was written before
                 continue
-            host = _dying_operand(selection, index, name, root, last_use, external)
+            host = _dying_operand(selection, index, name, root, last_use, external) if own == name else None
             if host is not None:
                 alias[own] = host
                 last_use[host] = max(last_use[host], last_use.get(own, index))
@@ -59,7 +61,11 @@ def plan(selection: Selection, *, align: int = ALIGN_BYTES) -> MemoryPlan:
         offsets = _place(sorted(sizes, key=order), sizes, live)
         if best is None or _end(offsets, sizes) < _end(best, sizes):
             best = offsets
-    return MemoryPlan(best or {}, alias, _end(best or {}, sizes), _lower_bound(sizes, live), live)
+    return MemoryPlan(
+        best or {}, alias, _end(best or {}, sizes), _lower_bound(sizes, live), live,
+        max((sizes[scratch_name(s.call.name)] for s in selection.steps if s.binding.scratch_bytes), default=0),
+        {part: at for part, (_, at) in within.items()},
+    )  # fmt: skip
 
 
 def scratch_name(call_name: str) -> str:
@@ -82,6 +88,17 @@ def _views(selection: Selection) -> dict[str, str]:
             del alias[view]
             alias[source] = view
     return alias
+
+
+def _parts(selection: Selection) -> dict[str, tuple[str, int]]:
+    """Part -> (whole, bytes before it)."""
+    found = {}
+    for call in selection.graph.calls:
+        if call.op == "part":
+            (part,), (whole,), a = call.inputs, call.outputs, call.attrs
+            size = DTYPES[selection.graph.tensors[part].dtype].itemsize
+            found[part] = (whole, int(a["planes_before"]) * int(a["plane"]) * size)  # type: ignore[arg-type]
+    return found
 
 
 def _dying_operand(

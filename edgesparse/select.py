@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from edgesparse.errors import UnsupportedError
 from edgesparse.kernels import find
 from edgesparse.ops import CONTRACTS, Unsupported
+from edgesparse.ops.view import PLACED
 from edgesparse.types import Binding, Kernel, LoweredGraph, Machine, OpCall, Rejection, Selection, Step, Target
 
 
@@ -33,7 +34,7 @@ def select(graph: LoweredGraph, target: Target, measured: Mapping[str, float] | 
     rejected: dict[str, tuple[Rejection, ...]] = {}
     problems: list[Unsupported] = []
     for call in graph.calls:
-        if call.op == "view":
+        if call.op in PLACED:
             continue
         found, refusals = candidates(call, graph, target)
         if not found:
@@ -77,13 +78,16 @@ def candidates(call: OpCall, graph: LoweredGraph, target: Target) -> tuple[list[
 
 def bindings(call: OpCall, graph: LoweredGraph, machine: Machine) -> list[Binding]:
     contract = CONTRACTS[call.op]
+    items = {} if contract.items is None else {"begin": 0, "end": contract.items(call.attrs)}
     if contract.bind is not None:
-        return contract.bind(call, graph.tensors, graph.constants, machine)
+        found = contract.bind(call, graph.tensors, graph.constants, machine)
+        return [replace(binding, arguments={**binding.arguments, **items}) for binding in found]
     dtype = graph.tensors[call.inputs[contract.dtype_from]].dtype
     arguments = {
         **dict(zip(contract.inputs, call.inputs, strict=False)),
         **dict(zip(contract.outputs, call.outputs, strict=False)),
         **call.attrs,
+        **items,
     }
     return [Binding(f"{call.op}_{dtype}", arguments)]
 

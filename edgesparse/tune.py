@@ -15,6 +15,7 @@ from edgesparse.bundle import write
 from edgesparse.compile import lowered
 from edgesparse.devices import load_device
 from edgesparse.emit import emit
+from edgesparse.ops.view import PLACED
 from edgesparse.plan import plan
 from edgesparse.samples import random_inputs
 from edgesparse.select import Candidate, candidates, measure_key, packed
@@ -88,7 +89,7 @@ def tune(
 def _work(graph: LoweredGraph, target: Target) -> Iterator[tuple[OpCall, list[Candidate]]]:
     """The calls that have a choice."""
     for call in graph.calls:
-        found = candidates(call, graph, target)[0] if call.op != "view" else []
+        found = candidates(call, graph, target)[0] if call.op not in PLACED else []
         if len(found) > 1:
             yield call, found
 

@@ -209,8 +209,10 @@ class Selection:
 class MemoryPlan:
     """Where each activation lives: ``offset_bytes`` into the arena.
 
-    ``alias`` maps a view to the tensor whose memory it shares. ``lower_bound_bytes`` is the
-    largest sum of simultaneously live tensors: no plan can be smaller.
+    ``alias`` maps a view or part to the tensor whose memory it shares, ``within_bytes`` a part to where in it it
+    begins. ``lower_bound_bytes`` is the
+    largest sum of simultaneously live tensors: no plan can be smaller. ``scratch_bytes`` is the
+    work memory of every thread beside the first, behind the arena.
     """
 
     offset_bytes: Mapping[str, int]
@@ -218,6 +220,16 @@ class MemoryPlan:
     arena_bytes: int
     lower_bound_bytes: int
     live: Mapping[str, tuple[int, int]]
+    scratch_bytes: int = 0
+    within_bytes: Mapping[str, int] = field(default_factory=dict)
+
+    def root(self, name: str) -> tuple[str, int]:
+        """The tensor in whose memory ``name`` lies, and how many bytes from its beginning."""
+        at = 0
+        while name in self.alias:
+            at += self.within_bytes.get(name, 0)
+            name = self.alias[name]
+        return name, at
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 // edgesparse-kernel: op=activation dtype=f32 isa=any
 #include "activation_f32.h"
 
-// y[i] = activation `act` of x[i]; x and y: (size), y may be x.
-void ES_KERNEL(activation_f32)(const float *x, float *y, int64_t size, int64_t act, float lo, float hi) {
-  es_act_row(x, y, size, act, lo, hi);
+// y[i] = activation `act` of x[i]; x and y: (size), y may be x. Spans begin..end-1 are computed.
+void ES_KERNEL(activation_f32)(const float *x, float *y, int64_t begin, int64_t end, int64_t size, int64_t act, float lo,
+                               float hi) {
+  const int64_t first = begin * ES_SPAN, last = end * ES_SPAN < size ? end * ES_SPAN : size;
+  es_act_row(x + first, y + first, last - first, act, lo, hi);
 }

@@ -40,7 +40,7 @@ ES_INLINE int es_act_bounds(int64_t act, float *lo, float *hi) {
       case ES_ACT_SILU: return x * es_sigmoid##n(x);                                                       \
       case ES_ACT_SIGMOID: return es_sigmoid##n(x);                                                        \
       case ES_ACT_TANH: return es_tanh##n(x);                                                              \
-      case ES_ACT_GELU: return x * 0.5f * (1.0f + es_erf##n(x * 0.70710678f));                             \
+      case ES_ACT_GELU: return x * 0.5f * (1.0f + es_erf_near##n(x * 0.70710678f));                        \
       case ES_ACT_GELU_TANH:                                                                               \
         return x * 0.5f * (1.0f + es_tanh##n(0.7978845608f * (x + 0.044715f * x * x * x)));                \
       default: return x;                                                                                   \

@@ -11,7 +11,8 @@
 
 // y[i0..i3] = kind(a[i . a_stride], b[i . b_stride]); dims, a_stride, b_stride: 4 each, outermost
 // first, strides in elements. y: (dims) contiguous; y may be an operand of the same shape.
-void ES_KERNEL(binary_f32)(const float *a, const float *b, float *y, int64_t kind, const int64_t *dims,
-                           const int64_t *a_stride, const int64_t *b_stride) {
-  binary_all(a, b, y, kind, dims, a_stride, b_stride);
+// Spans begin..end-1 are computed, of dims[0] * dims[1] * dims[2] runs of dims[3].
+void ES_KERNEL(binary_f32)(const float *a, const float *b, float *y, int64_t begin, int64_t end, int64_t kind,
+                           const int64_t *dims, const int64_t *a_stride, const int64_t *b_stride) {
+  binary_all(a, b, y, begin, end, kind, dims, a_stride, b_stride);
 }

@@ -35,24 +35,42 @@ ES_INLINE void copy_turned(const T *x, T *y, int64_t rows, int64_t columns, int6
   }
 }
 
-ES_INLINE void copy(const T *x, T *y, int64_t x_offset, int64_t y_offset, const int64_t *dims,
+// `rows` rows of n elements each.
+ES_INLINE void copy_rows(const T *x, T *y, int64_t rows, int64_t n, const int64_t *x_stride, const int64_t *y_stride) {
+  const int64_t sx = x_stride[5], sy = y_stride[5];
+  if (sx != 1 && sy == 1 && x_stride[4] == 1) {
+    copy_turned(x, y, rows, n, sx, y_stride[4]);
+    return;
+  }
+  for (int64_t e = 0; e < rows; e++, x += x_stride[4], y += y_stride[4]) {
+    if (sx == 1 && sy == 1) copy_row(x, y, n);
+    else if (sx == 0 && sy == 1) for (int64_t i = 0; i < n; i++) y[i] = *x;
+    else for (int64_t i = 0; i < n; i++) y[i * sy] = x[i * sx];
+  }
+}
+
+enum { ROWS = 16, COLUMNS = 1024 };  // of an item (as in ops/copy.py)
+
+// Items begin..end-1: the two innermost loops are cut into ROWS x COLUMNS, for each turn of the others.
+ES_INLINE void copy(const T *x, T *y, int64_t begin, int64_t end, int64_t x_offset, int64_t y_offset, const int64_t *dims,
                     const int64_t *x_stride, const int64_t *y_stride) {
-  x += x_offset, y += y_offset;
-  int64_t n = dims[5], sx = x_stride[5], sy = y_stride[5];
-  for (int64_t a = 0; a < dims[0]; a++)
-    for (int64_t b = 0; b < dims[1]; b++)
-      for (int64_t c = 0; c < dims[2]; c++)
-        for (int64_t d = 0; d < dims[3]; d++) {
-          const T *from = x + a * x_stride[0] + b * x_stride[1] + c * x_stride[2] + d * x_stride[3];
-          T *to = y + a * y_stride[0] + b * y_stride[1] + c * y_stride[2] + d * y_stride[3];
-          if (sx != 1 && sy == 1 && x_stride[4] == 1) {
-            copy_turned(from, to, dims[4], n, sx, y_stride[4]);
-            continue;
-          }
-          for (int64_t e = 0; e < dims[4]; e++, from += x_stride[4], to += y_stride[4]) {
-            if (sx == 1 && sy == 1) copy_row(from, to, n);
-            else if (sx == 0 && sy == 1) for (int64_t i = 0; i < n; i++) to[i] = *from;
-            else for (int64_t i = 0; i < n; i++) to[i * sy] = from[i * sx];
-          }
-        }
+  const int64_t down = (dims[4] + ROWS - 1) / ROWS, across = (dims[5] + COLUMNS - 1) / COLUMNS;
+  for (int64_t item = begin; item < end;) {
+    int64_t turn = item / across / down;
+    const int64_t row = item / across % down * ROWS, column = item % across * COLUMNS;
+    const T *from = x + x_offset + row * x_stride[4] + column * x_stride[5];
+    T *to = y + y_offset + row * y_stride[4] + column * y_stride[5];
+    for (int i = 3; i >= 0; turn /= dims[i], i--) {
+      from += turn % dims[i] * x_stride[i];
+      to += turn % dims[i] * y_stride[i];
+    }
+    // as many items as there are below each other, where one is as wide as all
+    int64_t items = 1, rows = dims[4] - row < ROWS ? dims[4] - row : ROWS;
+    if (across == 1) {
+      items = end - item < down - row / ROWS ? end - item : down - row / ROWS;
+      rows = items * ROWS < dims[4] - row ? items * ROWS : dims[4] - row;
+    }
+    copy_rows(from, to, rows, dims[5] - column < COLUMNS ? dims[5] - column : COLUMNS, x_stride, y_stride);
+    item += items;
+  }
 }

@@ -50,6 +50,10 @@ ES_INLINE void store_some(float *p, int64_t count, vf v) {
   for (int64_t i = 0; i < count; i++) p[i] = v[i];
 }
 
+// Element-wise work is divided among threads in spans of so many elements (SPAN in ops/operator.py): whole vectors and
+// whole cache lines, so that results do not depend on where it is cut.
+#define ES_SPAN 64
+
 // p[0..count-1] = 0: the padding of planes, a few floats at a time.
 ES_INLINE void es_zero(float *p, int64_t count) {
   if (count >= ES_VL) {

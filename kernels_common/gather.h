@@ -8,11 +8,11 @@ ES_INLINE int64_t gather_at(const uint8_t *index, int64_t index_bytes, int64_t i
   return at < 0 ? 0 : at >= size ? size - 1 : at;
 }
 
-ES_INLINE void gather(const T *x, const uint8_t *index, T *y, int64_t outer, int64_t size, int64_t count, int64_t inner,
-                      int64_t index_bytes) {
-  for (int64_t o = 0; o < outer; o++, x += size * inner)
-    for (int64_t i = 0; i < count; i++, y += inner) {
-      const T *from = x + gather_at(index, index_bytes, i, size) * inner;
-      for (int64_t n = 0; n < inner; n++) y[n] = from[n];
-    }
+// Rows begin..end-1 of y, outer * count in all.
+ES_INLINE void gather(const T *x, const uint8_t *index, T *y, int64_t begin, int64_t end, int64_t size, int64_t count,
+                      int64_t inner, int64_t index_bytes) {
+  for (int64_t row = begin; row < end; row++) {
+    const T *from = x + (row / count * size + gather_at(index, index_bytes, row % count, size)) * inner;
+    for (int64_t n = 0; n < inner; n++) y[row * inner + n] = from[n];
+  }
 }

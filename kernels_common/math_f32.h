@@ -110,6 +110,22 @@
     big = (vf##n)((vi##n)big | sign);                                                                        \
     p = ES_PICK(n, a < splat##n(1.0f), s, big);                                                              \
     return ES_PICK(n, x == x, p, x);                                                                         \
+  }                                                                                                          \
+  /* erf to 4e-7 of 1, for GELU, which adds 1 to it: odd over even polynomial on [-4, 4], as in Eigen. Three times   \
+     as fast as es_erf, which is accurate near 0, too. */                                                  \
+  ES_INLINE vf##n es_erf_near##n(vf##n x) {                                                                \
+    vf##n c = es_clamp##n(x, -4.0f, 4.0f), z = c * c;                                                      \
+    vf##n p = z * -2.72614225801306e-10f + 2.77068142495902e-08f;                                          \
+    p = p * z - 2.10102402082508e-06f;                                                                     \
+    p = p * z - 5.69250639462346e-05f;                                                                     \
+    p = p * z - 7.34990630326855e-04f;                                                                     \
+    p = p * z - 2.95459980854025e-03f;                                                                     \
+    p = p * z - 1.60960333262415e-02f;                                                                     \
+    vf##n q = z * -1.45660718464996e-05f - 2.13374055278905e-04f;                                          \
+    q = q * z - 1.68282697438203e-03f;                                                                     \
+    q = q * z - 7.37332916720468e-03f;                                                                     \
+    q = q * z - 1.42647390514189e-02f;                                                                     \
+    return es_clamp##n(c * p / q, -1.0f, 1.0f);                                                            \
   }
 ES_MATH(1)
 ES_MATH(4)

@@ -77,6 +77,7 @@ static void dots(es_product p, int64_t m) {
   }
 }
 
+// Rows 0..m-1 of what p.a and p.y point to.
 static void product(es_product p, int64_t m, int64_t n) {
   if (n == 1 && p.b_row == 1 && p.a_column == 1) {
     dots(p, m);
@@ -104,16 +105,21 @@ static void product(es_product p, int64_t m, int64_t n) {
 // y[g, i, j] = act(alpha sum_k a[g, i, k] b[g, k, j]) for all g < dims (three loops of matrices, outermost first).
 // a: element strides a_stride per g, a_row, a_column; b: b_stride per g, b_row, columns side by side;
 // y: (dims, m, n) contiguous. y overlaps neither a nor b.
-void ES_KERNEL(matmul_f32)(const float *a, const float *b, float *y, const int64_t *dims, const int64_t *a_stride,
-                           const int64_t *b_stride, int64_t m, int64_t n, int64_t k, int64_t a_row, int64_t a_column,
+// Blocks begin..end-1 of 16 rows are computed, ceil(m / 16) of each matrix.
+void ES_KERNEL(matmul_f32)(const float *a, const float *b, float *y, int64_t begin, int64_t end, const int64_t *dims,
+                           const int64_t *a_stride, const int64_t *b_stride, int64_t m, int64_t n, int64_t k, int64_t a_row, int64_t a_column,
                            int64_t b_row, float alpha, int64_t act, float lo, float hi) {
   if (n == 0) return;
   es_product p = {a, b, y, k, a_row, a_column, b_row, n, act, alpha, lo, hi};
-  for (int64_t g = 0; g < dims[0]; g++)
-    for (int64_t h = 0; h < dims[1]; h++)
-      for (int64_t i = 0; i < dims[2]; i++, p.y += m * n) {
-        p.a = a + g * a_stride[0] + h * a_stride[1] + i * a_stride[2];
-        p.b = b + g * b_stride[0] + h * b_stride[1] + i * b_stride[2];
-        product(p, m, n);
-      }
+  const int64_t blocks = (m + 15) / 16;
+  while (begin < end) {
+    const int64_t matrix = begin / blocks, row = begin % blocks * 16;
+    const int64_t i = matrix % dims[2], h = matrix / dims[2] % dims[1], g = matrix / dims[2] / dims[1];
+    begin = (matrix + 1) * blocks < end ? (matrix + 1) * blocks : end;
+    const int64_t to = (begin - matrix * blocks) * 16;
+    p.a = a + g * a_stride[0] + h * a_stride[1] + i * a_stride[2] + row * a_row;
+    p.b = b + g * b_stride[0] + h * b_stride[1] + i * b_stride[2];
+    p.y = y + (matrix * m + row) * n;
+    product(p, (to < m ? to : m) - row, n);
+  }
 }

@@ -24,18 +24,19 @@ static void norm_row(const float *x, float *y, int64_t n, const float *s, const 
   }
 }
 
-// Columns of a (n, inner) matrix, 16 and then one at a time.
-static void norm_columns(const float *x, float *y, int64_t n, int64_t inner, const float *s, const float *b,
-                         float epsilon, int64_t center) {
-  int64_t k = 0;
-  for (; k + 16 <= inner; k += 16) {
+// Columns first..last-1 of a (n, inner) matrix, 16 at once or one at a time.
+static void norm_columns(const float *x, float *y, int64_t n, int64_t inner, int64_t first, int64_t last, const float *s,
+                         const float *b, float epsilon, int64_t center) {
+  if (last - first == 16) {
     vf16 mean = splat16(0), zero = splat16(0);
-    if (center) mean = sum_columns(x + k, n, inner, zero) / (float)n;
-    vf16 scale = 1 / __builtin_elementwise_sqrt(sum_square_columns(x + k, n, inner, mean) / (float)n + epsilon);
+    x += first, y += first;
+    if (center) mean = sum_columns(x, n, inner, zero) / (float)n;
+    vf16 scale = 1 / __builtin_elementwise_sqrt(sum_square_columns(x, n, inner, mean) / (float)n + epsilon);
     for (int64_t i = 0; i < n; i++)
-      store16(y + i * inner + k, (load16(x + i * inner + k) - mean) * scale * s[i] + (b ? b[i] : 0));
+      store16(y + i * inner, (load16(x + i * inner) - mean) * scale * s[i] + (b ? b[i] : 0));
+    return;
   }
-  for (; k < inner; k++) {
+  for (int64_t k = first; k < last; k++) {
     float mean = center ? sum_column(x + k, n, inner, 0) / (float)n : 0;
     float scale = 1 / __builtin_sqrtf(sum_square_column(x + k, n, inner, mean) / (float)n + epsilon);
     for (int64_t i = 0; i < n; i++) y[i * inner + k] = (x[i * inner + k] - mean) * scale * s[i] + (b ? b[i] : 0);
@@ -45,14 +46,16 @@ static void norm_columns(const float *x, float *y, int64_t n, int64_t inner, con
 // y[o, i, k] = (x[o, i, k] - mean[o, k]) / sqrt(variance[o, k] + epsilon) * scale[c] + bias[c], mean and variance
 // (around the mean, in a second pass) over i; without `center` the mean counts as 0.
 // c = (o % groups) (n / run) + i / run; x, y: (outer, n, inner); where inner > 1, groups and run are 1.
-// bias may be null; y may be x.
-void ES_KERNEL(norm_f32)(const float *x, const float *scale, const float *bias, float *y, int64_t outer, int64_t n,
-                         int64_t inner, int64_t groups, int64_t run, float epsilon, int64_t center) {
+// bias may be null; y may be x. Strips begin..end-1 of 16 columns are computed, outer * ceil(inner / 16) in all.
+void ES_KERNEL(norm_f32)(const float *x, const float *scale, const float *bias, float *y, int64_t begin, int64_t end,
+                         int64_t n, int64_t inner, int64_t groups, int64_t run, float epsilon, int64_t center) {
   if (n == 0) return;
-  for (int64_t o = 0; o < outer; o++, x += n * inner, y += n * inner) {
-    const int64_t first = o % groups * (n / run);
+  const int64_t strips = (inner + 15) / 16;
+  for (int64_t strip = begin; strip < end; strip++) {
+    const int64_t o = strip / strips, from = strip % strips * 16, to = from + 16 < inner ? from + 16 : inner;
+    const int64_t first = o % groups * (n / run), at = o * n * inner;
     const float *s = scale + first, *b = bias ? bias + first : 0;
-    if (inner == 1) norm_row(x, y, n, s, b, run, epsilon, center);
-    else norm_columns(x, y, n, inner, s, b, epsilon, center);
+    if (inner == 1) norm_row(x + at, y + at, n, s, b, run, epsilon, center);
+    else norm_columns(x + at, y + at, n, inner, from, to, s, b, epsilon, center);
   }
 }

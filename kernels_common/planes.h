@@ -24,8 +24,14 @@ ES_INLINE void es_plane(const float *in, float *out, int64_t height, int64_t wid
       for (; q + ES_VL <= q1; q += ES_VL) store_vf(out + q, load_vf(row + q));
       for (; q < q1; q++) out[q] = row[q];
     } else if (stride_x == 2) {
-      for (; q + 4 < q1; q += 4) {  // the last float of the second load must lie in the row
-        vf4 a = load4(row + 2 * q), b = load4(row + 2 * q + 4);
+      const int64_t end = (width - dx) / 2 < q1 ? (width - dx) / 2 : q1;  // all that is loaded must lie in the row
+      for (; q + 8 <= end; q += 8) {
+        const vf4 a = load4(row + 2 * q), b = load4(row + 2 * q + 4), c = load4(row + 2 * q + 8), d = load4(row + 2 * q + 12);
+        store4(out + q, __builtin_shufflevector(a, b, 0, 2, 4, 6));
+        store4(out + q + 4, __builtin_shufflevector(c, d, 0, 2, 4, 6));
+      }
+      for (; q + 4 <= end; q += 4) {
+        const vf4 a = load4(row + 2 * q), b = load4(row + 2 * q + 4);
         store4(out + q, __builtin_shufflevector(a, b, 0, 2, 4, 6));
       }
       for (; q < q1; q++) out[q] = row[2 * q];

@@ -29,23 +29,30 @@ ES_INLINE float log_sum_exp_row(const float *x, int64_t n, float m) {
 
 #define EACH(kind_, name)                                                                                      \
   case kind_:                                                                                                  \
-    for (int64_t o = 0; o < outer; o++) {                                                                      \
+    for (int64_t s = begin; s < end; s++) {                                                                    \
+      const int64_t o = s / strips, first = s % strips * 16, last = first + 16 < inner ? first + 16 : inner;   \
       const float *in = x + o * x_outer;                                                                       \
       float *out = y + o * inner;                                                                              \
-      if (inner == 1) {                                                                                        \
-        *out = name##_row(in, n, 0);                                                                           \
-        continue;                                                                                              \
-      }                                                                                                        \
-      int64_t k = 0;                                                                                           \
-      for (; k + 16 <= inner; k += 16) store16(out + k, name##_columns(in + k, n, inner, splat16(0.0f)));      \
-      for (; k < inner; k++) out[k] = name##_column(in + k, n, inner, 0);                                      \
+      if (inner == 1) *out = name##_row(in, n, 0);                                                             \
+      else if (last - first == 16) store16(out + first, name##_columns(in + first, n, inner, splat16(0.0f)));  \
+      else for (int64_t k = first; k < last; k++) out[k] = name##_column(in + k, n, inner, 0);                 \
+      for (int64_t k = first; k < last; k++) out[k] = finished(out[k], finish, by);                            \
     }                                                                                                          \
     break;
 
+ES_INLINE float finished(float y, int64_t finish, float by) {
+  if (finish == FINISH_DIVIDE) return y / by;
+  if (finish == FINISH_SQRT) return __builtin_sqrtf(y);
+  return finish == FINISH_LOG ? es_log1((vf1){y})[0] : y;
+}
+
 // y[o, k] = finish(join of take(x[o, i, k]) over i); x: (outer, n, inner), x_outer apart; y: (outer, inner), apart.
 // finish: 0 nothing, 1 divide by `divisor`, 2 square root, 3 logarithm.
-void ES_KERNEL(reduce_f32)(const float *x, float *y, int64_t outer, int64_t n, int64_t inner, int64_t x_outer,
+// Strips begin..end-1 of 16 columns are computed, outer * ceil(inner / 16) in all.
+void ES_KERNEL(reduce_f32)(const float *x, float *y, int64_t begin, int64_t end, int64_t n, int64_t inner, int64_t x_outer,
                            int64_t kind, int64_t finish, int64_t divisor) {
+  const int64_t strips = (inner + 15) / 16;
+  const float by = (float)divisor;
   switch (kind) {
     EACH(SUM, sum)
     EACH(MAX, max)
@@ -55,12 +62,4 @@ void ES_KERNEL(reduce_f32)(const float *x, float *y, int64_t outer, int64_t n, i
     EACH(L1, l1)
     EACH(LOG_SUM_EXP, log_sum_exp)
   }
-  const int64_t size = outer * inner;
-  const float by = (float)divisor;
-  if (finish == FINISH_DIVIDE)
-    for (int64_t i = 0; i < size; i++) y[i] /= by;
-  if (finish == FINISH_SQRT)
-    for (int64_t i = 0; i < size; i++) y[i] = __builtin_sqrtf(y[i]);
-  if (finish == FINISH_LOG)
-    for (int64_t i = 0; i < size; i++) y[i] = es_log1((vf1){y[i]})[0];
 }

@@ -60,16 +60,18 @@ ES_FOLD_STEPS(8)
     return fold1(x, n, stride, (vf1){m}, kind, 4)[0];                                                        \
   }                                                                                                          \
   __attribute__((noinline, unused)) static float name##_row(const float *x, int64_t n, float m) {            \
-    int64_t whole = n / ES_VL;                                                                               \
-    float rest = name##_column(x + whole * ES_VL, n - whole * ES_VL, 1, m);                                  \
-    if (whole == 0) return rest;                                                                             \
+    const int64_t whole = n / ES_VL;                                                                         \
+    vf1 rest = {kind == MAX ? -__builtin_inff() : kind == MIN ? __builtin_inff() : kind == PROD};            \
+    for (int64_t i = whole * ES_VL; i < n; i++)                                                              \
+      rest = fold_join1(rest, fold_take1(load1(x + i), kind, (vf1){m}), kind);                               \
+    if (whole == 0) return rest[0];                                                                          \
     vf lanes = ES_CAT(fold, ES_VL, )(x, whole, ES_VL, splat_vf(m), kind, 4);                                 \
     if (kind == MAX || kind == MIN || kind == PROD) {                                                        \
-      vf1 all = {rest};                                                                                      \
+      vf1 all = rest;                                                                                        \
       for (int i = 0; i < ES_VL; i++) all = fold_join1(all, (vf1){lanes[i]}, kind);                          \
       return all[0];                                                                                         \
     }                                                                                                        \
-    double all = rest;                                                                                       \
+    double all = rest[0];                                                                                    \
     for (int i = 0; i < ES_VL; i++) all += lanes[i];                                                         \
     return (float)all;                                                                                       \
   }

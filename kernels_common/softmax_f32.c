@@ -52,14 +52,17 @@ static void softmax_columns(const float *in, float *out, int64_t n, int64_t inne
 }
 
 // y[o, i, k] = exp(x[o, i, k] - max_i x[o, i, k]) / sum_i exp(...), or its logarithm when log != 0.
-// x, y: (outer, n, inner) row-major; y may be x.
-void ES_KERNEL(softmax_f32)(const float *x, float *y, int64_t outer, int64_t n, int64_t inner, int64_t log) {
-  for (int64_t o = 0; o < outer; o++, x += n * inner, y += n * inner) {
+// x, y: (outer, n, inner) row-major; y may be x. Strips begin..end-1 of 16 columns are computed, outer * ceil(inner / 16)
+// in all.
+void ES_KERNEL(softmax_f32)(const float *x, float *y, int64_t begin, int64_t end, int64_t n, int64_t inner, int64_t log) {
+  const int64_t strips = (inner + 15) / 16;
+  for (int64_t s = begin; s < end; s++) {
+    const int64_t first = s % strips * 16, last = first + 16 < inner ? first + 16 : inner, at = s / strips * n * inner;
     if (inner == 1) {
-      softmax_row(x, y, n, log);
+      softmax_row(x + at, y + at, n, log);
       continue;
     }
-    for (int64_t k = 0; k < inner; k += ES_VL)
-      softmax_columns(x + k, y + k, n, inner, inner - k < ES_VL ? inner - k : ES_VL, log);
+    for (int64_t k = first; k < last; k += ES_VL)
+      softmax_columns(x + at + k, y + at + k, n, inner, last - k < ES_VL ? last - k : ES_VL, log);
   }
 }

@@ -93,9 +93,24 @@ typedef struct {
 #include "spmm_tile_f32.h"
 #endif
 
+#if defined(__aarch64__) && MR % 4 == 0
+#define ES_PIXEL 1
+#include "spmm_pixel_f32.h"
+#else
+#define ES_PIXEL 0
+#endif
+
 // One row of `columns` pixels: tiles of at most NV vectors, as even as possible; the last vector
 // is moved left so that it ends with the row (it computes a few pixels twice, reads nothing beyond).
 ES_INLINE void spmm_row(const es_spmm *s, const float *x, int64_t y0, int64_t columns, int64_t pitch, int64_t valid) {
+#if ES_PIXEL
+  if (spmm_ends_with_pixel(s, columns, pitch, valid)) {
+    int64_t p = 0;
+    for (; p + NV * 4 + 1 < columns; p += NV * 4) spmm_tile4(s, NV, x + p, y0, p, ES_LAST, pitch, valid);
+    spmm_tile_pixel(s, x + p, y0 + p);
+    return;
+  }
+#endif
 #define ES_WIDE(W, MAX)                                                                   \
   if (columns >= W) {                                                                     \
     int64_t vectors = (columns + W - 1) / W, tiles = (vectors + MAX - 1) / MAX, p = 0;    \
@@ -136,10 +151,13 @@ void ES_KERNEL(spmm_f32)(const float *x, const float *w, const int32_t *offset, 
                          float hi) {
   es_spmm s = {w, bias, residual, slope, offset, start, y, begin, end, channels, y_plane, residual_plane, act, lo, hi, 0, 0};
   const int64_t whole = (columns + ES_VL - 1) / ES_VL * ES_VL;
-  const int64_t written = whole - columns <= spare ? plane + whole - columns : plane;
-  if (written > plane) columns = whole;
   s.clamped = es_act_bounds(act, &s.lo, &s.hi);
   s.clamps = s.clamped && !residual;
+#if ES_PIXEL
+  if (spmm_ends_with_pixel(&s, columns, pitch, valid)) spare = 0;
+#endif
+  const int64_t written = whole - columns <= spare ? plane + whole - columns : plane;
+  if (written > plane) columns = whole;
   for (int64_t image = 0; image < images; image++) {
     for (int64_t r = 0; r < rows; r++)
       spmm_row(&s, x + image * x_image + r * x_row, r * columns, columns, pitch, valid);

@@ -53,8 +53,11 @@ ES_INLINE void NAME(spmm_entry)(V acc[MR][ES_MAX_N], const int n, const float *p
 }
 
 // The loop all the time is spent in: MR x n accumulators over the kept entries of one block.
-ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x, const float *w,
-                                const int32_t *offset, int64_t kept, const float *bias, int64_t last) {
+// Moves *weights and *offsets behind what it has read.
+ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x, const float **weights,
+                                const int32_t **offsets, int64_t kept, const float *bias, int64_t last) {
+  const float *w = *weights;
+  const int32_t *offset = *offsets;
 #pragma unroll
   for (int i = 0; i < MR; i++)
 #pragma unroll
@@ -67,14 +70,19 @@ ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x
     NAME(spmm_entry)(acc, n, p0, w, last);
     NAME(spmm_entry)(acc, n, p1, w + MR, last);
   }
-  if (kept & 1) NAME(spmm_entry)(acc, n, (const float *)((const char *)x + offset[0]), w, last);
+  if (kept & 1) {
+    NAME(spmm_entry)(acc, n, (const float *)((const char *)x + offset[0]), w, last);
+    w += MR, offset++;
+  }
 #else
 #pragma unroll 1
   for (int64_t j = 0; j < kept; j++, w += MR) {
     ES_PREFETCH(x, offset + j, n * ES_WIDTH);
     NAME(spmm_entry)(acc, n, (const float *)((const char *)x + offset[j]), w, last);
   }
+  offset += kept;
 #endif
+  *weights = w, *offsets = offset;
 }
 
 // Blocks begin..end-1, all whole, with nothing but residual, min, max and store to do, which is nearly always. What is
@@ -83,17 +91,20 @@ ES_INLINE void NAME(spmm_tile_whole)(const es_spmm *s, const int n, const float 
                                      int64_t begin, int64_t end) {
   const float lo = s->lo, hi = s->hi, *bias = s->bias + begin * MR;
   const int64_t y_plane = s->y_plane;
-  const int32_t *start = s->start + begin, *offset = s->offset + *start;
-  const float *w = s->w + (int64_t)*start * MR;
+  const int32_t *start = s->start + begin;
+  int32_t first = *start++;
+  const int32_t *offset = s->offset + first;
+  const float *w = s->w + (int64_t)first * MR;
   float *block = s->y + begin * MR * y_plane + y0;
   const int64_t residual_plane = s->residual_plane;
   const float *residual = s->residual ? s->residual + begin * MR * residual_plane + y0 : 0;
-  for (int64_t b = begin; b < end; b++, bias += MR, block += MR * y_plane, start++) {
+  for (int64_t b = begin; b < end; b++, bias += MR, block += MR * y_plane) {
     V acc[MR][ES_MAX_N];
-    const int64_t kept = start[1] - start[0];
+    const int32_t next = *start++;
+    const int64_t kept = next - first;
+    first = next;
     ES_PREFETCH_Y(block + n * ES_WIDTH, y_plane, n * ES_WIDTH);
-    NAME(spmm_block)(acc, n, x, w, offset, kept, bias, last);
-    w += kept * MR, offset += kept;
+    NAME(spmm_block)(acc, n, x, &w, &offset, kept, bias, last);
     float *y = block;
     if (residual) {
 #pragma unroll
@@ -121,7 +132,9 @@ ES_INLINE void NAME(spmm_tile_n)(const es_spmm *s, const int n, const float *x, 
   for (int64_t b = begin; b < s->end; b++) {
     V acc[MR][ES_MAX_N];
     int64_t first = s->start[b];
-    NAME(spmm_block)(acc, n, x, s->w + first * MR, s->offset + first, s->start[b + 1] - first, s->bias + b * MR, last);
+    const float *w = s->w + first * MR;
+    const int32_t *offset = s->offset + first;
+    NAME(spmm_block)(acc, n, x, &w, &offset, s->start[b + 1] - first, s->bias + b * MR, last);
 #pragma unroll
     for (int i = 0; i < MR; i++) {
       int64_t channel = b * MR + i;

@@ -14,6 +14,11 @@
 #endif
 #define N (MR / W)
 #define CHAINS (N >= 4 ? 1 : 4 / N)  // independent sums, to hide the latency of the multiply-add
+#if defined(__aarch64__)
+#define ROUND 4  // entries: small cores issue in order, and the loop itself costs as much as an entry's multiply-adds
+#else
+#define ROUND CHAINS
+#endif
 
 // x: (images, x_image); start, offset (bytes), w (entries, MR), bias, slope as in spmm; y and
 // residual: (images, channels). Blocks begin..end-1 are computed. y must not overlap x.
@@ -34,13 +39,14 @@ void ES_KERNEL(spmv_f32)(const float *x, const float *w, const int32_t *offset, 
 #pragma unroll
         for (int v = 0; v < N; v++) acc[c][v] = (vector){};
       const float *weight = w + j * MR;
-      for (; j + CHAINS <= stop; j += CHAINS)
+      for (; j + ROUND <= stop; j += ROUND)
 #pragma unroll
-        for (int c = 0; c < CHAINS; c++, weight += MR) {
+        for (int c = 0; c < ROUND; c++, weight += MR) {
           float in = *(const float *)((const char *)x + offset[j + c]);
-          __builtin_prefetch(weight + 512);  // 2 kB ahead: weights are read once, from memory
+          // 2 kB ahead: weights are read once, from memory. Once per line of the cache.
+          if (c * MR % 16 == 0) __builtin_prefetch(weight + 512);
 #pragma unroll
-          for (int v = 0; v < N; v++) acc[c][v] += (in - (vector){}) * *(const unaligned *)(weight + v * W);
+          for (int v = 0; v < N; v++) acc[c % CHAINS][v] += (in - (vector){}) * *(const unaligned *)(weight + v * W);
         }
       for (; j < stop; j++, weight += MR) {
         float in = *(const float *)((const char *)x + offset[j]);

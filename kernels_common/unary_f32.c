@@ -61,8 +61,11 @@ UNARY_(ES_VL)
     break;
 
 // y[i] = kind(x[i]); x and y: (size), y may be x. a: alpha of Elu, Selu, Celu and ThresholdedRelu; b: gamma of Selu.
-void ES_KERNEL(unary_f32)(const float *x, float *y, int64_t size, int64_t kind, float a, float b) {
-  int64_t i = 0;
+// Spans begin..end-1 are computed.
+void ES_KERNEL(unary_f32)(const float *x, float *y, int64_t begin, int64_t end, int64_t size, int64_t kind, float a,
+                          float b) {
+  int64_t i = begin * ES_SPAN;
+  if (end * ES_SPAN < size) size = end * ES_SPAN;
   switch (kind) {
     EACH(ABS, abs)
     EACH(NEG, neg)

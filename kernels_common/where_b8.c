@@ -4,8 +4,9 @@
 
 // y[i0..i3] = c[i . c_stride] != 0 ? a[i . a_stride] : b[i . b_stride] for elements of 8 bytes.
 // dims, c_stride, a_stride, b_stride: 4 each, outermost first, strides in elements.
-// y: (dims) contiguous; y may be a or b of the same shape.
-void ES_KERNEL(where_b8)(const uint8_t *c, const uint64_t *a, const uint64_t *b, uint64_t *y, const int64_t *dims,
-                         const int64_t *c_stride, const int64_t *a_stride, const int64_t *b_stride) {
-  where(c, a, b, y, dims, c_stride, a_stride, b_stride);
+// y: (dims) contiguous; y may be a or b of the same shape. Spans begin..end-1 are computed, as in binary_f32.
+void ES_KERNEL(where_b8)(const uint8_t *c, const uint64_t *a, const uint64_t *b, uint64_t *y, int64_t begin, int64_t end,
+                         const int64_t *dims, const int64_t *c_stride, const int64_t *a_stride,
+                         const int64_t *b_stride) {
+  where(c, a, b, y, begin, end, dims, c_stride, a_stride, b_stride);
 }

@@ -1,3 +1,3 @@
 // edgesparse-kernel: op=spmm dtype=f32 isa=relaxed
 // tiles: MR=1 NV=4 | MR=2 NV=4 | MR=4 NV=2
-#include "spmm_f32.h"
+#include "spmm_wasm_f32.h"

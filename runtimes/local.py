@@ -10,7 +10,7 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,27 +26,31 @@ from edgesparse.runtimes.session import (
     check_sizes,
     empty_outputs,
     read_verified,
+    thread_count,
 )
 from edgesparse.types import Array
 
 KINDS = ("shared", "executable")  # the latter holds a libmodel.so beside the program
 ALIGN = 64
 LIBRARY, WEIGHTS = "libmodel.so", "weights.bin"
+_OTHER_PROCESS = -6  # ES_OTHER_PROCESS of model_info.h
 
 
 def open(
-    bundle: Path, manifest: Manifest, *, isa: str | None = None, pin: bool = True, cpu: int | None = None
-) -> LocalSession:
+    bundle: Path, manifest: Manifest, *, threads: int = 1, isa: str | None = None, pin: bool = True,
+    cpu: int | None = None,
+) -> LocalSession:  # fmt: skip
     """Load the bundle's library.
 
     Args:
+        threads: how many run the model, the calling one among them; 0: one for each CPU this process may use.
         isa: use this instruction set ("avx2") rather than the best the CPU has.
-        pin: keep timed runs on one core, so that they are not moved in the middle.
-        cpu: which core; the last one this process may use unless given.
+        pin: keep timed runs on one core a thread, so that they are not moved in the middle.
+        cpu: which core is the first thread's; the last one this process may use unless given.
 
     Raises:
-        RuntimeFailure: compiled for another machine, damaged, or the CPU lacks ``isa``.
-        InputError: no such ISA in the bundle, or no such core.
+        RuntimeFailure: compiled for another machine, damaged, or the CPU lacks ``isa``; or no threads to be had.
+        InputError: no such ISA in the bundle, no such core, or more threads than cores.
     """
     here = f"{platform.machine()}-{sys.platform}"
     if manifest.triple.split("-")[0] != platform.machine() or sys.platform != "linux":
@@ -66,26 +70,32 @@ def open(
         raise InputError(
             f"this process may not run on CPU {cpu}", where="cpu", hint=f"one of {', '.join(map(str, allowed))}"
         )
-    return LocalSession(bundle, manifest, isa, (allowed[-1] if cpu is None else cpu) if pin else None)
+    threads = thread_count(threads, len(allowed))
+    first = allowed[-1] if cpu is None else cpu
+    others = [c for c in reversed(allowed) if c != first]
+    return LocalSession(bundle, manifest, isa, threads, [first, *others[: threads - 1]] if pin else [])
 
 
 class LocalSession(Session):
-    """One loaded library with an arena of its own. Threads may share it: runs take turns."""
+    """One loaded library with an arena and threads of its own. Threads of the caller's may share it: runs take turns.
 
-    def __init__(self, bundle: Path, manifest: Manifest, isa: str | None, pinned_cpu: int | None) -> None:
+    ``cpus``: one for each thread, to keep timed runs there; none: wherever the system puts them.
+    """
+
+    def __init__(self, bundle: Path, manifest: Manifest, isa: str | None, threads: int, cpus: Sequence[int]) -> None:
         super().__init__(bundle, manifest, {})
-        self._pinned_cpu = pinned_cpu
+        self._cpus = tuple(cpus)
         self._turn = threading.Lock()
         self._weights = _Weights(bundle, manifest)
         try:
-            self._library = _Library(bundle, manifest, isa)
+            self._library = _Library(bundle, manifest, isa, threads)
         except BaseException:
             self._weights.close()
             raise
-        self._arena = _aligned(manifest.arena_bytes)
+        self._arena = _aligned(manifest.arena_bytes + (threads - 1) * manifest.scratch_bytes)
         self.machine.update(
-            runtime="local", cpu=_cpu_name(), isa=self._library.isa, timing="in process",
-            pinned_cpu="no" if pinned_cpu is None else str(pinned_cpu),
+            runtime="local", cpu=_cpu_name(), isa=self._library.isa, timing="in process", threads=str(threads),
+            pinned_cpu=",".join(map(str, cpus)) or "no",
         )  # fmt: skip
 
     def run_samples(self, samples: Sequence[Sample]) -> list[Sample]:
@@ -104,7 +114,7 @@ class LocalSession(Session):
         sample, outputs = _aligned_like(sample), _aligned_like(empty_outputs(self.manifest))
         ins, outs = self._pointers(sample), self._pointers(outputs)
         wall_ns = []
-        with self._turn, _on_cpu(self._pinned_cpu):
+        with self._turn, _on_cpus([0, *self._library.thread_ids], self._cpus):
             for _ in range(warmup_runs):
                 self._call(ins, outs)
             for i in range(num_runs):
@@ -127,6 +137,11 @@ class LocalSession(Session):
         if self._library.closed:
             raise RuntimeFailure("the session is closed", where=str(self.bundle), hint="open the bundle again")
         code = self._library.model_run(self._weights.address, self._arena.ctypes.data, ins, outs)
+        if code == _OTHER_PROCESS:
+            raise RuntimeFailure(
+                "the threads of this session stayed in the process that was forked", where=str(self.bundle),
+                hint="open the bundle in the process that runs it, or with threads=1",
+            )  # fmt: skip
         if code != 0:
             raise RuntimeFailure(f"model_run returned {code}", where=str(self.bundle), hint="compile the model again")
 
@@ -135,15 +150,16 @@ class _Library:
     """libmodel.so, loaded from a copy in memory.
 
     The copy is what was checked against the manifest; it stays whole when the bundle is
-    overwritten; and each session gets variables of its own (the chosen ISA), where dlopen would
-    hand out one library for all that open the same file.
+    overwritten; and each session gets variables of its own (the chosen ISA, the threads), where dlopen
+    would hand out one library for all that open the same file.
     """
 
-    def __init__(self, bundle: Path, manifest: Manifest, isa: str | None) -> None:
+    def __init__(self, bundle: Path, manifest: Manifest, isa: str | None, threads: int) -> None:
         content = read_verified(bundle, manifest, LIBRARY)
         self._fd = os.memfd_create(LIBRARY, os.MFD_CLOEXEC)
         self.closed = False
         self._handle: int | None = None
+        self._model_threads: Callable[[int], int] | None = None
         try:
             with os.fdopen(os.dup(self._fd), "wb") as copy:
                 copy.write(content)
@@ -163,6 +179,13 @@ class _Library:
                     hint=f"leave out isa, or use one of {', '.join(able)}" if able else "",
                 )  # fmt: skip
             self.isa = (library.model_isa() or b"").decode()
+            self._model_threads = library.model_threads
+            if threads > 1 and (code := self._model_threads(threads)) != 0:
+                raise RuntimeFailure(
+                    f"the system gives no {threads} threads (model_threads returned {code})", where=str(bundle),
+                    hint="open it with fewer threads",
+                )  # fmt: skip
+            self.thread_ids = tuple(library.model_thread_id(i) for i in range(1, threads))
         except (OSError, AttributeError, ValueError) as error:  # not a library; a function or es_the_model is missing
             self.close()
             raise RuntimeFailure(
@@ -177,6 +200,8 @@ class _Library:
             return
         self.closed = True
         if self._handle is not None:
+            if self._model_threads is not None:
+                self._model_threads(1)  # they run the code that is about to go away
             ctypes.CDLL(None).dlclose(ctypes.c_void_p(self._handle))
         os.close(self._fd)
 
@@ -192,6 +217,7 @@ class _Facts(ctypes.Structure):
 
     _fields_ = (
         ("name", ctypes.c_char_p), ("arena_bytes", ctypes.c_uint64), ("weights_bytes", ctypes.c_uint64),
+        ("scratch_bytes", ctypes.c_uint64),
         ("input_count", ctypes.c_uint32), ("output_count", ctypes.c_uint32),
         ("inputs", ctypes.POINTER(_PortFacts)), ("outputs", ctypes.POINTER(_PortFacts)),
     )  # fmt: skip
@@ -200,7 +226,7 @@ class _Facts(ctypes.Structure):
 def _check_facts(bundle: Path, manifest: Manifest, facts: _Facts) -> None:
     """The library reads and writes what it was compiled for, whatever the manifest says."""
     check_sizes(
-        bundle, manifest, facts.arena_bytes, facts.weights_bytes,
+        bundle, manifest, facts.arena_bytes, facts.weights_bytes, facts.scratch_bytes,
         [facts.inputs[i].bytes for i in range(facts.input_count)],
         [facts.outputs[i].bytes for i in range(facts.output_count)],
     )  # fmt: skip
@@ -258,17 +284,20 @@ def _aligned_like(arrays: Sample) -> Sample:
 
 
 @contextmanager
-def _on_cpu(cpu: int | None) -> Iterator[None]:
-    """This thread runs on one core inside the block, and afterwards where it could before."""
-    if cpu is None:
+def _on_cpus(threads: Sequence[int], cpus: Sequence[int]) -> Iterator[None]:
+    """Each thread (by Linux's number, 0 the calling one) runs on one core inside the block, and afterwards where the
+    calling one could before. Without ``cpus`` nothing changes."""
+    if not cpus:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
+    for thread, cpu in zip(threads, cpus, strict=True):
+        os.sched_setaffinity(thread, {cpu})
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        for thread in threads:
+            os.sched_setaffinity(thread, before)
 
 
 def _cpu_name() -> str:

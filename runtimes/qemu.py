@@ -12,29 +12,35 @@ from pathlib import Path
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, ProgramSession
-from edgesparse.runtimes.session import read_verified
+from edgesparse.runtimes.session import read_verified, thread_count
 
 KINDS = ("executable",)
 PROGRAM, WEIGHTS = "model", "weights.bin"
 
 
-def open(bundle: Path, manifest: Manifest, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> QemuSession:
+def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float = DEFAULT_TIMEOUT_S) -> QemuSession:
     """Find the emulator ($QEMU, qemu-aarch64-static, qemu-aarch64).
+
+    Args:
+        threads: how many run the model; 0: one for each CPU this process may use.
+        timeout_s: the longest that one call of the program may take.
 
     Raises:
         RuntimeFailure: no emulator, or the bundle is damaged.
+        InputError: more threads than CPUs.
     """
+    threads = thread_count(threads, len(os.sched_getaffinity(0)))
     native = platform.machine() == manifest.triple.split("-")[0]
     emulator = None if native else _emulator(bundle)
     for name in (PROGRAM, WEIGHTS) if manifest.weights_bytes else (PROGRAM,):
         read_verified(bundle, manifest, name)
-    return QemuSession(bundle, manifest, emulator, timeout_s)
+    return QemuSession(bundle, manifest, emulator, threads, timeout_s)
 
 
 class QemuSession(ProgramSession):
     """Right answers; the time an emulator takes says nothing about a device."""
 
-    def __init__(self, bundle: Path, manifest: Manifest, emulator: str | None, timeout_s: float) -> None:
+    def __init__(self, bundle: Path, manifest: Manifest, emulator: str | None, threads: int, timeout_s: float) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         program = bundle / PROGRAM
         if not os.access(program, os.X_OK):  # lost on the way: a zip file, a download
@@ -42,9 +48,11 @@ class QemuSession(ProgramSession):
             program = Path(shutil.copy(program, self._folder.name))
             program.chmod(program.stat().st_mode | stat.S_IXUSR)
         machine = {"runtime": "qemu", "emulator": emulator or "none", "cpu": platform.machine()}
+        machine["threads"] = str(threads)
         machine["timing"] = "emulated, not a device timing" if emulator else "native"
         # Absolute: a program without a slash in its name would be looked for in $PATH.
         command = [*([emulator] if emulator else []), str(program.absolute()), "--weights", str(bundle / WEIGHTS)]
+        command += ["--threads", str(threads)]
         super().__init__(bundle, manifest, machine, command, timeout_s=timeout_s)
 
     def close(self) -> None:

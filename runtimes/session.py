@@ -25,6 +25,7 @@ else:
 Inputs = Mapping[str, Any]
 # One run of the model: contiguous arrays in the order of the manifest's inputs (or outputs).
 Sample = tuple[Array, ...]
+MAX_THREADS = 256  # as in pool.c
 # Called after every timed run with (runs done, runs in all).
 Progress = Callable[[int, int], None]
 
@@ -163,6 +164,24 @@ def stack_outputs(manifest: Manifest, results: Sequence[Sample], each: bool) -> 
     return stacked
 
 
+def thread_count(threads: int, cpus: int) -> int:
+    """``threads``, or with 0 as many as the ``cpus`` that this process may use.
+
+    Raises:
+        InputError: more threads than CPUs, or not a number of threads.
+    """
+    if threads < 0 or threads > MAX_THREADS:
+        raise InputError(
+            f"{threads} is not a number of threads", where="threads", hint=f"1 to {MAX_THREADS}, or 0 for every CPU"
+        )
+    if threads > cpus:
+        raise InputError(
+            f"{threads} threads, but this process may use {cpus} CPU{'' if cpus == 1 else 's'}", where="threads",
+            hint="more threads than CPUs would wait for each other; give 0 to use every CPU",
+        )  # fmt: skip
+    return threads or min(cpus, MAX_THREADS)
+
+
 def describe(shape: Shape, dtype: str) -> str:
     """``float32 [1, 3, 224, 224]``"""
     return f"{DTYPES[dtype]} {list(shape)}"
@@ -196,13 +215,14 @@ def check_sha256(bundle: Path, manifest: Manifest, name: str, digest: str) -> No
 
 
 def check_sizes(
-    bundle: Path, manifest: Manifest, arena_bytes: int, weights_bytes: int, inputs: Sequence[int],
-    outputs: Sequence[int],
+    bundle: Path, manifest: Manifest, arena_bytes: int, weights_bytes: int, scratch_bytes: int,
+    inputs: Sequence[int], outputs: Sequence[int],
 ) -> None:  # fmt: skip
     """Compare what the compiled code says of itself (es_the_model) with the manifest. Raises RuntimeFailure."""
     said: list[tuple[str, object, object]] = [
         ("arena bytes", manifest.arena_bytes, arena_bytes),
         ("bytes of weights", manifest.weights_bytes, weights_bytes),
+        ("scratch bytes", manifest.scratch_bytes, scratch_bytes),
         ("bytes of inputs", [p.bytes for p in manifest.inputs], list(inputs)),
         ("bytes of outputs", [p.bytes for p in manifest.outputs], list(outputs)),
     ]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse.errors import RuntimeFailure
+from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest, Port
 from edgesparse.runtimes.session import Progress, Sample, Session, check_sizes, read_verified
 from edgesparse.types import DTYPES, Array
@@ -24,12 +24,18 @@ MODULE, WEIGHTS = "model.wasm", "weights.bin"
 ALIGN, PAGE_BYTES, MAX_PORTS = 64, 65536, 4096
 
 
-def open(bundle: Path, manifest: Manifest) -> WasmtimeSession:
+def open(bundle: Path, manifest: Manifest, *, threads: int = 1) -> WasmtimeSession:
     """Compile the module and place the weights in its memory.
 
     Raises:
         RuntimeFailure: the package is not installed, the module does not compile, or is damaged.
+        InputError: more than one thread.
     """
+    if threads != 1:
+        raise InputError(
+            f"wasmtime's Python package cannot share a memory between threads, so not {threads} but 1", where="threads",
+            hint="use the runtime node, or leave threads out",
+        )  # fmt: skip
     try:
         # By name, because this very module is called wasmtime too.
         wasmtime = importlib.import_module("wasmtime")
@@ -49,7 +55,7 @@ class WasmtimeSession(Session):
     def __init__(self, bundle: Path, manifest: Manifest, wasmtime: Any) -> None:
         version = importlib.metadata.version("wasmtime")
         super().__init__(bundle, manifest, {
-            "runtime": "wasmtime", "engine": f"wasmtime {version}", "cpu": platform.machine(),
+            "runtime": "wasmtime", "engine": f"wasmtime {version}", "cpu": platform.machine(), "threads": "1",
             "isa": ",".join(manifest.isas), "timing": "WebAssembly on this machine, not a device timing",
         })  # fmt: skip
         module_bytes = read_verified(bundle, manifest, MODULE)
@@ -85,14 +91,14 @@ class WasmtimeSession(Session):
             return struct.unpack(form, self._memory.read(self._store, at, at + struct.calcsize(form)))
 
         try:
-            _, arena_bytes, weights_bytes, ins, outs, ins_at, outs_at = read("<I4xQQIIII", at)
+            _, arena_bytes, weights_bytes, scratch_bytes, ins, outs, ins_at, outs_at = read("<I4xQQQIIII", at)
             inputs = [read("<I4xQ", ins_at + 16 * i)[1] for i in range(min(ins, MAX_PORTS))]
             outputs = [read("<I4xQ", outs_at + 16 * i)[1] for i in range(min(outs, MAX_PORTS))]
         except struct.error as error:
             raise RuntimeFailure(
                 f"{MODULE} does not describe itself: {error}", where=str(self.bundle), hint="compile the model again"
             ) from error
-        check_sizes(self.bundle, self.manifest, arena_bytes, weights_bytes, inputs, outputs)
+        check_sizes(self.bundle, self.manifest, arena_bytes, weights_bytes, scratch_bytes, inputs, outputs)
 
     def _place(self, heap_base: int, weights: bytes) -> None:
         ins, outs = self.manifest.inputs, self.manifest.outputs

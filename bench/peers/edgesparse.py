@@ -27,8 +27,8 @@ class EdgeSparse:
             bundle = compile_model(load(network.onnx), "host", network.folder / "model.edge")
         except UnsupportedError as error:
             raise CannotRun(str(error)) from error
-        # the worker is pinned already
-        self._session = runtimes.open(bundle, "local", pin=False)
+        # the worker is on its cores already
+        self._session = runtimes.open(bundle, "local", pin=False, threads=network.threads)
         self._names = tuple(network.outputs)
         self._order = [list(network.inputs).index(port.name) for port in self._session.manifest.inputs]
         self.version = f"{__version__} {self._session.machine['isa']}"

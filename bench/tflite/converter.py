@@ -19,8 +19,8 @@ Pair = tuple[int, int]
 class Converter:
     """``planes`` names the values that are NHWC in the .tflite; all others have the shape and order of ONNX."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph, self.writer = graph, Writer()
+    def __init__(self, graph: Graph, *, sparse: bool = False) -> None:
+        self.graph, self.writer, self.sparse = graph, Writer(), sparse
         self.index: dict[str, int] = {}
         self.planes: set[str] = set()
         self.at_least_zero: set[str] = set()
@@ -73,6 +73,8 @@ class Converter:
             raise CannotRun(f"'{name}' are no planes")
         if not any(total) and not any(pads):
             return self.index[name], VALID
+        # XNNPACK's sparse inference takes stride 2 with explicit padding only
+        same_size = same_size and not (self.sparse and max(stride) > 1)
         # a window may end before the padding does, and with ceil_mode the padding before the window
         if same_size and all(pads[i] == total[i] // 2 for i in (0, 1)):
             return self.index[name], SAME

@@ -12,6 +12,8 @@ from bench.engine import CannotRun
 from bench.tflite.converter import NONE, OPS, RELU6, Converter, activation_of
 from bench.tflite.graph import attributes, axes, bounds
 
+SPARSE_FROM = 0.5  # share of zeros from which weights are stored sparse
+
 
 def _conv(c: Converter, node: onnx.NodeProto) -> None:
     a, source = attributes(node), node.input[0]
@@ -34,7 +36,9 @@ def _conv(c: Converter, node: onnx.NodeProto) -> None:
     order = (1, 2, 3, 0) if depthwise else (0, 2, 3, 1)
     if depthwise:
         options.depthMultiplier = 1
-    constants = [c.writer.constant(node.input[1], weight.transpose(order)), c.writer.constant(f"{out}/bias", bias)]
+    sparse = c.sparse and not depthwise and kernel == (1, 1) and (weight == 0).mean() >= SPARSE_FROM
+    store = c.writer.sparse_constant if sparse else c.writer.constant
+    constants = [store(node.input[1], weight.transpose(order)), c.writer.constant(f"{out}/bias", bias)]
     c.writer.add(OPS.DEPTHWISE_CONV_2D if depthwise else OPS.CONV_2D, [data, *constants], out, options)
 
 

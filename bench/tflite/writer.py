@@ -35,6 +35,20 @@ class Writer:
         self._buffers.append(buffer)
         return self._tensor(name, values.shape, TYPES[values.dtype], len(self._buffers) - 1)
 
+    def sparse_constant(self, name: str, filters: Array) -> int:
+        """(O, 1, 1, I) as compressed sparse rows behind an operator that makes them dense."""
+        rows, columns = np.nonzero(filters[:, 0, 0, :])
+        ends = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=filters.shape[0]))])
+        sparsity = schema.SparsityParametersT()
+        sparsity.traversalOrder = np.arange(4, dtype=np.int32)
+        sparsity.dimMetadata = [*(_dense_dimension(n) for n in filters.shape[:3]), _sparse_dimension(ends, columns)]
+        packed = self.constant(f"{name}/packed", filters[rows, 0, 0, columns])
+        self._tensors[packed].shape = np.array(filters.shape, np.int32)
+        self._tensors[packed].sparsity = sparsity
+        dense = self.tensor(name, filters.shape)
+        self.add(schema.BuiltinOperator.DENSIFY, [packed], dense, schema.DensifyOptionsT())
+        return dense
+
     def add(self, code: int, inputs: Sequence[int], output: int, options: Any = None) -> None:
         """An operator: a value of ``BuiltinOperator``, and an object such as ``Conv2DOptionsT``."""
         if code not in self._codes:
@@ -74,3 +88,18 @@ def _code(code: int) -> Any:
     operator_code.deprecatedBuiltinCode = min(code, 127)  # where readers before schema version 3a look
     operator_code.version = 1
     return operator_code
+
+
+def _dense_dimension(size: int) -> Any:
+    dimension = schema.DimensionMetadataT()
+    dimension.format, dimension.denseSize = schema.DimensionType.DENSE, size
+    return dimension
+
+
+def _sparse_dimension(ends: Array, indices: Array) -> Any:
+    dimension = schema.DimensionMetadataT()
+    dimension.format = schema.DimensionType.SPARSE_CSR
+    dimension.arraySegmentsType = dimension.arrayIndicesType = schema.SparseIndexVector.Int32Vector
+    dimension.arraySegments, dimension.arrayIndices = schema.Int32VectorT(), schema.Int32VectorT()
+    dimension.arraySegments.values, dimension.arrayIndices.values = ends.astype(np.int32), indices.astype(np.int32)
+    return dimension

@@ -8,7 +8,7 @@ from math import erf
 import numpy as np
 
 from edgesparse.ops.arguments import choice, first, same_shape
-from edgesparse.ops.operator import Contract, Lowering, Operator, register
+from edgesparse.ops.operator import Contract, Lowering, Operator, register, spans
 from edgesparse.types import Array, Attr, Node, TensorSpec
 
 # The numbers of kernels_common/activation_f32.h, under the names that passes write into `es_act`.
@@ -80,7 +80,7 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 
 register(
-    Contract("activation", ("x",), ("y",), reference, in_place=(0,)),
+    Contract("activation", ("x",), ("y",), reference, in_place=(0,), items=lambda a: spans(a["size"])),
     *(
         Operator(name, same_shape, lower, "f32 only", kernels=("activation",))
         for name in ("LeakyRelu", "HardSwish", "HardSigmoid", "Sigmoid", "Tanh", "Gelu")

@@ -10,7 +10,7 @@ import numpy as np
 from edgesparse.ops.arguments import contiguous, fits, misfit, where
 from edgesparse.ops.cast import cast
 from edgesparse.ops.copy import move, positions
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
+from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register, spans_of_runs
 from edgesparse.types import DTYPES, Array, Attr, Node, Shape, TensorSpec
 
 # The numbers of kernels_common/binary.h.
@@ -218,7 +218,7 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 
 register(
-    Contract("binary", ("a", "b"), ("y",), reference, in_place=(0, 1)),
+    Contract("binary", ("a", "b"), ("y",), reference, in_place=(0, 1), items=spans_of_runs),
     *(
         Operator(name, shape, lower, "f32, i64, i32; both operands of one type", kernels=("binary", "copy"))
         for name in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean", "Mod")

@@ -3,12 +3,14 @@
 Every convolution but the depthwise one becomes ``spmm``: input channel and kernel position together
 are the columns of the weight matrix, and a column is an offset into planes of activations. A 1x1
 convolution reads its input as it is; any other reads a copy with its border written out, cut into
-phases when strided (``planes``), so that neighbouring outputs read neighbouring floats.
+phases when strided (``planes``), so that neighbouring outputs read neighbouring floats. Where few weights of a 3x3
+convolution are zero, ``winograd`` may take the place of ``spmm``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesparse.ops.activation import activate, epilogue
-from edgesparse.ops.cost import ENTRY_CYCLES, spmm_us, spmv_us
+from edgesparse.ops.cost import spmm_heights, spmm_us, spmv_us
 from edgesparse.ops.depthwise import lower_depthwise
 from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
 from edgesparse.ops.packing import describe, kept_blocks, pack, pad_rows
 from edgesparse.ops.planes import planes
 from edgesparse.ops.window import Window, check_weights, where, window
+from edgesparse.ops.winograd import bind_winograd
 from edgesparse.types import Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 
@@ -152,6 +155,7 @@ def offsets(attrs: Mapping[str, Any]) -> NDArray[np.int32]:
     return found
 
 
+FULL_SPEED_ROWS = 4  # blocks of so many output channels run at the speed of a dense kernel
 SPMV_HEIGHTS = (1, 2, 4, 8, 16)
 
 
@@ -171,9 +175,16 @@ def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
             return spmv_us(machine, height, entries, blocks, images=attrs["images"])
         return spmm_us(machine, height, entries, blocks, pixels, traffic + entries * 4 * (height + 1))
 
-    heights = [h for h in (SPMV_HEIGHTS if single else ENTRY_CYCLES[machine.isa]) if h <= 4 or h <= channels]
+    heights = [h for h in (SPMV_HEIGHTS if single else spmm_heights(machine.isa)) if h <= 4 or h <= channels]
     dense_us = min(time_us(h, -(-channels // h) * columns) for h in heights)
-    found = []
+    x, _, bias, residual, slope = operands(call, call.inputs)
+    names = {"x": x, "bias": bias, "residual": residual, "slope": slope, "y": call.outputs[0]}
+    found = [
+        replace(b, pattern=pattern, zeros=zeros, reason=f"{b.reason}; {_worth_pruning(b.predicted_us, dense_us)}")
+        for b in bind_winograd(call, weight, names, machine)
+    ]
+    best_us = min([dense_us, *(b.predicted_us for b in found)])
+    note = "; dense would be Winograd" if best_us < dense_us else ""
     for height in heights:
         kept = int(kept_blocks(weight, height).sum())
         share = kept / max(-(-channels // height) * columns, 1)
@@ -181,12 +192,17 @@ def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
             Binding(
                 "spmv_f32" if single else "spmm_f32", _arguments(call, height),
                 pack=partial(_packed, call, constants, height), tiles={"MR": height},
-                predicted_us=time_us(height, kept), dense_us=dense_us, pattern=pattern, zeros=zeros,
+                predicted_us=time_us(height, kept), pattern=pattern, zeros=zeros,
                 macs=kept * height * pixels,
-                reason=f"blocks of {height} output channels, {share:.0%} of them kept",
+                reason=f"blocks of {height} output channels, {share:.0%} of them kept{note}",
             )
         )  # fmt: skip
-    return sorted(found, key=lambda b: b.predicted_us)
+    return sorted((replace(b, dense_us=best_us) for b in found), key=lambda b: b.predicted_us)
+
+
+def _worth_pruning(us: float, dense_us: float) -> str:
+    """From which share of zeros on leaving them out takes less than ``us``, if it takes ``dense_us`` without zeros."""
+    return f"zeros in blocks of {FULL_SPEED_ROWS} output channels pay from {max(1 - us / dense_us, 0):.0%} on"
 
 
 def _names(call: OpCall, height: int) -> dict[str, str]:
@@ -202,7 +218,7 @@ def _arguments(call: OpCall, height: int) -> dict[str, str | int | float | tuple
         **attrs, **names, "slope": names["slope"] if slope else None, "x": x, "y": call.outputs[0],
         "residual": residual, "begin": 0, "end": -(-attrs["channels"] // height),
         "x_image": attrs["in_channels"] * attrs["x_plane"],
-        "spare": min(ends) - attrs["plane"] if attrs["direct"] and attrs["rows"] == 1 else 0,
+        "spare": min(ends) - attrs["plane"] if attrs["direct"] and attrs["rows"] == 1 and not attrs["pitch"] else 0,
     }  # fmt: skip
 
 
@@ -248,6 +264,6 @@ register(
         shape,
         lower,
         "1-D and 2-D, f32, constant weights",
-        kernels=("spmm", "spmv", "depthwise", "depthwise_square", "planes"),
+        kernels=("spmm", "spmv", "winograd", "depthwise", "depthwise_square", "planes"),
     ),  # fmt: skip
 )

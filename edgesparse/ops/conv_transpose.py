@@ -123,6 +123,13 @@ def bind(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine)
 
 
 register(
-    Contract("conv_transpose", ("x", "w", "bias", "slope"), ("y",), reference, bind=bind),
+    Contract(
+        "conv_transpose",
+        ("x", "w", "bias", "slope"),
+        ("y",),
+        reference,
+        bind=bind,
+        items=lambda a: a["images"] * a["out_channels"],
+    ),
     Operator("ConvTranspose", shape, lower, "1-D and 2-D, f32, constant weights", kernels=("conv_transpose",)),
 )

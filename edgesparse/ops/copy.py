@@ -240,8 +240,14 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
     return [y.reshape(outputs[0].shape)]
 
 
+def _items(a: Mapping[str, Any]) -> int:
+    """As ROWS and COLUMNS of kernels_common/copy.h."""
+    *outer, rows, columns = a["dims"]
+    return int(prod(outer) * -(-rows // 16) * -(-columns // 1024))
+
+
 register(
-    Contract("copy", ("x",), ("y",), reference, bind=bind, partial=True),
+    Contract("copy", ("x",), ("y",), reference, bind=bind, partial=True, items=_items),
     Operator(
         "Transpose", transpose_shape, lower_transpose, "up to six dimensions that do not merge", kernels=("copy",)
     ),

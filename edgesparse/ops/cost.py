@@ -1,4 +1,4 @@
-"""How long spmm and spmv will take: what selection compares where nothing has been measured.
+"""How long spmm, spmv and Winograd will take: what selection compares where nothing has been measured.
 
 The figures were measured (x86, WebAssembly in V8) or come from llvm-mca (NEON), see bench/. They are right to
 about 20% on the machines they are from; only their order matters for the choice of a kernel, and `edgesparse
@@ -14,10 +14,9 @@ from edgesparse.types import Machine
 LANES: Mapping[str, int] = {"avx512": 16, "avx2": 8, "sse2": 4, "scalar": 1, "neon": 4, "simd128": 4, "relaxed": 4}
 
 # Cycles of one kept entry (MR weights times one vector of pixels) by block height MR, for the heights that have a
-# kernel. Heights of 4 and more run at
-# the speed of the multiply-adds, 1 and 2 at that of the loads.
+# kernel. Heights of 4 and more run at the speed of the multiply-adds, 1 and 2 at that of the loads.
 ENTRY_CYCLES: Mapping[str, Mapping[int, float]] = {
-    "avx512": {1: 2.44, 2: 2.6, 4: 4.43},  # Zen 4, whose vectors of 512 bits take two cycles
+    "avx512": {1: 2.44, 2: 2.6, 4: 4.43, 16: 17.4},  # Zen 4, whose vectors of 512 bits take two cycles
     "avx2": {1: 1.25, 2: 1.56, 4: 2.15},  # Zen 3
     "sse2": {1: 1.6, 2: 2.3, 4: 4.2},
     "scalar": {1: 1.6, 2: 2.3, 4: 4.2},
@@ -25,8 +24,14 @@ ENTRY_CYCLES: Mapping[str, Mapping[int, float]] = {
     "simd128": {1: 1.39, 2: 2.2, 4: 4.0},
     "relaxed": {1: 1.28, 2: 1.67, 4: 2.97},
 }
-VECTORS: Mapping[int, int] = {1: 4, 2: 4, 4: 3, 8: 2}  # of a tile, about: NV of the kernels
+VECTORS: Mapping[int, int] = {1: 4, 2: 4, 4: 3, 8: 2, 16: 1}  # of a tile, about: NV of the kernels
+SHORT_CYCLES = 0.7  # an entry of a tile with fewer vectors: the loads of its weights serve less
+# Cycles of one kept entry for one pixel where channels are in the lanes (spmm_channels_f32.h), by block height.
+PIXEL_CYCLES: Mapping[str, Mapping[int, float]] = {"avx2": {16: 1.2}, "sse2": {16: 4.8}}
 BLOCK_CYCLES = 30.0  # setting up and storing one tile of one block
+FMA_LATENCY_CYCLES = 4.0
+# One vector of one position of Winograd's transforms, there and back, with all that belongs to it (Zen 3).
+FORTH_CYCLES, BACK_CYCLES = 13.0, 8.0
 
 
 def spmm_us(machine: Machine, height: int, entries: int, blocks: int, pixels: int, bytes_: int) -> float:
@@ -34,10 +39,19 @@ def spmm_us(machine: Machine, height: int, entries: int, blocks: int, pixels: in
 
     ``bytes_`` (activations, weights, results) each cross the memory once at least.
     """
+    per_pixel = PIXEL_CYCLES.get(machine.isa, {}).get(height)
+    if per_pixel is not None:
+        return overlapped_us(machine, pixels * (entries * per_pixel + blocks * height), bytes_)
     vectors = -(-pixels // LANES[machine.isa])
     tiles = -(-vectors // VECTORS[height])
-    cycles = entries * vectors * ENTRY_CYCLES[machine.isa][height] + blocks * tiles * BLOCK_CYCLES
-    return overlapped_us(machine, cycles, bytes_)
+    short = tiles * VECTORS[height] - vectors
+    per_entry = vectors * ENTRY_CYCLES[machine.isa][height] + short * SHORT_CYCLES
+    return overlapped_us(machine, entries * per_entry + blocks * tiles * BLOCK_CYCLES, bytes_)
+
+
+def spmm_heights(isa: str) -> list[int]:
+    """Block heights that ``isa`` has an spmm kernel for."""
+    return [*ENTRY_CYCLES[isa], *PIXEL_CYCLES.get(isa, {})]
 
 
 def spmv_us(machine: Machine, height: int, entries: int, blocks: int, *, images: int) -> float:
@@ -45,6 +59,29 @@ def spmv_us(machine: Machine, height: int, entries: int, blocks: int, *, images:
     cycles = entries * max(1.0, height / LANES[machine.isa]) + blocks * BLOCK_CYCLES
     bytes_ = entries * 4 * (height + 1)
     return images * overlapped_us(machine, cycles, bytes_)
+
+
+def winograd_us(
+    machine: Machine, height: int, products: int, tiles: int, chunks: int, inputs: int, outputs: int, bytes_: int
+) -> float:
+    """Microseconds of a convolution in ``products`` matrix products over ``tiles`` tiles, in ``chunks`` of them.
+
+    Zen 3 reaches 95% of its peak in the products. The transforms take a vector of tiles of one channel and position
+    at a time; mostly they wait for stores.
+    """
+    vectors = -(-tiles // LANES[machine.isa])
+    least, more = divmod(vectors, chunks)
+
+    def entry_cycles(count: int) -> float:
+        """One entry times so many vectors: a register tile that is not full hides no latency of multiply-adds."""
+        full, rest = divmod(count, VECTORS[height])
+        entry = ENTRY_CYCLES[machine.isa][height]
+        return full * VECTORS[height] * entry + (max(rest * entry, FMA_LATENCY_CYCLES) if rest else 0)
+
+    entries = more * entry_cycles(least + 1) + (chunks - more) * entry_cycles(least)
+    cycles = products * -(-outputs // height) * (inputs + 2) * entries  # 2: to begin and to store a block
+    cycles += products * vectors * (inputs * FORTH_CYCLES + outputs * BACK_CYCLES)
+    return overlapped_us(machine, cycles, bytes_)
 
 
 def overlapped_us(machine: Machine, cycles: float, bytes_: float) -> float:

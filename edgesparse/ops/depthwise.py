@@ -112,7 +112,11 @@ def reference_depthwise(
 
 register(
     Contract(
-        "depthwise", ("x", "w", "bias", "slope"), ("y",), reference_depthwise, bind=bind_depthwise,
+        "depthwise",
+        ("x", "w", "bias", "slope"),
+        ("y",),
+        reference_depthwise,
+        bind=bind_depthwise,
         pitches=lambda call: [(call.inputs[0], "x_plane"), (call.outputs[0], "y_plane")],
     ),
 )

@@ -81,7 +81,7 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 
 register(
-    Contract("gather", ("x", "index"), ("y",), reference, bind=bind),
+    Contract("gather", ("x", "index"), ("y",), reference, bind=bind, items=lambda a: a["outer"] * a["count"]),
     Operator(
         "Gather", shape, lower, "an index computed at run time is clamped into the axis", kernels=("copy", "gather")
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, r
 from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
 
 _BATCH_LOOPS = 3
+_ROWS = 16  # of a piece for a thread, as in matmul_f32.c
 
 
 def matmul_shape(node: Node) -> list[Shape]:
@@ -135,7 +137,7 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 
 register(
-    Contract("matmul", ("a", "b"), ("y",), reference),
+    Contract("matmul", ("a", "b"), ("y",), reference, items=lambda a: prod(a["dims"]) * -(-a["m"] // _ROWS)),
     Operator("MatMul", matmul_shape, lower, "f32", kernels=("matmul", "spmm", "spmv", "binary", "copy", "activation")),
     Operator("Gemm", gemm_shape, lower, "f32", kernels=("matmul", "spmm", "spmv", "binary", "copy", "activation")),
 )

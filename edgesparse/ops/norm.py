@@ -10,7 +10,7 @@ import numpy as np
 
 from edgesparse.ops.arguments import axis, misfit, same_shape, where
 from edgesparse.ops.binary import BINARY, broadcast, expand
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
+from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register, spans, strips
 from edgesparse.ops.reduce import DIVIDE, L1, NOTHING, SQRT, SUM, SUM_SQUARE, reduce
 from edgesparse.ops.unary import UNARY
 from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
@@ -214,9 +214,13 @@ def layer_shape(node: Node) -> list[Shape]:
     return [x, small, small]
 
 
+def _scale_shift_items(a: Mapping[str, Any]) -> int:
+    return int(a["outer"] * (spans(a["channels"]) if a["inner"] == 1 else a["channels"]))
+
+
 register(
-    Contract("norm", ("x", "scale", "bias"), ("y",), reference, in_place=(0,)),
-    Contract("scale_shift", ("x", "a", "b"), ("y",), reference_scale_shift, in_place=(0,)),
+    Contract("norm", ("x", "scale", "bias"), ("y",), reference, in_place=(0,), items=strips),
+    Contract("scale_shift", ("x", "a", "b"), ("y",), reference_scale_shift, in_place=(0,), items=_scale_shift_items),
     Operator(
         "LayerNormalization",
         layer_shape,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
+from typing import Any
 
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.types import Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
@@ -69,6 +71,24 @@ class Lowering:
         return name
 
 
+SPAN, STRIP = 64, 16
+"""Elements of an element-wise piece (ES_SPAN in es.h); columns of a piece of what works on columns."""
+
+
+def spans(size: int) -> int:
+    return -(-size // SPAN)
+
+
+def spans_of_runs(attrs: Mapping[str, Any]) -> int:
+    """Four loops ``dims``: the innermost one is cut."""
+    return int(prod(attrs["dims"][:3])) * spans(attrs["dims"][3])
+
+
+def strips(attrs: Mapping[str, Any]) -> int:
+    """Of (outer, n, inner), where all n of a column belong together."""
+    return int(attrs["outer"]) * -(-int(attrs["inner"]) // STRIP)
+
+
 Tensors = Mapping[str, TensorSpec]
 Constants = Mapping[str, Array]
 Reference = Callable[[Sequence[Array], Mapping[str, Attr], Sequence[TensorSpec]], list[Array]]
@@ -85,6 +105,8 @@ class Contract:
     ``bind`` (optional) packs weights and offers several kernels, cheapest chosen by `select`.
     ``dtype_from``: which input's dtype names the kernel (``es_<op>_<dtype>``).
     ``partial``: a call may write a part of its output; other partial calls write the rest.
+    ``items(attrs)``: into how many pieces a call can be cut for threads. Its kernels, where they have the parameters
+    ``begin`` and ``end``, do pieces begin..end-1. (Kernels of contracts with a ``bind`` of their own may say so there.)
     ``pitches(call)``: (tensor, attribute) for every tensor whose planes may lie further apart than they are
     long; the attribute is the distance in elements. Padding that is written holds finite values.
     """
@@ -97,6 +119,7 @@ class Contract:
     bind: Callable[[OpCall, Tensors, Constants, Machine], list[Binding]] | None = None
     dtype_from: int = 0
     partial: bool = False
+    items: Callable[[Mapping[str, Any]], int] | None = None
     pitches: Callable[[OpCall], list[tuple[str, str]]] = lambda call: []
 
 

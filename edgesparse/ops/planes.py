@@ -75,5 +75,12 @@ def reference_planes(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs
 
 
 register(
-    Contract("planes", ("x",), ("y",), reference_planes, pitches=lambda call: [(call.inputs[0], "x_plane")]),
+    Contract(
+        "planes",
+        ("x",),
+        ("y",),
+        reference_planes,
+        pitches=lambda call: [(call.inputs[0], "x_plane")],
+        items=lambda a: a["channels"] * a["phases"],
+    ),
 )

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgesparse.ops.arguments import axis, first, in_range, integers, misfit, same_shape, where
 from edgesparse.ops.cast import cast
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
+from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register, strips
 from edgesparse.types import Array, Attr, Node, Shape, TensorSpec
 
 # The numbers of kernels_common/reduce_f32.h and reduce_f32.c.
@@ -201,7 +201,7 @@ def _types(name: str) -> str:
 
 
 register(
-    Contract("reduce", ("x",), ("y",), reference, pitches=lambda call: [(call.inputs[0], "x_outer")]),
+    Contract("reduce", ("x",), ("y",), reference, pitches=lambda call: [(call.inputs[0], "x_outer")], items=strips),
     Contract("arg", ("x",), ("y",), reference_arg),
     Contract("cumsum", ("x",), ("y",), reference_cumsum, in_place=(0,)),
     *(

@@ -197,7 +197,7 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 
 register(
-    Contract("resample", ("x", "index", "weight"), ("y",), reference),
+    Contract("resample", ("x", "index", "weight"), ("y",), reference, items=lambda a: a["outer"] * a["count"]),
     Operator(
         "Resize",
         shape,

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from edgesparse.ops.arguments import axis, first, same_shape
-from edgesparse.ops.operator import Contract, Lowering, Operator, register
+from edgesparse.ops.operator import Contract, Lowering, Operator, register, strips
 from edgesparse.types import Array, Attr, Node, TensorSpec
 
 
@@ -41,7 +41,7 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 
 register(
-    Contract("softmax", inputs=("x",), outputs=("y",), reference=reference, in_place=(0,)),
+    Contract("softmax", inputs=("x",), outputs=("y",), reference=reference, in_place=(0,), items=strips),
     Operator("Softmax", same_shape, lower, "f32 only", kernels=("softmax",)),
     Operator("LogSoftmax", same_shape, lower, "f32 only", kernels=("softmax",)),
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from edgesparse.ops.activation import ERF
 from edgesparse.ops.arguments import first, same_shape, where
-from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register
+from edgesparse.ops.operator import Contract, Lowering, Operator, Unsupported, register, spans
 from edgesparse.types import Array, Attr, Node, TensorSpec
 
 # The numbers of kernels_common/unary_f32.c; the first three are those of unary.h, too.
@@ -89,7 +89,7 @@ def reference_classify(
 
 
 register(
-    Contract("unary", ("x",), ("y",), reference, in_place=(0,)),
+    Contract("unary", ("x",), ("y",), reference, in_place=(0,), items=lambda a: spans(a["size"])),
     Contract("not", ("x",), ("y",), reference_not, in_place=(0,)),
     Contract("classify", ("x",), ("y",), reference_classify),
     *(

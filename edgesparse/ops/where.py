@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.binary import loops, operand, shape
-from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, register
+from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, register, spans_of_runs
 from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, TensorSpec
 
 
@@ -35,6 +35,6 @@ def reference(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Seque
 
 
 register(
-    Contract("where", ("c", "a", "b"), ("y",), reference, in_place=(1, 2), bind=bind),
+    Contract("where", ("c", "a", "b"), ("y",), reference, in_place=(1, 2), bind=bind, items=spans_of_runs),
     Operator("Where", shape, lower, kernels=("where", "copy")),
 )

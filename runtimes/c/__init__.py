@@ -5,10 +5,11 @@ What `edgesparse.build` compiles beside model.c and dispatch.c, per kind of bund
 * ``LIBRARY_SOURCES``: for ``libmodel.so`` and ``libmodel.a``. The functions are hidden and called by our own
   objects only; in a program that links ``libmodel.a`` they may stand in for those of its libc.
 * ``PROGRAM_SOURCES``, beside these: the static program ``model`` (aarch64 or x86_64 Linux).
-* ``WASM_SOURCES``: ``model.wasm``.
+* ``WASM_SOURCES``: ``model.wasm``, with -DES_ONE_THREAD; ``WASM_THREADS_SOURCES``: ``model_threads.wasm``.
 
 ``model_info.h`` is the interface of generated code: dispatch.c defines ``es_the_model``, ``model_run``,
-``model_calls``, ``model_isa`` and ``model_use_isa``. It and ``isa.h`` are copied into every bundle.
+``model_calls``, ``model_part``, ``model_isa`` and ``model_use_isa``, pool.c the threads. ``HEADERS`` are what
+generated code includes; they are copied into every bundle.
 
 ``memory.c`` needs ``-ffreestanding`` (or ``-fno-builtin``), or clang makes its loops into calls of themselves.
 The program is not position-independent, which Linux and Android accept of a static one.
@@ -19,6 +20,8 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-LIBRARY_SOURCES = (FOLDER / "memory.c",)
+HEADERS = ("model_info.h", "isa.h", "parts.h", "pool.h")
+LIBRARY_SOURCES = (FOLDER / "memory.c", FOLDER / "pool.c")
 PROGRAM_SOURCES = (FOLDER / "main.c", FOLDER / "start.c")  # beside LIBRARY_SOURCES
 WASM_SOURCES = (FOLDER / "memory.c",)
+WASM_THREADS_SOURCES = (FOLDER / "memory.c", FOLDER / "pool_wasm.c")

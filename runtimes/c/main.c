@@ -1,5 +1,5 @@
-// The program inside a bundle: runs and times the model. No libc, no threads, no allocation
-// other than mmap. Inputs and outputs are raw little-endian files, samples one after the other.
+// The program inside a bundle: runs and times the model. No libc, no allocation other than mmap, no threads
+// unless they are asked for. Inputs and outputs are raw little-endian files, samples one after the other.
 //
 // Every failure is one line on stderr and exit code 2; the help text below is the manual.
 #include "format.h"
@@ -7,14 +7,15 @@
 #include "start.h"
 #include "sys.h"
 
-enum { MAX_PORTS = 64, MAX_PATH = 4096, MAX_CPU = 1023 };
+enum { MAX_PORTS = 64, MAX_PATH = 4096, MAX_CPU = 1023, MAX_THREADS = 256 };
 static const uint64_t MAX_SAMPLES = 1u << 30, MAX_RUNS = 10000000;
 
 typedef struct {
   const char *weights, *inputs[MAX_PORTS], *outputs[MAX_PORTS];
   uint32_t input_count, output_count;
-  uint64_t samples, num_runs, warmup_runs, cpu;
-  int json, pinned;
+  uint64_t samples, num_runs, warmup_runs, threads;
+  uint32_t cpus[MAX_THREADS], cpu_count;
+  int json;
 } options;
 
 static const char *program = "model";
@@ -89,8 +90,9 @@ __attribute__((noreturn)) static void print_help(void) {
          "  --samples N        the files hold N samples one after the other (default 1)\n"
          "  --num-runs R       then time R runs on the first sample (default 0)\n"
          "  --warmup-runs W    untimed runs before them (default 0)\n"
-         "  --cpu C            run on CPU number C only\n"
-         "  --json             print one JSON document: isa, samples, wall_ns\n"
+         "  --threads N        run on N threads; 0: as many as there are CPUs (default 1)\n"
+         "  --cpu C[,C...]     run on CPU number C only; with threads, one number for each\n"
+         "  --json             print one JSON document: isa, threads, samples, wall_ns\n"
          "  --version          print the model's name and the instruction set\n"
          "  --help             print this\n");
   es_flush(&text);
@@ -113,8 +115,30 @@ static uint64_t number(const char *option, const char *word, uint64_t limit) {
   return value;
 }
 
+// "2,3": the CPUs of a list.
+static void parse_cpus(const char *list, options *o) {
+  char word[8];
+  uint32_t length = 0;
+  o->cpu_count = 0;
+  for (const char *p = list;; p++) {
+    if (*p && *p != ',') {
+      if (length + 1 == sizeof word) fail("not a number in range: ", "--cpu ", list, 0);
+      word[length++] = *p;
+      continue;
+    }
+    word[length] = 0;
+    if (o->cpu_count == MAX_THREADS) fail("too many CPUs: ", "--cpu ", list, 0);
+    const uint32_t cpu = (uint32_t)number("--cpu ", word, MAX_CPU);
+    for (uint32_t i = 0; i < o->cpu_count; i++)
+      if (o->cpus[i] == cpu) fail("a CPU is listed twice: ", "--cpu ", list, 0);
+    o->cpus[o->cpu_count++] = cpu;
+    length = 0;
+    if (!*p) return;
+  }
+}
+
 static void parse(int argc, const char *const *argv, options *o) {
-  *o = (options){.samples = 1};
+  o->samples = o->threads = 1;
   for (int i = 1; i < argc; i++) {
     const char *name = argv[i];
     if (es_same(name, "--help")) print_help();
@@ -123,9 +147,9 @@ static void parse(int argc, const char *const *argv, options *o) {
       o->json = 1;
       continue;
     }
-    static const char *const with_value[] = {"--weights",  "--input",       "--output", "--samples",
-                                             "--num-runs", "--warmup-runs", "--cpu"};
-    enum { WEIGHTS, INPUT, OUTPUT, SAMPLES, NUM_RUNS, WARMUP_RUNS, CPU, COUNT };
+    static const char *const with_value[] = {"--weights",  "--input",       "--output",  "--samples",
+                                             "--num-runs", "--warmup-runs", "--threads", "--cpu"};
+    enum { WEIGHTS, INPUT, OUTPUT, SAMPLES, NUM_RUNS, WARMUP_RUNS, THREADS, CPU, COUNT };
     int which = 0;
     while (which < COUNT && !es_same(name, with_value[which])) which++;
     if (which == COUNT) fail("unknown option ", name, " (see --help)", 0);
@@ -144,7 +168,8 @@ static void parse(int argc, const char *const *argv, options *o) {
       case SAMPLES: o->samples = number("--samples ", value, MAX_SAMPLES); break;
       case NUM_RUNS: o->num_runs = number("--num-runs ", value, MAX_RUNS); break;
       case WARMUP_RUNS: o->warmup_runs = number("--warmup-runs ", value, MAX_RUNS); break;
-      default: o->cpu = number("--cpu ", value, MAX_CPU); o->pinned = 1;
+      case THREADS: o->threads = number("--threads ", value, MAX_THREADS); break;
+      default: parse_cpus(value, o);
     }
   }
   if (o->samples == 0) fail("--samples", " must be at least 1", "", 0);
@@ -157,6 +182,32 @@ static void parse(int argc, const char *const *argv, options *o) {
     fail("one --output too many: ", o->outputs[es_the_model.output_count], "", 0);
   if (o->output_count > 0 && o->output_count < es_the_model.output_count)
     fail("no --output for ", es_the_model.outputs[o->output_count].name, " (give all or none)", 0);
+}
+
+// The threads that --threads asks for, on the CPUs of --cpu.
+static void start_threads(options *o) {
+  const int64_t allowed = sys_cpu_count();
+  if (o->threads == 0) o->threads = o->cpu_count ? o->cpu_count : (uint64_t)(allowed > MAX_THREADS ? MAX_THREADS : allowed);
+  if (o->cpu_count && o->cpu_count != o->threads) fail("--cpu", " needs one number for each of the ", "--threads", 0);
+  switch (model_threads((int)o->threads)) {
+    case 0: break;
+    case ES_TOO_FEW_CPUS: {
+      text.fd = 2;
+      es_put(&text, program);
+      es_put(&text, ": --threads ");
+      es_put_number(&text, o->threads);
+      es_put(&text, ": this process may use ");
+      es_put_number(&text, (uint64_t)allowed);
+      es_put(&text, allowed == 1 ? " CPU only\n" : " CPUs only\n");
+      es_flush(&text);
+      sys_exit(2);
+    }
+    default: fail("the system gives no ", "threads", "", 0);
+  }
+  for (uint32_t i = 0; i < o->cpu_count; i++) {
+    const int64_t error = sys_pin_to_cpu(i ? model_thread_id((int)i) : 0, o->cpus[i]);
+    if (error < 0) fail("this process may not run on the CPU number given with ", "--cpu", "", error);
+  }
 }
 
 // The file as read-only memory at a page boundary; its size must be `bytes`.
@@ -203,14 +254,11 @@ int es_main(int argc, const char *const *argv) {
   const es_model *m = &es_the_model;
   parse(argc, argv, &o);
   if (m->input_count > MAX_PORTS || m->output_count > MAX_PORTS) fail("more than 64 inputs or outputs", "", "", 0);
-  if (o.pinned) {
-    const int64_t error = sys_pin_to_cpu((uint32_t)o.cpu);
-    if (error < 0) fail("this process may not run on the CPU number given with ", "--cpu", "", error);
-  }
+  start_threads(&o);
 
   const void *weights = "";
   if (m->weights_bytes > 0) weights = map_file("weights file", o.weights, m->weights_bytes, " (not of this model)");
-  void *arena = allocate("arena", m->arena_bytes);
+  void *arena = allocate("arena", m->arena_bytes + (o.threads - 1) * m->scratch_bytes);
   for (uint32_t i = 0; i < m->input_count; i++)
     mapped[i] = map_file("input file", o.inputs[i], m->inputs[i].bytes * o.samples, " (one sample x --samples)");
   for (uint32_t i = 0; i < m->output_count; i++) outputs[i] = allocate("outputs", m->outputs[i].bytes);
@@ -255,6 +303,8 @@ int es_main(int argc, const char *const *argv) {
     es_put_json(&text, m->name);
     es_put(&text, ", \"isa\": ");
     es_put_json(&text, model_isa());
+    es_put(&text, ", \"threads\": ");
+    es_put_number(&text, o.threads);
     es_put(&text, ", \"samples\": ");
     es_put_number(&text, o.samples);
     es_put(&text, ", \"wall_ns\": [");

@@ -8,8 +8,9 @@
 #if defined(__aarch64__)
 enum {
   SYS_unlinkat = 35, SYS_renameat = 38, SYS_openat = 56, SYS_close = 57, SYS_read = 63, SYS_write = 64,
-  SYS_fstat = 80, SYS_exit_group = 94, SYS_clock_gettime = 113, SYS_sched_setaffinity = 122,
-  SYS_munmap = 215, SYS_mmap = 222,
+  SYS_fstat = 80, SYS_exit_group = 94, SYS_futex = 98, SYS_clock_gettime = 113, SYS_sched_setaffinity = 122,
+  SYS_sched_getaffinity = 123, SYS_rt_sigprocmask = 135, SYS_getpid = 172, SYS_munmap = 215, SYS_mmap = 222,
+  SYS_mprotect = 226,
 };
 static inline int64_t sys_call(int64_t n, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f) {
   register int64_t x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -19,8 +20,9 @@ static inline int64_t sys_call(int64_t n, int64_t a, int64_t b, int64_t c, int64
 }
 #elif defined(__x86_64__)
 enum {
-  SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_fstat = 5, SYS_mmap = 9, SYS_munmap = 11,
-  SYS_sched_setaffinity = 203, SYS_clock_gettime = 228, SYS_exit_group = 231, SYS_openat = 257,
+  SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_fstat = 5, SYS_mmap = 9, SYS_mprotect = 10, SYS_munmap = 11,
+  SYS_rt_sigprocmask = 14, SYS_getpid = 39, SYS_futex = 202, SYS_sched_setaffinity = 203,
+  SYS_sched_getaffinity = 204, SYS_clock_gettime = 228, SYS_exit_group = 231, SYS_openat = 257,
   SYS_unlinkat = 263, SYS_renameat = 264,
 };
 static inline int64_t sys_call(int64_t n, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f) {
@@ -36,7 +38,9 @@ static inline int64_t sys_call(int64_t n, int64_t a, int64_t b, int64_t c, int64
 
 enum { O_RDONLY = 0, O_WRONLY = 1, O_CREAT = 0100, O_TRUNC = 01000 };
 enum { AT_FDCWD = -100, CLOCK_MONOTONIC = 1 };
-enum { PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_POPULATE = 0x8000 };
+enum { PROT_NONE = 0, PROT_READ = 1, PROT_WRITE = 2 };
+enum { MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_POPULATE = 0x8000, MAP_STACK = 0x20000 };
+enum { FUTEX_WAIT = 0, FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129, SIG_SETMASK = 2 };
 enum { ENOENT = 2, EINTR = 4, ENOMEM = 12, EACCES = 13, EISDIR = 21, EINVAL = 22, ENOSPC = 28, EROFS = 30 };
 
 static inline int64_t sys_openat(const char *path, int flags, int mode) {
@@ -72,11 +76,30 @@ static inline uint64_t sys_clock_ns(void) {
   sys_call(SYS_clock_gettime, CLOCK_MONOTONIC, (int64_t)time, 0, 0, 0, 0);
   return (uint64_t)time[0] * 1000000000u + (uint64_t)time[1];
 }
-// The calling thread runs on CPU number `cpu` (0 to 1023) only.
-static inline int64_t sys_pin_to_cpu(uint32_t cpu) {
+static inline int64_t sys_mprotect(const void *address, uint64_t bytes, int protection) {
+  return sys_call(SYS_mprotect, (int64_t)address, (int64_t)bytes, protection, 0, 0, 0);
+}
+static inline int64_t sys_getpid(void) { return sys_call(SYS_getpid, 0, 0, 0, 0, 0, 0); }
+static inline int64_t sys_futex(const uint32_t *word, int operation, uint32_t value) {
+  return sys_call(SYS_futex, (int64_t)word, operation, (int64_t)value, 0, 0, 0);
+}
+static inline int64_t sys_signal_mask(const uint64_t *mask, uint64_t *before) {
+  return sys_call(SYS_rt_sigprocmask, SIG_SETMASK, (int64_t)mask, (int64_t)before, sizeof *mask, 0, 0);
+}
+// Thread `id` (0: the calling one) runs on CPU number `cpu` (0 to 1023) only.
+static inline int64_t sys_pin_to_cpu(int id, uint32_t cpu) {
   uint64_t mask[16] = {0};
   mask[cpu / 64 % 16] = (uint64_t)1 << cpu % 64;
-  return sys_call(SYS_sched_setaffinity, 0, sizeof mask, (int64_t)mask, 0, 0, 0);
+  return sys_call(SYS_sched_setaffinity, id, sizeof mask, (int64_t)mask, 0, 0, 0);
+}
+// How many CPUs the calling thread may use.
+static inline int64_t sys_cpu_count(void) {
+  uint64_t mask[128] = {0};
+  const int64_t bytes = sys_call(SYS_sched_getaffinity, 0, sizeof mask, (int64_t)mask, 0, 0, 0);
+  int64_t count = 0;
+  for (int64_t i = 0; i < bytes / 8; i++)
+    for (uint64_t bits = mask[i]; bits; bits &= bits - 1) count++;
+  return count;
 }
 __attribute__((noreturn)) static inline void sys_exit(int code) {
   for (;;) sys_call(SYS_exit_group, code, 0, 0, 0, 0, 0);

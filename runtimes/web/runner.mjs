@@ -13,7 +13,8 @@ const HELP = `usage: node runner.mjs --bundle NAME.edge --input IN.bin ... [--ou
   --samples N        the files hold N samples one after the other (default 1)
   --num-runs R       then time R runs on the first sample (default 0)
   --warmup-runs W    untimed runs before them (default 0)
-  --json             print one JSON document: isa, samples, wall_ns
+  --threads N        run on N threads; 0: as many as there are CPUs (default 1)
+  --json             print one JSON document: isa, threads, samples, wall_ns
   --version          print the version of node.js and of V8
   --help             print this
 `;
@@ -25,7 +26,7 @@ function fail(message) {
 }
 
 function parse(words) {
-  const options = { input: [], output: [], samples: 1, "num-runs": 0, "warmup-runs": 0, json: false };
+  const options = { input: [], output: [], samples: 1, "num-runs": 0, "warmup-runs": 0, threads: 1, json: false };
   for (let i = 0; i < words.length; i++) {
     const name = words[i].startsWith("--") ? words[i].slice(2) : "";
     if (name === "help" || name === "version") return { [name]: true };
@@ -33,7 +34,7 @@ function parse(words) {
       options.json = true;
       continue;
     }
-    if (!["bundle", "input", "output", "samples", "num-runs", "warmup-runs"].includes(name)) {
+    if (!["bundle", "input", "output", "samples", "num-runs", "warmup-runs", "threads"].includes(name)) {
       fail(`unknown option ${words[i]} (see --help)`);
     }
     if (i + 1 === words.length) fail(`option ${words[i]} needs a value`);
@@ -118,7 +119,7 @@ async function main(words) {
   } catch (error) {
     fail(`cannot load model.mjs of ${options.bundle}: ${error.message}`);
   }
-  const model = await loader.load(options.bundle);
+  const model = await loader.load(options.bundle, { threads: options.threads });
   for (const [what, ports] of [["input", model.inputs], ["output", model.outputs]]) {
     const given = options[what].length;
     if (given < ports.length && !(what === "output" && given === 0)) fail(`no --${what} for ${ports[given].name} (see --help)`);
@@ -127,8 +128,9 @@ async function main(words) {
   const files = model.inputs.map((port, i) => readInput(options.input[i], port, options.samples));
   runSamples(model, files, options.output, options.samples);
   const wallNs = time(model, files, options["warmup-runs"], options["num-runs"]);
+  model.close();
   const isa = model.manifest.isas.join(",");
-  const facts = { model: model.manifest.name, isa, samples: options.samples, wall_ns: wallNs };
+  const facts = { model: model.manifest.name, isa, threads: model.threads, samples: options.samples, wall_ns: wallNs };
   const times = wallNs.length ? `; nanoseconds: ${wallNs.join(" ")}` : "";
   process.stdout.write(options.json ? `${JSON.stringify(facts)}\n` : `${options.samples} samples, ${isa}${times}\n`);
   return undefined;

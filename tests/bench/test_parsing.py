@@ -10,6 +10,7 @@ import pytest
 from bench import machine, networks
 from bench.cases import DENSE, Case, parse_cases
 from bench.networks import parse_cpu, parse_engines, parse_threads
+from bench.rounds import Plan
 from bench.summary import Summary, summarise
 from bench.wire import receive, send
 from edgesparse.errors import InputError
@@ -43,10 +44,14 @@ def test_engines_start_with_ours() -> None:
         parse_engines("abacus")
 
 
-def test_several_threads_are_refused() -> None:
-    assert parse_threads("1") == 1
-    with pytest.raises(InputError, match="one thread so far"):
-        parse_threads("1,2")
+def test_threads_have_a_core_each() -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    assert parse_threads("1") == [1] and parse_threads(f"1,{len(allowed)}")[-1] == len(allowed)
+    assert Plan(allowed[0], 1, 1, 1, 1, 1.0).cpus == (allowed[0],)
+    assert sorted(Plan(allowed[0], len(allowed), 1, 1, 1, 1.0).cpus) == allowed
+    for wrong in ("0", "two", str(len(allowed) + 1), "-1"):
+        with pytest.raises(InputError, match="not a number of threads"):
+            parse_threads(wrong)
 
 
 def test_core() -> None:

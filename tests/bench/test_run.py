@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -44,6 +45,23 @@ def test_ds_cnn_against_onnxruntime(tmp_path: Path) -> None:
     assert out.read_text() == before
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads need two cores")
+def test_one_thread_and_two(tmp_path: Path) -> None:
+    require("torch")
+    out = tmp_path / "out.json"
+    options = ["--models", "ds_cnn", "--sparsity", "0.8", "--patterns", "block:4x1", "--runs", "2", "--per-turn", "2"]
+    assert networks.main([*options, "--threads", "1,2", "--json", str(out)]) == 0
+    results = read(out)
+    assert [(r.engine, r.threads, r.status) for r in results] == [
+        (engine, threads, "timed") for threads in (1, 2) for engine in ("edgesparse", "onnxruntime")
+    ]
+    for r in results:
+        assert r.clock == (r.cpu if r.threads == 1 else r.wall) and r.machine["core"].count(",") == r.threads - 1
+    text = out.with_suffix(".md").read_text()
+    assert "CPU time, ms per inference" in text and "2 threads, a core for each" in text
+    assert (tmp_path / "out-ds_cnn-2threads.svg").exists()
+
+
 @pytest.mark.parametrize("name", [peers.OURS, *peers.known()])
 def test_a_peer_can_be_read_without_its_engine(name: str) -> None:
     peer = peers.load(name)
@@ -54,7 +72,7 @@ def test_a_peer_can_be_read_without_its_engine(name: str) -> None:
 
 def test_a_child_reports_what_the_engine_raises(tmp_path: Path) -> None:
     missing = Network(tmp_path / "missing.onnx", {"x": (1,)}, {"y": (1,)}, tmp_path, 1)
-    with Child("onnxruntime", Path(sys.executable), CORE, 1) as child:
+    with Child("onnxruntime", Path(sys.executable), [CORE]) as child:
         with pytest.raises(ChildFailure, match=r"missing\.onnx"):
             child.prepare(missing)
         with pytest.raises(ChildFailure, match="'time' before 'prepare'"):
@@ -63,7 +81,7 @@ def test_a_child_reports_what_the_engine_raises(tmp_path: Path) -> None:
 
 def test_a_child_that_ends_says_why() -> None:
     with (
-        Child("no_such_peer", Path(sys.executable), 99999, 1) as child,
+        Child("no_such_peer", Path(sys.executable), [99999]) as child,
         pytest.raises(ChildFailure, match="ended with exit code 1: OSError"),
     ):
         child.time(1, 0)

@@ -56,13 +56,13 @@ def sums(terms: Callable[[Case], int]) -> Bound:
         positive = [np.abs(x) if x.dtype == np.float32 else x for x in case.inputs]
         signs = {"alpha": abs(case.attrs["alpha"])} if "alpha" in case.attrs else {}
         size = case.reference(positive, act=0, **signs) if "act" in case.attrs else case.reference(positive)
-        factor = EPS * ((terms(case) + 8) * _steepest(case) + 8)
+        factor = EPS * ((terms(case) + 8) * steepest(case) + 8)
         return [factor * s + 8 * np.spacing(np.abs(e)) for s, e in zip(size, expected, strict=True)]
 
     return bound
 
 
-def _steepest(case: Case) -> float:
+def steepest(case: Case) -> float:
     act, lo = case.attrs.get("act", 0), abs(float(case.attrs.get("lo", 0.0)))
     if act in (3, 4):  # leaky_relu, prelu: the slope may be an input
         return 1 + lo + max((float(np.abs(x).max(initial=0)) for x in case.inputs[3:]), default=0.0)
@@ -164,7 +164,7 @@ def _jobs(isa: str, case: Case, expected: list[Array], allowed: list[Array]) -> 
                 continue
             if any(kernel.tiles.get(k) != v for k, v in binding.tiles.items()):
                 continue
-            end = binding.arguments.get("end")
+            end = binding.arguments.get("end") if "end" in {name for _, name in kernel.parameters} else None
             ranges = [[(0, int(end))] if isinstance(end, int) else [(0, 0)]]
             if isinstance(end, int) and end > 1:
                 ranges += [[(end // 2, end), (0, end // 2)]]

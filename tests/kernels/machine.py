@@ -23,7 +23,7 @@ import numpy as np
 
 from edgesparse import build
 from edgesparse.kernels import ISAS, table
-from edgesparse.runtimes.c import FOLDER, LIBRARY_SOURCES, PROGRAM_SOURCES
+from edgesparse.runtimes.c import FOLDER, PROGRAM_SOURCES
 from edgesparse.types import Kernel, Target
 
 INPUT, OUTPUT, SCRATCH, BOTH = range(4)
@@ -123,7 +123,7 @@ def program(stem: str, architecture: str) -> Path:
         work = Path(folder)
         (work / "adapter.c").write_text(_adapter(kernels))
         wasm = architecture == "wasm32"
-        sources = [work / "adapter.c", *LIBRARY_SOURCES]
+        sources = [work / "adapter.c", FOLDER / "memory.c"]
         if not wasm:
             sources += [RUNNER, *(s for s in PROGRAM_SOURCES if s.name == "start.c")]
         made = []

@@ -11,11 +11,6 @@
 #include "start.h"
 #include "sys.h"
 
-#if defined(__aarch64__)
-enum { SYS_mprotect = 226 };
-#else
-enum { SYS_mprotect = 10 };
-#endif
 enum { INPUT = 0, OUTPUT = 1, SCRATCH = 2, BOTH = 3 };
 enum { MAX_BUFFERS = 64, MAX_ARGUMENTS = 64, PAGE = 4096, AROUND = 256 };
 enum { INPUT_CHANGED = 1000, WRITTEN_OUTSIDE = 2000 };  // plus the number of the buffer
@@ -38,7 +33,7 @@ static slot new_slot(uint64_t bytes) {
   int64_t base = sys_mmap(room + 2 * PAGE, 0, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   if (base < 0 && base > -4096) sys_exit(4);
   uint8_t *first = (uint8_t *)base + PAGE;
-  if (sys_call(SYS_mprotect, (int64_t)first, (int64_t)room, PROT_READ | PROT_WRITE, 0, 0, 0)) sys_exit(5);
+  if (sys_mprotect(first, room, PROT_READ | PROT_WRITE)) sys_exit(5);
   return (slot){first, first + room};
 }
 

@@ -21,8 +21,10 @@ def _hot_loops(kernel: Kernel) -> list[Loop]:
     found = hot_loops(kernel)
     tiles = kernel.tiles
     tile = tiles["MR"] * tiles["NV"] if "NV" in tiles else tiles["MR"] * tiles["NP"] // ISAS[kernel.isa].width
+    pixel = tiles["MR"] // 4  # on arm64 the last pixel of a plane may go along with a tile
     count = found[0].multiply_adds
-    assert count % tile == 0, f"{kernel.symbol}: {count} multiply-adds in the hot loop, the tile has {tile}"
+    whole = count % tile == 0 or count % (tile + pixel) == 0
+    assert whole, f"{kernel.symbol}: {count} multiply-adds in the hot loop, the tile has {tile}"
     return found
 
 
@@ -38,9 +40,11 @@ def test_no_vector_is_spilled_in_the_hot_loop(kernel: Kernel) -> None:
 @pytest.mark.parametrize("kernel", [k for k in NEON if k.tiles["MR"] % 4 == 0], ids=lambda k: k.symbol)
 def test_weights_stay_in_lanes_on_neon(kernel: Kernel) -> None:
     """Four weights are loaded at once and each is multiplied out of its lane: ``fmla v.4s, v.4s, v.s[i]``."""
-    products = [text for loop in _hot_loops(kernel) for text in loop.instructions if text.startswith("fmla")]
-    others = [text for text in products if not re.fullmatch(r"fmla v\d+\.4s, v\d+\.4s, v\d+\.s\[[0-3]\]", text)]
-    assert products and not others
+    tile, pixel = kernel.tiles["MR"] * kernel.tiles["NV"], kernel.tiles["MR"] // 4
+    for loop in _hot_loops(kernel):
+        products = [text for text in loop.instructions if text.startswith("fmla")]
+        others = [text for text in products if not re.fullmatch(r"fmla v\d+\.4s, v\d+\.4s, v\d+\.s\[[0-3]\]", text)]
+        assert products and len(others) * (tile + pixel) in (0, len(products) * pixel)
 
 
 def test_every_instruction_set_with_registers_is_looked_at() -> None:

@@ -17,7 +17,8 @@ FORMS: dict[str, tuple[str, dict[str, Array]]] = {
     "per tensor with zero point": ("DequantizeLinear(q, s, z)", {"s": SCALES[0], "z": np.int8(-3)}),
     "per channel": ("DequantizeLinear<axis = 0>(q, s)", {"s": SCALES}),
     "per channel with zero points": (
-        "DequantizeLinear<axis = 0>(q, s, z)", {"s": SCALES, "z": np.array([1, -2, 3, 0], np.int8)}
+        "DequantizeLinear<axis = 0>(q, s, z)",
+        {"s": SCALES, "z": np.array([1, -2, 3, 0], np.int8)},
     ),  # fmt: skip
 }
 

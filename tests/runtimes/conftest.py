@@ -31,7 +31,8 @@ TARGETS = {
         load_device("rpi5").triple, "model", (*c.LIBRARY_SOURCES, *c.PROGRAM_SOURCES), product.PROGRAM_LINK_FLAGS
     ),
     "wasm": (
-        load_device("browser").triple, "model.wasm", c.WASM_SOURCES, (*product.WASM_LINK_FLAGS, *ISAS["simd128"].flags)
+        load_device("browser").triple, "model.wasm", c.WASM_SOURCES,
+        (*product.WASM_LINK_FLAGS, *ISAS["simd128"].flags, "-DES_ONE_THREAD"),
     ),
 }  # fmt: skip
 MakeBundle = Callable[..., Path]
@@ -59,7 +60,8 @@ def write_manifest(folder: Path, kind: str, **changes: object) -> None:
     values: dict[str, object] = {
         "edgesparse": "0", "name": "toy", "device": "test", "kind": kind, "triple": TARGETS[kind][0], "isas": ("toy",),
         "inputs": (_float_port("x"), _int_port("k")), "outputs": (_float_port("y"), _int_port("n")),
-        "arena_bytes": 64, "arena_lower_bound_bytes": 20, "weights_bytes": 20, "code_bytes": 1, "compiler": "zig",
+        "arena_bytes": 64, "arena_lower_bound_bytes": 20, "scratch_bytes": 64, "weights_bytes": 20, "code_bytes": 1,
+        "compiler": "zig",
         "layers": (), "files": files, **changes,
     }  # fmt: skip
     (folder / "manifest.json").write_text(Manifest.model_validate(values).model_dump_json())
@@ -79,6 +81,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             compile_c(triple, files, folder / name, (*flags, *defines))
             W.tofile(folder / "weights.bin")
             if kind == "wasm":
+                threads = (*product.WASM_THREADS_LINK_FLAGS, *ISAS["simd128"].flags, *product.WASM_THREADS, *defines)
+                sources = c.WASM_THREADS_SOURCES
+                compile_c(triple, [HERE / "toy_model.c", *sources], folder / "model_threads.wasm", threads)
                 shutil.copy(c.FOLDER.parent / "web" / "model.mjs", folder)
             write_manifest(folder, kind)
             done[key] = folder

@@ -59,7 +59,7 @@ GOOD = ("--weights", "w.bin", "--input", "x.bin", "--input", "k.bin")
 def test_outputs_of_one_sample(run: Run, tmp_path: Path) -> None:
     done = run(*GOOD, "--output", "y.bin", "--output", "n.bin", "--json")
     assert (done.returncode, done.stderr) == (0, b"")
-    assert json.loads(done.stdout) == {"model": "toy", "isa": "toy", "samples": 1, "wall_ns": []}
+    assert json.loads(done.stdout) == {"model": "toy", "isa": "toy", "threads": 1, "samples": 1, "wall_ns": []}
     assert np.array_equal(np.fromfile(tmp_path / "y.bin", np.float32), (2 * X + W).ravel())
     assert np.array_equal(np.fromfile(tmp_path / "n.bin", np.int64), K + 1)
     assert not list(tmp_path.glob("*.tmp"))

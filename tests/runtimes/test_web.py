@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from edgesparse.runtimes import node as node_runtime
 
 from .conftest import K, MakeBundle, W, X, write_manifest
 
+CPUS = len(os.sched_getaffinity(0))
 Script = Callable[[Path, str], "subprocess.CompletedProcess[str]"]
 
 
@@ -160,7 +162,45 @@ def test_an_engine_without_simd_is_told(script: Script, built: Callable[..., Pat
 def test_features_tell_relaxed_simd(script: Script, built: Callable[..., Path]) -> None:
     done = script(built("wasm"), "console.log(JSON.stringify(edge.features()), process.versions.node.split('.')[0])")
     text, major = done.stdout.split()
-    assert json.loads(text) == {"simd": True, "relaxedSimd": int(major) > 20}
+    assert json.loads(text) == {"simd": True, "relaxedSimd": int(major) > 20, "threads": True}
+
+
+@pytest.mark.skipif(CPUS < 2, reason="two threads need two CPUs")
+@pytest.mark.parametrize("base", ["at, { threads: 2 }", "at, { threads: 2, verify: true }", "at, { threads: 0 }"])
+def test_threads(script: Script, built: Callable[..., Path], base: str) -> None:
+    done = script(built("wasm"), ONE_RUN.replace("BASE", base))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(CPUS < 2, reason="two threads need two CPUs")
+def test_a_program_ends_though_its_model_was_not_closed(script: Script, built: Callable[..., Path]) -> None:
+    body = ONE_RUN.replace("BASE", "at, { threads: 2 }").partition("model.close();")[0]
+    assert script(built("wasm"), body).returncode == 0
+
+
+@pytest.mark.skipif(CPUS < 2, reason="several threads need several CPUs")
+@pytest.mark.parametrize(
+    ("before", "threads", "words"),
+    [
+        ("globalThis.crossOriginIsolated = false;", "2", "the page is not cross-origin isolated"),
+        ("globalThis.SharedArrayBuffer = undefined;", "2", "this engine has no SharedArrayBuffer"),
+        ("", "1.5", "1.5 is not a number of threads"),
+        ("", "-1", "-1 is not a number of threads"),
+        ("", "257", "257 is not a number of threads"),
+        ("", "256", "256 threads, but there "),
+        ("WebAssembly.Memory = class { constructor() { throw new RangeError('no'); } };", "0", "bytes of shared"),
+    ],
+)  # fmt: skip
+def test_threads_that_cannot_be(
+    script: Script, built: Callable[..., Path], before: str, threads: str, words: str
+) -> None:
+    body = f"""{before}
+    try {{ await edge.load(at, {{ threads: {threads} }}); }}
+    catch (e) {{ console.log(e instanceof edge.LoadError, e.code, e.message); }}
+    """
+    done = script(built("wasm"), body)
+    code = "memory" if "Memory" in before else "threads"
+    assert done.stdout.startswith(f"true {code} ") and words in done.stdout, done.stdout + done.stderr
 
 
 class TestRunner:

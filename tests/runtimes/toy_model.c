@@ -1,7 +1,7 @@
 // A model by hand, as the compiler would write it: y = 2 x + w for 5 floats, and n = k + 1 for
 // 3 integers, with the result passing through the arena. It stands in for model.c where a test
 // is about what surrounds it.
-#include "model_info.h"
+#include "pool.h"
 enum { N = 5, K = 3 };
 #ifndef TOY_ISA
 #define TOY_ISA "toy"
@@ -9,7 +9,7 @@ enum { N = 5, K = 3 };
 
 static const es_port inputs_[] = {{"x", 4 * N}, {"k", 8 * K}};
 static const es_port outputs_[] = {{"y", 4 * N}, {"n", 8 * K}};
-const es_model es_the_model = {"toy", 64, 4 * N, 2, 2, inputs_, outputs_};
+const es_model es_the_model = {"toy", 64, 4 * N, 64, 2, 2, inputs_, outputs_};
 static const char *isa = TOY_ISA;
 
 const char *model_isa(void) { return isa; }
@@ -21,7 +21,10 @@ int model_use_isa(const char *name) {
   return 0;
 }
 
-int model_run(const void *weights, void *arena, const void *const *inputs, void *const *outputs) {
+// One call, which all threads divide; each writes the mark of its part into its own work memory, too.
+int es_calls(int first, int last, int part, int parts, es_team *team, const void *weights, void *arena,
+             const void *const *inputs, void *const *outputs) {
+  (void)first, (void)last;
 #ifdef TOY_HANGS
   for (volatile int always = 1; always;) {}
 #endif
@@ -36,8 +39,18 @@ int model_run(const void *weights, void *arena, const void *const *inputs, void 
   const int64_t *k = inputs[1];
   float *half = arena, *y = outputs[0];
   int64_t *n = outputs[1];
-  for (int i = 0; i < N; i++) half[i] = 2 * x[i];
-  for (int i = 0; i < N; i++) y[i] = half[i] + w[i];
-  for (int i = 0; i < K; i++) n[i] = k[i] + 1;
+  if (part) *((int32_t *)arena + 16 * part) = part;
+  es_range r;
+  if (es_evenly(&r, N, part, parts))
+    for (int64_t i = r.begin; i < r.end; i++) half[i] = 2 * x[i];
+  es_meet(team);
+  if (es_evenly(&r, N, part, parts))
+    for (int64_t i = r.begin; i < r.end; i++) y[N - 1 - i] = half[N - 1 - i] + w[N - 1 - i];  // others' halves
+  if (es_alone(part))
+    for (int i = 0; i < K; i++) n[i] = k[i] + 1;
   return 0;
+}
+
+int model_run(const void *weights, void *arena, const void *const *inputs, void *const *outputs) {
+  return es_pool_run(&(es_job){1, weights, arena, inputs, outputs});
 }

@@ -38,7 +38,8 @@ def bundle(tmp_path: Path) -> Path:
         edgesparse="0", name="zero", device="host", kind="shared", triple="x86_64-linux-gnu.2.17", isas=("avx2",),
         inputs=(Port(name="x", shape=(1, 4), dtype="f32", bytes=16),),
         outputs=(Port(name="y", shape=(1, 3), dtype="f32", bytes=12),),
-        arena_bytes=64, arena_lower_bound_bytes=28, weights_bytes=0, code_bytes=1, compiler="none", layers=(), files={},
+        arena_bytes=64, arena_lower_bound_bytes=28, scratch_bytes=0, weights_bytes=0, code_bytes=1, compiler="none",
+        layers=(), files={},
     )  # fmt: skip
     (folder / "manifest.json").write_text(manifest.model_dump_json())
     return folder

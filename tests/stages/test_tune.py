@@ -110,8 +110,10 @@ def test_kernels_are_measured_for_real() -> None:
     assert all(layer.gain >= 1 and layer.predicted in layer.us for layer in report.layers)
 
 
-def layer(pattern: str, zeros: float, us: float, op: str = "spmm") -> Layer:
-    return Layer(name="x", op=op, kernel="k", pattern=pattern, zeros=zeros, predicted_us=us, dense_us=100.0)
+def layer(pattern: str, zeros: float, us: float, op: str = "spmm", reason: str = "") -> Layer:
+    return Layer(
+        name="x", op=op, kernel="k", pattern=pattern, zeros=zeros, predicted_us=us, dense_us=100.0, reason=reason
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,7 @@ def layer(pattern: str, zeros: float, us: float, op: str = "spmm") -> Layer:
         (layer("block:16x1", 0.5, 60.0), ""),
         (layer("unstructured", 0.2, 82.0), ""),  # not worth it
         (layer("dense", 0.0, 100.0, op="depthwise"), ""),
+        (layer("unstructured", 0.9, 40.0, reason="dense would be Winograd"), ""),
         (layer("", 0.0, 0.0, op="reduce"), ""),
     ],
 )

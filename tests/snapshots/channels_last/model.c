@@ -2,45 +2,56 @@
 // Arena 640 bytes (no plan can do with less than 640), weights 448 bytes.
 #include "kernels.h"
 #include "model.h"
+#include "parts.h"
 
-// Calls first..last-1: all of them are the model, one by one they can be timed.
-int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
-                   void *const *outputs);
-int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
-                   void *const *outputs) {
+// Calls first..last-1: all of them are the model, one by one they can be timed. Each of `parts` threads does
+// its part of every call; they meet before a call that needs what another thread has done.
+int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, const void *weights_,
+                   void *arena_, const void *const *inputs, void *const *outputs);
+int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, const void *weights_,
+                   void *arena_, const void *const *inputs, void *const *outputs) {
   const char *weights = weights_;
   char *arena = arena_;
-  (void)weights, (void)arena, (void)inputs, (void)outputs;
+  char *own = arena + MODEL_ARENA_BYTES + (int64_t)(part - 1) * MODEL_SCRATCH_BYTES;  // of all but part 0
+  es_range r = {0, 0};
+  (void)weights, (void)own, (void)r, (void)parts, (void)team, (void)inputs, (void)outputs;
   for (int call = first; call < last; call++) switch (call) {
     case 0:  // to_chw: 1x4x5x3 -> 1x3x4x5
             // es_copy_b4__neon
-      es_copy_b4(/*x*/ (const uint32_t *)(inputs[0]), /*y*/ (uint32_t *)(arena + 320), /*x_offset*/ 0,
-          /*y_offset*/ 0, /*dims*/ (const int64_t[]){1, 1, 1, 1, 3, 20},
-          /*x_stride*/ (const int64_t[]){0, 0, 0, 0, 1, 3}, /*y_stride*/ (const int64_t[]){0, 0, 0, 0, 20, 1});
+      if (es_evenly(&r, 1, part, parts))
+        es_copy_b4(/*x*/ (const uint32_t *)(inputs[0]), /*y*/ (uint32_t *)(arena + 320), /*begin*/ r.begin,
+            /*end*/ r.end, /*x_offset*/ 0, /*y_offset*/ 0, /*dims*/ (const int64_t[]){1, 1, 1, 1, 3, 20},
+            /*x_stride*/ (const int64_t[]){0, 0, 0, 0, 1, 3}, /*y_stride*/ (const int64_t[]){0, 0, 0, 0, 20, 1});
       break;
     case 1:  // conv1: 1x3x4x5 -> 1x4x4x5; dense, 0.0% zeros
             // es_spmm_f32_4x6__neon
-      es_spmm_f32_mr4(/*x*/ (const float *)(arena + 320), /*w*/ (const float *)(weights + 0),
-          /*offset*/ (const int32_t *)(weights + 64), /*start*/ (const int32_t *)(weights + 128),
-          /*bias*/ (const float *)(weights + 192), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 0),
-          /*begin*/ 0, /*end*/ 1, /*channels*/ 4, /*images*/ 1, /*x_image*/ 60, /*rows*/ 1, /*columns*/ 20,
-          /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 20, /*y_plane*/ 20, /*residual_plane*/ 20, /*spare*/ 0,
-          /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
+      es_meet(team);
+      if (es_by_weights(&r, (const int32_t *)(weights + 128), 1, part, parts))
+        es_spmm_f32_mr4(/*x*/ (const float *)(arena + 320), /*w*/ (const float *)(weights + 0),
+            /*offset*/ (const int32_t *)(weights + 64), /*start*/ (const int32_t *)(weights + 128),
+            /*bias*/ (const float *)(weights + 192), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 0),
+            /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 60, /*rows*/ 1,
+            /*columns*/ 20, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 20, /*y_plane*/ 20,
+            /*residual_plane*/ 20, /*spare*/ 0, /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
       break;
     case 2:  // conv2: 1x4x4x5 -> 1x4x4x5; dense, 0.0% zeros
             // es_spmm_f32_4x6__neon
-      es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 256),
-          /*offset*/ (const int32_t *)(weights + 320), /*start*/ (const int32_t *)(weights + 384),
-          /*bias*/ (const float *)(weights + 192), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 320),
-          /*begin*/ 0, /*end*/ 1, /*channels*/ 4, /*images*/ 1, /*x_image*/ 80, /*rows*/ 1, /*columns*/ 20,
-          /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 20, /*y_plane*/ 20, /*residual_plane*/ 20, /*spare*/ 0,
-          /*act*/ 0, /*lo*/ 0.0f, /*hi*/ 0.0f);
+      es_meet(team);
+      if (es_by_weights(&r, (const int32_t *)(weights + 384), 1, part, parts))
+        es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 256),
+            /*offset*/ (const int32_t *)(weights + 320), /*start*/ (const int32_t *)(weights + 384),
+            /*bias*/ (const float *)(weights + 192), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 320),
+            /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 80, /*rows*/ 1,
+            /*columns*/ 20, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 20, /*y_plane*/ 20,
+            /*residual_plane*/ 20, /*spare*/ 0, /*act*/ 0, /*lo*/ 0.0f, /*hi*/ 0.0f);
       break;
     case 3:  // to_hwc_again: 1x4x4x5 -> 1x4x5x4
             // es_copy_b4__neon
-      es_copy_b4(/*x*/ (const uint32_t *)(arena + 320), /*y*/ (uint32_t *)(outputs[0]), /*x_offset*/ 0,
-          /*y_offset*/ 0, /*dims*/ (const int64_t[]){1, 1, 1, 1, 20, 4},
-          /*x_stride*/ (const int64_t[]){0, 0, 0, 0, 1, 20}, /*y_stride*/ (const int64_t[]){0, 0, 0, 0, 4, 1});
+      es_meet(team);
+      if (es_evenly(&r, 2, part, parts))
+        es_copy_b4(/*x*/ (const uint32_t *)(arena + 320), /*y*/ (uint32_t *)(outputs[0]), /*begin*/ r.begin,
+            /*end*/ r.end, /*x_offset*/ 0, /*y_offset*/ 0, /*dims*/ (const int64_t[]){1, 1, 1, 1, 20, 4},
+            /*x_stride*/ (const int64_t[]){0, 0, 0, 0, 1, 20}, /*y_stride*/ (const int64_t[]){0, 0, 0, 0, 4, 1});
       break;
   }
   return 0;

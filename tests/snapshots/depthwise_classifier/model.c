@@ -2,42 +2,55 @@
 // Arena 1152 bytes (no plan can do with less than 1152), weights 512 bytes.
 #include "kernels.h"
 #include "model.h"
+#include "parts.h"
 
-// Calls first..last-1: all of them are the model, one by one they can be timed.
-int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
-                   void *const *outputs);
-int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
-                   void *const *outputs) {
+// Calls first..last-1: all of them are the model, one by one they can be timed. Each of `parts` threads does
+// its part of every call; they meet before a call that needs what another thread has done.
+int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, const void *weights_,
+                   void *arena_, const void *const *inputs, void *const *outputs);
+int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, const void *weights_,
+                   void *arena_, const void *const *inputs, void *const *outputs) {
   const char *weights = weights_;
   char *arena = arena_;
-  (void)weights, (void)arena, (void)inputs, (void)outputs;
+  char *own = arena + MODEL_ARENA_BYTES + (int64_t)(part - 1) * MODEL_SCRATCH_BYTES;  // of all but part 0
+  es_range r = {0, 0};
+  (void)weights, (void)own, (void)r, (void)parts, (void)team, (void)inputs, (void)outputs;
   for (int call = first; call < last; call++) switch (call) {
     case 0:  // node_Conv_0: 1x4x9x9 -> 1x4x5x5; dense, 0.0% zeros
             // es_depthwise_square_f32__neon
-      es_depthwise_square_f32(/*x*/ (const float *)(inputs[0]), /*w*/ (const float *)(weights + 0),
-          /*bias*/ (const float *)(weights + 192), /*slope*/ 0, /*y*/ (float *)(arena + 704),
-          /*scratch*/ (float *)(arena + 0), /*begin*/ 0, /*end*/ 4, /*images*/ 1, /*channels*/ 4, /*multiplier*/ 1,
-          /*height*/ 9, /*width*/ 9, /*x_plane*/ 81, /*rows*/ 5, /*columns*/ 5, /*y_plane*/ 25, /*kernel*/ 3,
-          /*stride*/ 2, /*top*/ 1, /*left*/ 1, /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
+      if (es_evenly(&r, 4, part, parts))
+        es_depthwise_square_f32(/*x*/ (const float *)(inputs[0]), /*w*/ (const float *)(weights + 0),
+            /*bias*/ (const float *)(weights + 192), /*slope*/ 0, /*y*/ (float *)(arena + 704),
+            /*scratch*/ (float *)(part ? own : arena + 0), /*begin*/ r.begin, /*end*/ r.end, /*images*/ 1,
+            /*channels*/ 4, /*multiplier*/ 1, /*height*/ 9, /*width*/ 9, /*x_plane*/ 81, /*rows*/ 5, /*columns*/ 5,
+            /*y_plane*/ 25, /*kernel*/ 3, /*stride*/ 2, /*top*/ 1, /*left*/ 1, /*act*/ 1, /*lo*/ 0.0f,
+            /*hi*/ __builtin_inff());
       break;
     case 1:  // pool: 1x4x5x5 -> 1x4x1x1
             // es_pool_avg_f32__neon
-      es_pool_avg_f32(/*x*/ (const float *)(arena + 704), /*y*/ (float *)(arena + 0), /*channels*/ 4, /*size_y*/ 1,
-          /*size_x*/ 25, /*kernel_y*/ 1, /*kernel_x*/ 25, /*stride_y*/ 1, /*stride_x*/ 1, /*dilation_y*/ 1,
-          /*dilation_x*/ 1, /*begin_y*/ 0, /*begin_x*/ 0, /*end_y*/ 0, /*end_x*/ 0, /*out_y*/ 1, /*out_x*/ 1,
-          /*include_pad*/ 0);
+      es_meet(team);
+      if (es_evenly(&r, 4, part, parts))
+        es_pool_avg_f32(/*x*/ (const float *)(arena + 704), /*y*/ (float *)(arena + 0), /*begin*/ r.begin,
+            /*end*/ r.end, /*x_plane*/ 25, /*y_plane*/ 1, /*size_y*/ 1, /*size_x*/ 25, /*kernel_y*/ 1,
+            /*kernel_x*/ 25, /*stride_y*/ 1, /*stride_x*/ 1, /*dilation_y*/ 1, /*dilation_x*/ 1, /*begin_y*/ 0,
+            /*begin_x*/ 0, /*end_y*/ 0, /*end_x*/ 0, /*out_y*/ 1, /*out_x*/ 1, /*include_pad*/ 0);
       break;
     case 2:  // fc: 1x4 -> 1x3; dense, 0.0% zeros
             // es_spmv_f32_4__neon
-      es_spmv_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 256),
-          /*offset*/ (const int32_t *)(weights + 320), /*start*/ (const int32_t *)(weights + 384),
-          /*bias*/ (const float *)(weights + 448), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 64),
-          /*begin*/ 0, /*end*/ 1, /*channels*/ 3, /*images*/ 1, /*x_image*/ 4, /*act*/ 0, /*lo*/ 0.0f, /*hi*/ 0.0f);
+      es_meet(team);
+      if (es_by_weights(&r, (const int32_t *)(weights + 384), 1, part, parts))
+        es_spmv_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 256),
+            /*offset*/ (const int32_t *)(weights + 320), /*start*/ (const int32_t *)(weights + 384),
+            /*bias*/ (const float *)(weights + 448), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 64),
+            /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 3, /*images*/ 1, /*x_image*/ 4, /*act*/ 0, /*lo*/ 0.0f,
+            /*hi*/ 0.0f);
       break;
     case 3:  // softmax: 1x3 -> 1x3
             // es_softmax_f32__neon
-      es_softmax_f32(/*x*/ (const float *)(arena + 64), /*y*/ (float *)(outputs[0]), /*outer*/ 1, /*n*/ 3,
-          /*inner*/ 1, /*log*/ 0);
+      es_meet(team);
+      if (es_evenly(&r, 1, part, parts))
+        es_softmax_f32(/*x*/ (const float *)(arena + 64), /*y*/ (float *)(outputs[0]), /*begin*/ r.begin,
+            /*end*/ r.end, /*n*/ 3, /*inner*/ 1, /*log*/ 0);
       break;
   }
   return 0;

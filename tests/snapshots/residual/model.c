@@ -2,45 +2,57 @@
 // Arena 1600 bytes (no plan can do with less than 1600), weights 1536 bytes.
 #include "kernels.h"
 #include "model.h"
+#include "parts.h"
 
-// Calls first..last-1: all of them are the model, one by one they can be timed.
-int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
-                   void *const *outputs);
-int ES_MODEL_CALLS(int first, int last, const void *weights_, void *arena_, const void *const *inputs,
-                   void *const *outputs) {
+// Calls first..last-1: all of them are the model, one by one they can be timed. Each of `parts` threads does
+// its part of every call; they meet before a call that needs what another thread has done.
+int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, const void *weights_,
+                   void *arena_, const void *const *inputs, void *const *outputs);
+int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, const void *weights_,
+                   void *arena_, const void *const *inputs, void *const *outputs) {
   const char *weights = weights_;
   char *arena = arena_;
-  (void)weights, (void)arena, (void)inputs, (void)outputs;
+  char *own = arena + MODEL_ARENA_BYTES + (int64_t)(part - 1) * MODEL_SCRATCH_BYTES;  // of all but part 0
+  es_range r = {0, 0};
+  (void)weights, (void)own, (void)r, (void)parts, (void)team, (void)inputs, (void)outputs;
   for (int call = first; call < last; call++) switch (call) {
     case 0:  // conv1: 1x4x6x6 -> 249
             // es_planes_f32__simd128
-      es_planes_f32(/*x*/ (const float *)(inputs[0]), /*y*/ (float *)(arena + 0), /*channels*/ 4, /*height*/ 6,
-          /*width*/ 6, /*x_plane*/ 36, /*rows*/ 8, /*pitch*/ 7, /*stride_y*/ 1, /*stride_x*/ 1, /*phases*/ 1,
-          /*dy*/ (const int64_t[]){-1}, /*dx*/ (const int64_t[]){-1}, /*slack*/ 25);
+      if (es_evenly(&r, 4, part, parts))
+        es_planes_f32(/*x*/ (const float *)(inputs[0]), /*y*/ (float *)(arena + 0), /*begin*/ r.begin, /*end*/ r.end,
+            /*channels*/ 4, /*height*/ 6, /*width*/ 6, /*x_plane*/ 36, /*rows*/ 8, /*pitch*/ 7, /*stride_y*/ 1,
+            /*stride_x*/ 1, /*phases*/ 1, /*dy*/ (const int64_t[]){-1}, /*dx*/ (const int64_t[]){-1}, /*slack*/ 25);
       break;
     case 1:  // conv1: 249 -> 1x4x6x6; dense, 0.0% zeros
             // es_spmm_f32_4x2__simd128
-      es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 0),
-          /*offset*/ (const int32_t *)(weights + 576), /*start*/ (const int32_t *)(weights + 768),
-          /*bias*/ (const float *)(weights + 832), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 1024),
-          /*begin*/ 0, /*end*/ 1, /*channels*/ 4, /*images*/ 1, /*x_image*/ 224, /*rows*/ 1, /*columns*/ 41,
-          /*x_row*/ 0, /*pitch*/ 7, /*valid*/ 6, /*plane*/ 36, /*y_plane*/ 36, /*residual_plane*/ 36, /*spare*/ 0,
-          /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
+      es_meet(team);
+      if (es_by_weights(&r, (const int32_t *)(weights + 768), 1, part, parts))
+        es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 0),
+            /*offset*/ (const int32_t *)(weights + 576), /*start*/ (const int32_t *)(weights + 768),
+            /*bias*/ (const float *)(weights + 832), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 1024),
+            /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 224, /*rows*/ 1,
+            /*columns*/ 41, /*x_row*/ 0, /*pitch*/ 7, /*valid*/ 6, /*plane*/ 36, /*y_plane*/ 36,
+            /*residual_plane*/ 36, /*spare*/ 0, /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
       break;
     case 2:  // conv2: 1x4x6x6 -> 249
             // es_planes_f32__simd128
-      es_planes_f32(/*x*/ (const float *)(arena + 1024), /*y*/ (float *)(arena + 0), /*channels*/ 4, /*height*/ 6,
-          /*width*/ 6, /*x_plane*/ 36, /*rows*/ 8, /*pitch*/ 7, /*stride_y*/ 1, /*stride_x*/ 1, /*phases*/ 1,
-          /*dy*/ (const int64_t[]){-1}, /*dx*/ (const int64_t[]){-1}, /*slack*/ 25);
+      es_meet(team);
+      if (es_evenly(&r, 4, part, parts))
+        es_planes_f32(/*x*/ (const float *)(arena + 1024), /*y*/ (float *)(arena + 0), /*begin*/ r.begin,
+            /*end*/ r.end, /*channels*/ 4, /*height*/ 6, /*width*/ 6, /*x_plane*/ 36, /*rows*/ 8, /*pitch*/ 7,
+            /*stride_y*/ 1, /*stride_x*/ 1, /*phases*/ 1, /*dy*/ (const int64_t[]){-1}, /*dx*/ (const int64_t[]){-1},
+            /*slack*/ 25);
       break;
     case 3:  // conv2: 249 -> 1x4x6x6; dense, 0.0% zeros
             // es_spmm_f32_4x2__simd128
-      es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 896),
-          /*offset*/ (const int32_t *)(weights + 576), /*start*/ (const int32_t *)(weights + 768),
-          /*bias*/ (const float *)(weights + 1472), /*residual*/ (const float *)(inputs[0]), /*slope*/ 0,
-          /*y*/ (float *)(outputs[0]), /*begin*/ 0, /*end*/ 1, /*channels*/ 4, /*images*/ 1, /*x_image*/ 224,
-          /*rows*/ 1, /*columns*/ 41, /*x_row*/ 0, /*pitch*/ 7, /*valid*/ 6, /*plane*/ 36, /*y_plane*/ 36,
-          /*residual_plane*/ 36, /*spare*/ 0, /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
+      es_meet(team);
+      if (es_by_weights(&r, (const int32_t *)(weights + 768), 1, part, parts))
+        es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 896),
+            /*offset*/ (const int32_t *)(weights + 576), /*start*/ (const int32_t *)(weights + 768),
+            /*bias*/ (const float *)(weights + 1472), /*residual*/ (const float *)(inputs[0]), /*slope*/ 0,
+            /*y*/ (float *)(outputs[0]), /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1,
+            /*x_image*/ 224, /*rows*/ 1, /*columns*/ 41, /*x_row*/ 0, /*pitch*/ 7, /*valid*/ 6, /*plane*/ 36,
+            /*y_plane*/ 36, /*residual_plane*/ 36, /*spare*/ 0, /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
       break;
   }
   return 0;

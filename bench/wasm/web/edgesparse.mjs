@@ -1,0 +1,19 @@
+// Our own bundle through its own loader. Input and output stay in the model's memory, as execute() has them.
+export async function prepare({ bundle, version }, { importModule, bytes }) {
+  const { load } = await importModule(`${bundle}/model.mjs`);
+  const model = await load(bundle, { read: (name) => bytes(`${bundle}/${name}`) });
+  return {
+    version,
+    backend: model.manifest.isas.join("+"),
+    code_bytes: (await bytes(`${bundle}/model.wasm`)).length,
+    feed: (arrays) => {
+      const views = model.inputViews();
+      model.inputs.forEach((port, i) => views[port.name].set(arrays[i].data));
+    },
+    run: () => model.execute(),
+    outputs: () => {
+      const views = model.outputViews();
+      return model.outputs.map((port) => ({ data: views[port.name].slice(), shape: port.shape }));
+    },
+  };
+}

@@ -1,0 +1,4 @@
+// edgesparse-kernel: op=winograd dtype=f32 isa=simd128
+// tiles: MR=4 M=2 | MR=4 M=4
+#define NV 2
+#include "winograd_f32.h"
