@@ -24,16 +24,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
     parser.add_argument("json", type=Path, nargs="+", metavar="FILE", help="what a benchmark wrote")
     parser.add_argument("-o", "--output", type=Path, default=DEFAULT, help="plots go beside it (bench/RESULTS.md)")
+    parser.add_argument("--remarks", type=Path, help="Markdown to put at the end: what is missed, and why")
     options = parser.parse_args(arguments)
     try:
         rows = {path: read_rows(path) for path in options.json}
         sections = [section(found) for found in rows.values() if is_section(found[0])]
         results = [result for path, found in rows.items() if not is_section(found[0]) for result in read(path)]
+        if options.remarks:
+            sections.append(options.remarks.read_text())
         for path in write(results, options.output, sections):
             print(f"wrote {path}")
     except EdgeSparseError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -44,8 +44,12 @@ def test_instructions_say_what_is_missing() -> None:
 
 def test_report_of_files_without_networks(tmp_path: Path) -> None:
     (tmp_path / "k.json").write_text(json.dumps(kernel("dense", 0, "fast", 100)) + "\n")
-    assert report.main([str(tmp_path / "k.json"), "-o", str(tmp_path / "R.md")]) == 0
-    assert (tmp_path / "R.md").read_text().startswith("## Kernels\n")
+    (tmp_path / "why.md").write_text("## Remarks\n")
+    files = [str(tmp_path / "k.json"), "-o", str(tmp_path / "R.md"), "--remarks"]
+    assert report.main([*files, str(tmp_path / "none.md")]) == 2
+    assert report.main([*files, str(tmp_path / "why.md")]) == 0
+    text = (tmp_path / "R.md").read_text()
+    assert text.startswith("## Kernels\n") and text.endswith("\n\n## Remarks\n")
 
 
 @pytest.mark.parametrize("text", ["", "[1]\n", "{"])
