@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -38,9 +39,11 @@ NETWORKS = {
 
 def network(path: Path, lines: list[tuple[str, str, str]], size: int, channels: int = 4) -> None:
     random = np.random.default_rng(size)
-    width, nodes, weights = {"x": 4}, [], []
+    width, nodes = {"x": 4}, []
+    weights: list[tuple[str, Any]] = []
     for op, names, out in lines:
-        inputs, attrs = names.split(), {}
+        inputs = names.split()
+        attrs: dict[str, Any] = {}
         width[out] = sum(width[n] for n in inputs) if op == "Concat" else width[inputs[0]]
         if op.startswith("Conv"):
             kernel = 3 if op == "Conv3" else 1
