@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -35,7 +36,17 @@ def require(program: str) -> None:
     """Skip the calling test when ``program`` (or Python package) is missing; fail it when $CI is set."""
     if _present(program):
         return
-    reason = f"{program} is missing: {INSTALL.get(program, f'install {program}')}"
+    _missing(f"{program} is missing: {INSTALL.get(program, f'install {program}')}")
+
+
+def require_cpus(count: int) -> None:
+    """As `require`, where this process may use fewer than ``count`` CPUs."""
+    allowed = len(os.sched_getaffinity(0))
+    if allowed < count:
+        _missing(f"needs {count} CPUs, and this process may use {allowed}: run it where there are more")
+
+
+def _missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
@@ -52,6 +63,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def update_snapshots(pytestconfig: pytest.Config) -> bool:
     """Whether stored results are to be written again."""
     return bool(pytestconfig.getoption("--update-snapshots"))
+
+
+@pytest.fixture(autouse=True)
+def enough_cpus(request: pytest.FixtureRequest) -> None:
+    """``@pytest.mark.cpus(2)``: skipped where this process may use fewer, or failed when $CI is set."""
+    marker = request.node.get_closest_marker("cpus")
+    if marker is not None:
+        require_cpus(*marker.args)
 
 
 @pytest.fixture(name="require", scope="session")
@@ -72,7 +91,5 @@ def data_dir() -> Path:
     folder = Path(os.environ.get("EDGESPARSE_DATA", PROJECT.parent / "shared" / "data"))
     if not folder.is_dir():
         reason = f"no test data at {folder}: set EDGESPARSE_DATA to the folder of real models"
-        if os.environ.get("CI"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        _missing(reason)
     return folder

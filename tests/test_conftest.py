@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from .conftest import require
+from .conftest import require, require_cpus
 
 
 def test_missing_skips_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,3 +25,14 @@ def test_missing_fails_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_present_passes() -> None:
     require("pytest")
+
+
+def test_too_few_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
+    require_cpus(1)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="needs 2 CPUs, and this process may use 1"):
+        require_cpus(2)
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(pytest.fail.Exception, match="needs 2 CPUs"):
+        require_cpus(2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -45,7 +44,7 @@ def test_ds_cnn_against_onnxruntime(tmp_path: Path) -> None:
     assert out.read_text() == before
 
 
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads need two cores")
+@pytest.mark.cpus(2)
 def test_one_thread_and_two(tmp_path: Path) -> None:
     require("torch")
     out = tmp_path / "out.json"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -173,8 +172,7 @@ def test_report_of_a_run(tmp_path: Path) -> None:
 
 def test_a_small_network_in_node(tmp_path: Path) -> None:
     require("torch")
-    if shutil.which("node") is None:
-        pytest.skip("node.js is not installed")
+    require("node")
     out = tmp_path / "out.json"
     options = ["--models", "ds_cnn", "--sparsity", "0,0.8", "--patterns", "block:4x1", "--in", "node"]
     options += ["--against", "none"]

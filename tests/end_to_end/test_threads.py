@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +19,6 @@ from edgesparse.samples import random_inputs
 from edgesparse.types import Array
 from tests.snapshots.test_snapshots import channels_last, depthwise_classifier, residual, sparse_pointwise
 from tests.tiny_models import classifier, f32, model, numbers
-
-CPUS = len(os.sched_getaffinity(0))
 
 
 def attention() -> onnx.ModelProto:
@@ -105,7 +102,7 @@ def test_any_number_of_parts_in_any_order(compiled: tuple[Path, Path]) -> None:
                     assert one.tobytes() == many.tobytes(), f"{name} in {count} parts"
 
 
-@pytest.mark.skipif(CPUS < 2, reason="two threads need two CPUs")
+@pytest.mark.cpus(2)
 def test_the_pool_gives_the_same_bits_and_agrees_with_onnxruntime(compiled: tuple[Path, Path]) -> None:
     import onnxruntime as ort
 

@@ -28,7 +28,6 @@ from .conftest import HERE, TARGETS, X86, K, W, X, compile_c
 
 CPUS = len(os.sched_getaffinity(0))
 X86_ONLY = pytest.mark.skipif(platform.machine() != "x86_64", reason="the toy library is built for x86_64")
-TWO_CPUS = pytest.mark.skipif(CPUS < 2, reason="two threads need two CPUs")
 TOO_FEW_CPUS, BUSY = -3, -5  # of model_info.h
 
 
@@ -190,7 +189,7 @@ def test_even_parts(library: ctypes.CDLL, count: int, parts: int) -> None:
 
 
 @X86_ONLY
-@TWO_CPUS
+@pytest.mark.cpus(2)
 class TestLocal:
     def test_two_threads(self, built: Callable[..., Path]) -> None:
         with runtimes.open(built("shared"), "local", threads=2) as session:
@@ -273,7 +272,7 @@ def command(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 class TestWebAssembly:
-    @TWO_CPUS
+    @pytest.mark.cpus(2)
     def test_node(self, built: Callable[..., Path], require: Callable[[str], None]) -> None:
         require("node")
         with runtimes.open(built("wasm"), "node", threads=2) as session:
@@ -292,7 +291,7 @@ class TestWebAssembly:
 
 
 class TestProgram:
-    @TWO_CPUS
+    @pytest.mark.cpus(2)
     def test_two_threads(self, command: list[str], tmp_path: Path) -> None:
         outputs = ["--output", f"{tmp_path}/y", "--output", f"{tmp_path}/n"]
         done = subprocess.run(
@@ -302,7 +301,7 @@ class TestProgram:
         np.testing.assert_array_equal(np.fromfile(tmp_path / "y", np.float32), 2 * X[0] + W)
         np.testing.assert_array_equal(np.fromfile(tmp_path / "n", np.int64), K + 1)
 
-    @TWO_CPUS
+    @pytest.mark.cpus(2)
     def test_a_cpu_for_each(self, command: list[str]) -> None:
         cpus = ",".join(map(str, sorted(os.sched_getaffinity(0))[:2]))
         done = subprocess.run([*command, "--threads", "0", "--cpu", cpus, "--json"], capture_output=True, check=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from edgesparse.runtimes import node as node_runtime
 
 from .conftest import K, MakeBundle, W, X, write_manifest
 
-CPUS = len(os.sched_getaffinity(0))
 Script = Callable[[Path, str], "subprocess.CompletedProcess[str]"]
 
 
@@ -165,20 +163,20 @@ def test_features_tell_relaxed_simd(script: Script, built: Callable[..., Path]) 
     assert json.loads(text) == {"simd": True, "relaxedSimd": int(major) > 20, "threads": True}
 
 
-@pytest.mark.skipif(CPUS < 2, reason="two threads need two CPUs")
+@pytest.mark.cpus(2)
 @pytest.mark.parametrize("base", ["at, { threads: 2 }", "at, { threads: 2, verify: true }", "at, { threads: 0 }"])
 def test_threads(script: Script, built: Callable[..., Path], base: str) -> None:
     done = script(built("wasm"), ONE_RUN.replace("BASE", base))
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(CPUS < 2, reason="two threads need two CPUs")
+@pytest.mark.cpus(2)
 def test_a_program_ends_though_its_model_was_not_closed(script: Script, built: Callable[..., Path]) -> None:
     body = ONE_RUN.replace("BASE", "at, { threads: 2 }").partition("model.close();")[0]
     assert script(built("wasm"), body).returncode == 0
 
 
-@pytest.mark.skipif(CPUS < 2, reason="several threads need several CPUs")
+@pytest.mark.cpus(2)
 @pytest.mark.parametrize(
     ("before", "threads", "words"),
     [
