@@ -80,7 +80,7 @@ def _web_plots(results: Sequence[Result], path: Path) -> tuple[dict[tuple[str, s
     written = []
     timed = [r for r in results if r.status == TIMED]
     for model, where in dict.fromkeys((r.model, r.where) for r in timed):
-        same = [replace(r, engine=web_table.label(r)) for r in timed if (r.model, r.where) == (model, where)]
+        same = [replace(r, engine=r.label) for r in timed if (r.model, r.where) == (model, where)]
         lines = _lines(same)
         dense = min(
             (line[0.0] for (name, _), line in lines.items() if name.startswith(OURS) and 0.0 in line), default=None
@@ -96,7 +96,7 @@ def one_line(result: Result) -> str:
     """For people who watch a run."""
     case = result.pattern if result.pattern == DENSE else f"{result.pattern} {result.sparsity:g}"
     place = f" in {result.where}" if result.where else ""
-    head = f"{result.model} {case} {web_table.label(result)}{place}"
+    head = f"{result.model} {case} {result.label}{place}"
     c = result.clock
     if c is None:
         return f"{head}: {STATUS[result.status]}: {result.brief}"

@@ -68,6 +68,11 @@ class Result:
         return self.model, self.pattern, self.sparsity, self.engine, self.where
 
     @property
+    def label(self) -> str:
+        """The engine, and in WebAssembly its build."""
+        return f"{self.engine} {self.backend}".strip()
+
+    @property
     def brief(self) -> str:
         """The first line of ``reason``."""
         return self.reason.strip().partition("\n")[0]

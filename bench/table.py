@@ -26,7 +26,7 @@ def markdown(results: Sequence[Result], plots: Mapping[tuple[str, int], str]) ->
             parts += _ratios(same)
             if (model, threads) in plots:
                 parts.append(f"![latency of {model} over sparsity]({plots[model, threads]})")
-        parts += _not_timed(own)
+        parts += not_timed(own)
         if timed:
             parts.append(_details(timed))
     return "\n\n".join(parts) + "\n"
@@ -144,13 +144,13 @@ def _details(results: Sequence[Result]) -> str:
     return f"<details><summary>Every figure with its range</summary>\n\n{table}\n\n</details>"
 
 
-def _not_timed(results: Sequence[Result]) -> list[str]:
+def not_timed(results: Sequence[Result]) -> list[str]:
     """One line for each engine and reason."""
     cases: dict[tuple[str, str, str], list[str]] = {}
     for r in results:
         if r.status != TIMED:
             case = r.pattern if r.pattern == DENSE else f"{r.pattern} {r.sparsity:g}"
-            cases.setdefault((r.engine, r.status, r.brief), []).append(case)
+            cases.setdefault((r.label, r.status, r.brief), []).append(case)
     if not cases:
         return []
     lines = [f"- {e}: {STATUS[status]} ({', '.join(where)}): {why}" for (e, status, why), where in cases.items()]

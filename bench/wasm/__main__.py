@@ -11,14 +11,12 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timezone
 from pathlib import Path
 
-from bench import cases, machine, report, results
+from bench import cases, command, machine, report, results
 from bench.environments import Unavailable, packages_for
-from bench.networks import TOLERANCE, parse_cpu
 from bench.results import Result
 from bench.rounds import Plan
 from bench.wasm import places
@@ -26,25 +24,14 @@ from bench.wasm.engines import DEVICES, PEERS
 from bench.wasm.rounds import run_case
 from bench.wasm.seating import PLACES, Seating, seatings
 from bench.wasm.server import serve
-from edgesparse.errors import EdgeSparseError, InputError, RuntimeFailure
+from edgesparse.errors import RuntimeFailure
 
 # Otherwise V8 starts in its baseline compiler, and moves function by function to the optimising one as it goes.
 V8_FLAGS = "--no-liftoff"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        options = _parser().parse_args(given)
-        # in results the file has its name only: folders are of one machine
-        words = [word.replace(str(options.json), options.json.name) for word in given]
-        return _run(options, f"python -m bench.wasm {shlex.join(words)}")
-    except EdgeSparseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; the results so far are in the file, and --resume goes on", file=sys.stderr)
-        return 130
+    return command.run(_parser(), _run, arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,35 +44,24 @@ def _parser() -> argparse.ArgumentParser:
     add("--in", dest="places", default=",".join(PLACES), help="%(default)s")
     add("--backends", default=",".join(DEVICES), help="which of our builds (%(default)s)")
     add("--cpu", type=int, help="the core to pin everything to (the last one this process may use)")
-    add("--runs", type=int, default=30, help="timed inferences an engine and case (%(default)s)")
-    add("--per-turn", type=int, default=5, help="of these, before the next engine (%(default)s)")
-    add("--warmup", type=int, default=10, help="untimed ones first (%(default)s)")
-    add("--tolerance", type=float, default=TOLERANCE, help="of the largest output (%(default)s)")
     add("--v8-flags", default=V8_FLAGS, help="of node.js and Chromium both (%(default)s: optimised from the start)")
-    add("--json", type=Path, required=True, metavar="FILE", help="the results, one line each")
-    add("--force", action="store_true", help="replace FILE")
-    add("--resume", action="store_true", help="add to FILE the cases that it lacks")
+    command.add_measuring(parser, warmup=10)
     return parser
 
 
-def _run(options: argparse.Namespace, command: str) -> int:
+def _run(options: argparse.Namespace, stamp: dict[str, str]) -> int:
     todo = cases.parse_cases(options.models, options.sparsity, options.patterns)
     wanted = seatings(options.against, options.places, options.backends)
-    cpu = parse_cpu(options.cpu)
+    cpu = command.parse_cpu(options.cpu)
     plan = Plan(cpu, 1, options.runs, options.per_turn, options.warmup, options.tolerance)
-    if min(plan.runs, plan.per_turn) < 1 or plan.warmup < 0:
-        raise InputError("there must be runs to time", where="--runs, --per-turn, --warmup", hint="give 1 or more")
     out: Path = options.json
-    if out.exists() and not (options.force or options.resume):
-        raise InputError("exists already", where=str(out), hint="--force replaces it, --resume adds what it lacks")
-    done = {r.case for r in results.read(out)} if options.resume and out.exists() else set()
+    done = {r.case for r in command.earlier(options)}
     todo = [
         c for c in todo if any((c.model, c.pattern, c.sparsity, s.engine.name, s.place) not in done for s in wanted)
     ]
     flags = shlex.split(options.v8_flags)
-    stamp = {"run": datetime.now(timezone.utc).isoformat(timespec="seconds"), "command": command}
     for model in dict.fromkeys(case.model for case in todo):
-        _note(f"{model}: exporting, unless it is in the cache")
+        command.note(f"{model}: exporting, unless it is in the cache")
         cases.exported(model)
     with ExitStack() as stack, out.open("a" if options.resume else "w") as file:
         mounts = {"web": places.WEB, **_packages(wanted)}
@@ -93,11 +69,11 @@ def _run(options: argparse.Namespace, command: str) -> int:
         opened = _open(wanted, origin, mounts, cpu, flags, stack)
         started = time.monotonic()
         for i, case in enumerate(todo):
-            note = _noter(f"[{i + 1}/{len(todo)}{_left(started, i, len(todo))}] {case}")
+            note = command.noter(f"[{i + 1}/{len(todo)}{command.left(started, i, len(todo))}] {case}")
             facts = {**machine.facts(cpu), "v8_flags": " ".join(flags)}
             for result in run_case(case, wanted, opened, mounts, plan, stamp, facts, note):
                 file.write(results.to_line(result) + "\n")
-                _note(f"  {report.one_line(result)}")
+                command.note(f"  {report.one_line(result)}")
             file.flush()
     _report(results.read(out), out)
     return 0
@@ -137,24 +113,6 @@ def _open(
 def _report(found: Sequence[Result], out: Path) -> None:
     written = report.write(found, out.with_suffix(".md"))
     print(f"wrote {out} and {', '.join(str(path) for path in written)}")
-
-
-def _left(started: float, done: int, all: int) -> str:
-    if done == 0:
-        return ""
-    return f", about {(time.monotonic() - started) / done * (all - done) / 60:.1f} min left"
-
-
-def _noter(prefix: str) -> Callable[[str], None]:
-    return lambda text: _note(f"{prefix}: {text}", passing=True)
-
-
-def _note(text: str, *, passing: bool = False) -> None:
-    """To stderr. A ``passing`` note is overwritten by the next one, and left out where nobody watches."""
-    watched = sys.stderr.isatty()
-    if passing and not watched:
-        return
-    print(f"\r\x1b[K{text}" if watched else text, end="" if passing else "\n", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

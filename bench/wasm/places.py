@@ -6,16 +6,15 @@ import contextlib
 import importlib.util
 import json
 import os
-import select
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.child import ChildFailure
+from bench.process import ChildFailure, Process
+from bench.wire import Message
 
 WEB = Path(__file__).resolve().parent / "web"
 LIMIT_S = 600.0
@@ -24,7 +23,6 @@ CHROMIUM_FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-Message = dict[str, Any]
 
 
 class Unavailable(Exception):
@@ -38,6 +36,10 @@ class Seat(Protocol):
         """Raises ChildFailure: the engine threw, crashed or hung."""
         ...
 
+    def time(self, runs: int, warmup: int) -> Message:
+        """As `bench.worker.time_runs`; what the place does not know is None."""
+        ...
+
 
 class Place(Protocol):
     """``version``: of the JavaScript engine, for the record."""
@@ -47,6 +49,10 @@ class Place(Protocol):
     def seat(self, stack: ExitStack) -> Seat:
         """A new one, closed with ``stack``."""
         ...
+
+
+def timed_by(seat: Seat, runs: int, warmup: int) -> Message:
+    return seat.ask({"do": "time", "runs": runs, "warmup": warmup})
 
 
 def reply_of(reply: Message) -> Message:
@@ -92,57 +98,25 @@ class Node:
     def seat(self, stack: ExitStack) -> NodeSeat:
         folders = json.dumps({name: str(path) for name, path in self._mounts.items()})
         with on_core(self._cpu):
-            return stack.enter_context(NodeSeat([*self._command, folders]))
+            return stack.enter_context(NodeSeat([*self._command, folders], WEB, LIMIT_S))
 
 
-class NodeSeat:
-    """A context manager: leaving it ends the process."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115  (closed in __exit__)
-        self._process = subprocess.Popen(
-            command, cwd=WEB, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._words
-        )
+class NodeSeat(Process):
+    """One process."""
 
     def ask(self, message: Mapping[str, Any]) -> Message:
-        assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(message).encode() + b"\n")
-            self._process.stdin.flush()
-            if not select.select([self._process.stdout], [], [], LIMIT_S)[0]:
-                self._process.kill()
-                raise ChildFailure(f"no answer to '{message['do']}' within {LIMIT_S:g} s; it was stopped")
-            line = self._process.stdout.readline()
+            self.to.write(json.dumps(message).encode() + b"\n")
+            self.to.flush()
+            line = self.answer(message["do"]).readline()
         except BrokenPipeError:
             line = b""
         if not line:
-            raise ChildFailure(self._end())
-        reply: Message = json.loads(line)
-        return reply_of(reply)
+            raise ChildFailure(self.end())
+        return reply_of(json.loads(line))
 
-    def __enter__(self) -> NodeSeat:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=5.0)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-        self._words.close()
-
-    def _end(self) -> str:
-        try:
-            code = self._process.wait(timeout=5.0)
-        except subprocess.TimeoutExpired:
-            return "it closed its pipe"
-        self._words.seek(0)
-        lines = [line for line in self._words.read().decode(errors="replace").splitlines() if line.strip()]
-        return f"ended with exit code {code}" + (f": {lines[-1]}" if lines else "")
+    def time(self, runs: int, warmup: int) -> Message:
+        return timed_by(self, runs, warmup)
 
 
 class Chromium:
@@ -197,6 +171,9 @@ class ChromiumSeat:
         except Error as error:
             raise ChildFailure(f"the page: {error.message}") from error
         return reply_of(reply)
+
+    def time(self, runs: int, warmup: int) -> Message:
+        return timed_by(self, runs, warmup)
 
 
 def _quietly(close: Any) -> None:

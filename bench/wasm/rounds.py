@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +13,13 @@ import numpy as np
 
 from bench import cases
 from bench.cases import Case, Pruned
-from bench.child import ChildFailure
 from bench.engine import Array, CannotRun
 from bench.environments import Unavailable
-from bench.results import TIMED, Result
-from bench.rounds import Plan, largest_error
-from bench.summary import summarise
+from bench.results import Result
+from bench.rounds import Entry, Plan, largest_error, reference, time_in_turns
 from bench.wasm.engines import Engine
-from bench.wasm.places import Place, Seat
+from bench.wasm.places import Place
 from bench.wasm.seating import Seating
-
-
-@dataclass(slots=True)
-class _Entry:
-    """An engine in a place, on its way to a `Result`."""
-
-    seating: Seating
-    seat: Seat | None = None
-    version: str = ""
-    backend: str = ""
-    code_bytes: int | None = None
-    status: str = TIMED
-    reason: str = ""
-    error: float | None = None
-    wall_ns: list[int] = field(default_factory=list)
-    cpu_ns: list[int] = field(default_factory=list)
-    preempted: int | None = None
-
-    def drop(self, status: str, reason: str) -> None:
-        self.seat, self.status, self.reason = None, status, reason
 
 
 def run_case(
@@ -49,34 +27,25 @@ def run_case(
     stamp: Mapping[str, str], machine: Mapping[str, str], note: Callable[[str], None],
 ) -> list[Result]:  # fmt: skip
     """``mounts`` are the folders that are served; the case adds ``case`` for as long as it takes."""
-    entries = [_Entry(seating, backend=seating.backend) for seating in seatings]
+    entries = [(seating, Entry(seating.engine.name)) for seating in seatings]
+    builds: list[dict[str, Any]] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         mounts["case"] = folder
         note("pruning" if case.sparsity else "reading")
         network = cases.pruned(case, folder)
         inputs = cases.random_input(list(network.inputs.values()))
-        expected = _reference(network, inputs)
+        expected = reference(network, inputs)
         files = _Files(network, inputs, folder)
-        for entry in entries:
-            note(f"preparing {entry.seating}")
-            _prepare(entry, places, files, expected, plan, stack)
-        turns = -(-plan.runs // plan.per_turn)
-        for turn in range(turns):
-            note(f"timing, turn {turn + 1} of {turns}")
-            runs = min(plan.per_turn, plan.runs - turn * plan.per_turn)
-            for entry in entries:
-                _time(entry, runs, plan.warmup if turn == 0 else 1)
+        for seating, entry in entries:
+            note(f"preparing {seating}")
+            builds.append(_prepare(seating, entry, places, files, expected, plan, stack))
+        time_in_turns([entry for _, entry in entries], plan, note)
     facts = {name: {**machine, "engine": f"{name} {place.version}"} for name, place in places.items()}
-    return [_result(entry, case, network, plan, stamp, facts[entry.seating.place]) for entry in entries]
-
-
-def _reference(network: Pruned, inputs: Sequence[Array]) -> list[Array]:
-    """Those of the native onnxruntime."""
-    import onnxruntime as ort
-
-    session = ort.InferenceSession(str(network.onnx), providers=["CPUExecutionProvider"])
-    return list(session.run(list(network.outputs), dict(zip(network.inputs, inputs, strict=True))))
+    return [
+        replace(entry.result(case, network, plan, stamp, facts[seating.place]), where=seating.place, **build)
+        for (seating, entry), build in zip(entries, builds, strict=True)
+    ]
 
 
 class _Files:
@@ -116,15 +85,20 @@ class _Files:
 
 
 def _prepare(
-    entry: _Entry, places: Mapping[str, Place], files: _Files, expected: Sequence[Array], plan: Plan, stack: ExitStack
-) -> None:
-    """Leaves ``entry`` with a seat whose outputs agree with ``expected``, or without one and with a reason."""
-    engine = entry.seating.engine
-    try:
-        options = files.options(engine, entry.seating.backend)
-        entry.seat = seat = places[entry.seating.place].seat(stack)
+    seating: Seating, entry: Entry, places: Mapping[str, Place], files: _Files, expected: Sequence[Array], plan: Plan,
+    stack: ExitStack,
+) -> dict[str, Any]:  # fmt: skip
+    """Leaves ``entry`` with a seat whose outputs agree with ``expected``, or without one and with a reason.
+
+    Returns what `Result` says of the build, as far as it came.
+    """
+    engine, build = seating.engine, {"backend": seating.backend, "code_bytes": None}
+    with entry.judged(plan):
+        options = files.options(engine, seating.backend)
+        entry.source = seat = places[seating.place].seat(stack)
         loaded = seat.ask({"do": "prepare", "engine": engine.name, "options": options})
-        entry.version, entry.backend, entry.code_bytes = loaded["version"], loaded["backend"], loaded["code_bytes"]
+        entry.version = loaded["version"]
+        build |= {key: loaded[key] for key in build}
         given = [_output(engine, y) for y in seat.ask({"do": "check"})["outputs"]]
         shapes = list(files.network.outputs.values())
         if len(given) == len(shapes):
@@ -132,51 +106,10 @@ def _prepare(
                 y.reshape(shape) if y.size == np.prod(shape) else y for y, shape in zip(given, shapes, strict=True)
             ]
         entry.error = largest_error(expected, given)
-    except Unavailable as error:
-        entry.drop("unavailable", f"{error}; to install it: {error.command}")
-    except CannotRun as error:
-        entry.drop("cannot", str(error))
-    except ChildFailure as error:
-        entry.drop("failed", str(error))
-    else:
-        if not entry.error <= plan.tolerance:
-            entry.drop("differs", f"the largest error is {entry.error:.2g} of the largest output")
+    return build
 
 
 def _output(engine: Engine, output: Mapping[str, Any]) -> Array:
     """JSON has no NaN: it arrives as null, and stays one here."""
     values: Array = np.array(output["data"], np.float64).astype(np.float32).reshape(output["shape"])
     return values.transpose(0, 3, 1, 2) if engine.nhwc and values.ndim == 4 else values
-
-
-def _time(entry: _Entry, runs: int, warmup: int) -> None:
-    if entry.seat is None:
-        return
-    try:
-        times = entry.seat.ask({"do": "time", "runs": runs, "warmup": warmup})
-    except ChildFailure as error:
-        entry.drop("failed", f"while it was timed: {error}")
-        return
-    entry.wall_ns += times["wall_ns"]
-    entry.cpu_ns += times["cpu_ns"] or []
-    if times["preempted"] is not None:
-        entry.preempted = (entry.preempted or 0) + times["preempted"]
-
-
-def _result(
-    entry: _Entry, case: Case, network: Pruned, plan: Plan, stamp: Mapping[str, str], machine: Mapping[str, str]
-) -> Result:
-    timed = entry.status == TIMED
-    return Result(
-        run=stamp["run"], command=stamp["command"],
-        model=case.model, pattern=case.pattern, sparsity=case.sparsity, zeros=round(network.zeros, 6),
-        engine=entry.seating.engine.name, version=entry.version, threads=plan.threads,
-        status=entry.status, reason=entry.reason,
-        # JSON has no infinity
-        max_rel_error=entry.error if entry.error is not None and np.isfinite(entry.error) else None,
-        cpu=summarise(entry.cpu_ns) if timed and entry.cpu_ns else None,
-        wall=summarise(entry.wall_ns) if timed else None,
-        preempted=entry.preempted if timed else None,
-        machine=machine,
-        where=entry.seating.place, backend=entry.backend, code_bytes=entry.code_bytes,
-    )  # fmt: skip

@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from bench.cases import DENSE
 from bench.peers import OURS
-from bench.results import STATUS, TIMED, Result
-from bench.table import MISSING, grid
+from bench.results import TIMED, Result
+from bench.table import MISSING, grid, not_timed
 
 UNSTRUCTURED = "unstructured"
 Line = tuple[str, str, str]  # engine, backend, pattern
-
-
-def label(result: Result) -> str:
-    return f"{result.engine} {result.backend}".strip()
 
 
 def markdown(results: Sequence[Result], plots: Mapping[tuple[str, str], str]) -> str:
@@ -29,7 +25,7 @@ def markdown(results: Sequence[Result], plots: Mapping[tuple[str, str], str]) ->
                 parts += _tables(timed)
                 if (model, where) in plots:
                     parts.append(f"![latency of {model} in {where} over sparsity]({plots[model, where]})")
-            parts += _not_timed(own)
+            parts += not_timed(own)
             if timed:
                 parts.append(_details(timed))
     return "\n\n".join(parts) + "\n"
@@ -148,20 +144,7 @@ def _details(timed: Sequence[Result]) -> str:
         error = "" if r.max_rel_error is None else f"{r.max_rel_error:.1e}"
         runs = "" if r.clock is None else f"{r.clock.count}"
         preempted = "" if r.preempted is None else f"{r.preempted}"
-        rows.append([label(r), r.pattern, f"{r.sparsity:g}", *clocks, runs, preempted, error, f"{r.zeros:.3f}"])
+        rows.append([r.label, r.pattern, f"{r.sparsity:g}", *clocks, runs, preempted, error, f"{r.zeros:.3f}"])
     head = ["engine", "pattern", "sparsity", "wall ms", "from, to", "CPU ms", "from, to", "runs", "preempted"]
     table = grid([*head, "error, of the largest output", "zeros, of all weights"], rows)
     return f"<details><summary>Every figure with its range</summary>\n\n{table}\n\n</details>"
-
-
-def _not_timed(results: Sequence[Result]) -> list[str]:
-    """One line for each engine and reason."""
-    cases: dict[tuple[str, str, str], list[str]] = {}
-    for r in results:
-        if r.status != TIMED:
-            case = r.pattern if r.pattern == DENSE else f"{r.pattern} {r.sparsity:g}"
-            cases.setdefault((label(r), r.status, r.brief), []).append(case)
-    if not cases:
-        return []
-    lines = [f"- {e}: {STATUS[status]} ({', '.join(where)}): {why}" for (e, status, why), where in cases.items()]
-    return ["Not timed:", "\n".join(lines)]

@@ -9,7 +9,8 @@ import pytest
 
 from bench import machine, networks
 from bench.cases import DENSE, Case, parse_cases
-from bench.networks import parse_cpu, parse_engines, parse_threads
+from bench.command import parse_cpu
+from bench.networks import parse_engines, parse_threads
 from bench.rounds import Plan
 from bench.summary import Summary, summarise
 from bench.wire import receive, send

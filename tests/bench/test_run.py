@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from bench import networks, peers
-from bench.child import Child, ChildFailure
+from bench.child import Child
+from bench.command import parse_cpu
 from bench.engine import Network, aligned
 from bench.environments import Unavailable, python_for
+from bench.process import ChildFailure
 from bench.results import read
 from bench.rounds import largest_error
 from tests.conftest import require
 
-CORE = networks.parse_cpu(None)
+CORE = parse_cpu(None)
 
 
 def test_ds_cnn_against_onnxruntime(tmp_path: Path) -> None:
