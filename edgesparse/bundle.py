@@ -39,6 +39,7 @@ def write(
         InputError: no space, no permission, or ``out`` exists.
     """
     from edgesparse.runtimes.c import HEADERS
+    from edgesparse.runtimes.node import LOADER
 
     check_target_path(out, force=force)
     content: dict[str, bytes] = {"weights.bin": sources.weights, **artifact.files}
@@ -47,7 +48,8 @@ def write(
     for name in HEADERS:
         content[name] = (package / "runtimes/c" / name).read_bytes()
     if target.kind == "wasm":
-        content["model.mjs"] = (package / "runtimes/web/model.mjs").read_bytes()
+        for name in LOADER:
+            content[name] = (package / "runtimes/web" / name).read_bytes()
     manifest = describe(artifact, sources, selection, memory, target, content, name, version, notes)
     content["manifest.json"] = manifest.model_dump_json(indent=1).encode() + b"\n"
     try:

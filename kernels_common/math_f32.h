@@ -111,8 +111,8 @@
     p = ES_PICK(n, a < splat##n(1.0f), s, big);                                                              \
     return ES_PICK(n, x == x, p, x);                                                                         \
   }                                                                                                          \
-  /* erf to 4e-7 of 1, for GELU, which adds 1 to it: odd over even polynomial on [-4, 4], as in Eigen. Three times   \
-     as fast as es_erf, which is accurate near 0, too. */                                                  \
+  /* erf to 4e-7 of 1, for GELU, which adds 1 to it: odd over even polynomial on [-4, 4], as in Eigen.     \
+     Cheaper than es_erf, which is accurate near 0, too: a layer with GELU took half the time. */          \
   ES_INLINE vf##n es_erf_near##n(vf##n x) {                                                                \
     vf##n c = es_clamp##n(x, -4.0f, 4.0f), z = c * c;                                                      \
     vf##n p = z * -2.72614225801306e-10f + 2.77068142495902e-08f;                                          \

@@ -18,7 +18,7 @@ from edgesparse.runtimes.session import read_verified, thread_count
 
 KINDS = ("wasm",)
 RUNNER = Path(__file__).parent / "web" / "runner.mjs"
-FILES = ("model.mjs", "weights.bin")  # and the module
+LOADER = ("model.mjs", "threads.mjs", "errors.mjs")
 OLDEST = 16  # the first with SIMD128 on by default
 RELAXED_FLAG, RELAXED_WITH_FLAG, RELAXED_BY_DEFAULT = "--experimental-wasm-relaxed-simd", 20, 21
 INSTALL = (
@@ -42,7 +42,7 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float
     threads = thread_count(threads, _cpu_count())
     relaxed = any("relaxed" in isa for isa in manifest.isas)
     node, version, flags = _node(bundle, relaxed)
-    for name in ("model_threads.wasm" if threads > 1 else "model.wasm", *FILES):
+    for name in ("model_threads.wasm" if threads > 1 else "model.wasm", "weights.bin", *LOADER):
         if name != "weights.bin" or manifest.weights_bytes:
             read_verified(bundle, manifest, name)
     machine = {

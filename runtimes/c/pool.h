@@ -21,7 +21,7 @@ int es_calls(int first, int last, int part, int parts, es_team *team, const void
 int es_pool_run(const es_job *job);
 #endif
 #ifdef __wasm__
-// pool_wasm.c, for model.mjs.
+// pool_wasm.c, for threads.mjs.
 int model_team(int threads, int caller_sleeps);
 int model_worker(int part);
 #endif

@@ -1,4 +1,4 @@
-// The threads of model_run in WebAssembly: workers that model.mjs starts, each with an instance of its own on one
+// The threads of model_run in WebAssembly: workers that threads.mjs starts, each with an instance of its own on one
 // shared memory, its own stack pointer and a call of model_worker that never returns. They end by being terminated.
 #include "pool.h"
 

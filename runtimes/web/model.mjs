@@ -5,35 +5,20 @@
 //   const { probabilities } = await model.run({ input_1: new Float32Array(490) });
 //
 // Arrays are flat, row-major; `model.inputs` and `model.outputs` say name, shape and dtype.
-// With load(base, { threads: 2 }) this file is also what its workers run.
+// threads.mjs is what load(base, { threads: 2 }) needs besides, errors.mjs what all of them throw.
+
+import { InputError, LoadError, RunError } from "./errors.mjs";
+import {
+  ALIGN, begun, maySleep, newWorker, PAGE_BYTES, sharedMemory, STACK_BYTES, threadCount, whyNoThreads,
+} from "./threads.mjs";
+
+export * from "./errors.mjs";
 
 export const ARRAYS = {
   f32: Float32Array, i64: BigInt64Array, i32: Int32Array, i8: Int8Array, u8: Uint8Array, bool: Uint8Array,
 };
 const SCHEMA_VERSION = 1;
-const ALIGN = 64;
-const PAGE_BYTES = 65536;
-const STACK_BYTES = 131072; // of a thread, as in build.py
-const MAX_THREADS = 256;
-const WORKER_NAME = "edgesparse-worker";
 const ON_NODE = typeof process !== "undefined" && Boolean(process.versions?.node);
-
-/** Something the caller can act on. `code` is for programs, `hint` says what to try. */
-export class EdgeSparseError extends Error {
-  constructor(code, message, hint = "", cause = undefined) {
-    super(hint ? `${message}\n  hint: ${hint}` : message, cause === undefined ? undefined : { cause });
-    this.name = new.target.name;
-    this.code = code;
-    this.hint = hint;
-  }
-}
-/** The bundle cannot be fetched, is damaged, or this engine cannot run it. Codes: fetch, manifest,
- * damaged, simd, relaxed-simd, compile, memory, threads. */
-export class LoadError extends EdgeSparseError {}
-/** An input is missing, unknown, or of another type or length. Codes: missing, unknown, type, length. */
-export class InputError extends EdgeSparseError {}
-/** The model stopped in the middle. Codes: trap, closed. */
-export class RunError extends EdgeSparseError {}
 
 // (module (func (result v128) i32.const 0 i8x16.splat)) and the same with i32x4.relaxed_trunc_f32x4_s.
 const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 8, 1, 6, 0, 65, 0, 253, 15, 11];
@@ -45,14 +30,6 @@ const RELAXED_SIMD = [
 export function features() {
   const valid = (bytes) => WebAssembly.validate(new Uint8Array(bytes));
   return { simd: valid(SIMD), relaxedSimd: valid(RELAXED_SIMD), threads: whyNoThreads() === "" };
-}
-
-/** What keeps workers from sharing a memory, or nothing. */
-function whyNoThreads() {
-  if (globalThis.crossOriginIsolated === false) return "the page is not cross-origin isolated";
-  if (typeof SharedArrayBuffer === "undefined") return "this engine has no SharedArrayBuffer";
-  if (!ON_NODE && typeof Worker === "undefined") return "this engine has no workers";
-  return "";
 }
 
 /**
@@ -98,48 +75,6 @@ export async function load(base, options = {}) {
   return model;
 }
 
-async function cpuCount() {
-  if (!ON_NODE) return navigator.hardwareConcurrency;
-  const os = await import("node:os");
-  return os.availableParallelism?.() ?? os.cpus().length;
-}
-
-async function threadCount(threads) {
-  if (!Number.isInteger(threads) || threads < 0 || threads > MAX_THREADS) {
-    throw new LoadError("threads", `${threads} is not a number of threads`, `1 to ${MAX_THREADS}, or 0 for every CPU`);
-  }
-  if (threads === 1) return 1;
-  const cpus = await cpuCount();
-  const count = threads || Math.min(cpus, MAX_THREADS);
-  if (count === 1) return 1;
-  const why = whyNoThreads();
-  if (why) {
-    throw new LoadError("threads", `${count} threads, but ${why}`,
-      "serve the page with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp, "
-        + "or load with threads: 1");
-  }
-  if (count > cpus) {
-    throw new LoadError("threads", `${count} threads, but there ${cpus === 1 ? "is 1 CPU" : `are ${cpus} CPUs`}`,
-      "more threads than CPUs would wait for each other; give 0 to use every CPU");
-  }
-  return count;
-}
-
-/** Room for everything that Model places; what the module itself needs is its stack, and less than its own size. */
-function sharedMemory(manifest, codeBytes, threads) {
-  const ports = [...manifest.inputs, ...manifest.outputs].reduce((sum, port) => sum + port.bytes + ALIGN + 4, 0);
-  const own = STACK_BYTES + codeBytes + 2 * PAGE_BYTES;
-  const bytes = own + manifest.weights_bytes + manifest.arena_bytes + ports
-    + threads * (manifest.scratch_bytes + STACK_BYTES + ALIGN);
-  const pages = Math.ceil(bytes / PAGE_BYTES);
-  try {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages + 16, shared: true });
-  } catch (cause) {
-    throw new LoadError("memory", `the model needs ${bytes} bytes of shared WebAssembly memory`,
-      "close other pages, or use a smaller model or threads: 1", cause);
-  }
-}
-
 /** An instance with its weights, arena, inputs and outputs placed after __heap_base. */
 export class Model {
   #exports;
@@ -156,8 +91,9 @@ export class Model {
     this.#exports = instance.exports;
     this.#memory = memory;
     const { inputs, outputs } = this;
-    const sizes = [weights.length, manifest.arena_bytes + (threads - 1) * manifest.scratch_bytes, ...[...inputs, ...outputs].map((port) => port.bytes),
-      4 * inputs.length, 4 * outputs.length];
+    const ports = [...inputs, ...outputs].map((port) => port.bytes);
+    const arena = manifest.arena_bytes + (threads - 1) * manifest.scratch_bytes;
+    const sizes = [weights.length, arena, ...ports, 4 * inputs.length, 4 * outputs.length];
     checkSizes(manifest, this.#exports, memory, weights.length);
     let end = Number(this.#exports.__heap_base.value);
     this.#at = sizes.map((bytes) => {
@@ -282,66 +218,6 @@ function parseManifest(bytes) {
   return manifest;
 }
 
-/** Whether this thread may wait asleep: all may but the main one of a page. */
-function maySleep() {
-  try {
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 1);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** A worker that runs this very file, or on node.js the same function of it. */
-async function newWorker() {
-  if (!ON_NODE) return new Worker(new URL(import.meta.url), { type: "module", name: WORKER_NAME });
-  const { Worker: NodeWorker } = await import("node:worker_threads");
-  // import() alone works whatever kind of module the program's own options make of such text
-  const code = `Promise.all([import(${JSON.stringify(import.meta.url)}), import("node:worker_threads")])
-    .then(([{ work }, { parentPort }]) => {
-      parentPort.once("message", (job) => work(job, (reply) => parentPort.postMessage(reply)));
-    });`;
-  const worker = new NodeWorker(code, { eval: true });
-  worker.unref(); // a program that forgot close() ends all the same
-  return worker;
-}
-
-/** Hands the worker its job; resolves when it has begun. */
-function begun(worker, job) {
-  return new Promise((resolve, reject) => {
-    const failed = (why) => {
-      reject(new LoadError("threads", `a worker does not start: ${why}`, "load with threads: 1"));
-    };
-    const answered = (reply) => (reply.error === undefined ? resolve() : failed(reply.error));
-    if (ON_NODE) {
-      worker.ref(); // until it answers
-      worker.once("error", (error) => failed(error.message));
-      worker.once("message", (reply) => {
-        worker.unref();
-        answered(reply);
-      });
-    } else {
-      worker.onerror = (event) => failed(event.message ?? "its script cannot be loaded");
-      worker.onmessage = (event) => answered(event.data);
-    }
-    worker.postMessage(job);
-  });
-}
-
-/** What a worker does all its life: its part of every run. `reply` tells that it begins, or why it cannot. */
-export async function work({ module, memory, part, stackEnd }, reply) {
-  let exports;
-  try {
-    ({ exports } = await WebAssembly.instantiate(module, { env: { memory } }));
-  } catch (error) {
-    reply({ error: error.message });
-    return;
-  }
-  exports.__stack_pointer.value = stackEnd;
-  reply({});
-  exports.model_worker(part);
-}
-
 async function instantiate(manifest, code, imports) {
   let module;
   try {
@@ -420,8 +296,4 @@ function reader(base) {
     if (!response.ok) throw new LoadError("fetch", `${url} cannot be fetched: HTTP status ${response.status}`);
     return new Uint8Array(await response.arrayBuffer());
   };
-}
-
-if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlobalScope && globalThis.name === WORKER_NAME) {
-  globalThis.onmessage = ({ data }) => work(data, (reply) => globalThis.postMessage(reply));
 }

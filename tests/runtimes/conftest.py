@@ -19,6 +19,7 @@ from edgesparse.devices.host import TARGETS as HOSTS
 from edgesparse.kernels import ISAS
 from edgesparse.manifest import Manifest, Port
 from edgesparse.runtimes import c
+from edgesparse.runtimes.node import LOADER
 
 HERE = Path(__file__).parent
 W = np.array([0.5, -1, 0, 3, 1e6], np.float32)
@@ -84,7 +85,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
                 threads = (*product.WASM_THREADS_LINK_FLAGS, *ISAS["simd128"].flags, *product.WASM_THREADS, *defines)
                 sources = c.WASM_THREADS_SOURCES
                 compile_c(triple, [HERE / "toy_model.c", *sources], folder / "model_threads.wasm", threads)
-                shutil.copy(c.FOLDER.parent / "web" / "model.mjs", folder)
+                for name in LOADER:
+                    shutil.copy(c.FOLDER.parent / "web" / name, folder)
             write_manifest(folder, kind)
             done[key] = folder
         return done[key]
