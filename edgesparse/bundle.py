@@ -127,6 +127,7 @@ def layers(selection: Selection, target: Target) -> tuple[Layer, ...]:
                 weight_bytes=sum(a.nbytes for a in step.binding.constants.values()),
                 predicted_us=round(step.binding.predicted_us, 3),
                 dense_us=round(step.binding.dense_us, 3),
+                skipping_us=round(step.binding.skipping_us, 3),
                 measured=step.binding.measured,
                 reason="; ".join(w for w in why if w),
             )  # fmt: skip

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgesparse.manifest import Layer
+from edgesparse.ops.cost import FULL_SPEED_ROWS
 
 SPARSE_OPS = ("spmm",)
-FULL_SPEED_ROWS = 4  # blocks of so many output channels run at the speed of a dense kernel
-# The reason of a layer whose dense_us is that of another kernel, from which nothing follows for its zeros.
-DENSE_BY_ANOTHER_KERNEL = "Winograd"
 WORTH_US = 0.05  # a suggestion gains at least this share of the layer
 
 
@@ -47,13 +45,14 @@ def explain(layers: Sequence[Layer]) -> list[Verdict]:
 
 
 def _advice(layer: Layer) -> str:
-    if layer.op not in SPARSE_OPS or not layer.predicted_us or DENSE_BY_ANOTHER_KERNEL in layer.reason:
+    if layer.op not in SPARSE_OPS or not layer.predicted_us:
         return ""
+    worth_us = layer.predicted_us * (1 - WORTH_US)
     if layer.pattern == "dense":
-        half = layer.dense_us / 2
-        return f"block:4x1 at 0.5 would take about {half:.3g} us"
+        half = layer.skipping_us / 2
+        return f"block:4x1 at 0.5 would take about {half:.3g} us" if half < worth_us else ""
     rows = int(layer.pattern.removeprefix("block:").partition("x")[0]) if layer.pattern.startswith("block") else 1
-    blocked = layer.dense_us * (1 - layer.zeros)
-    if rows < FULL_SPEED_ROWS and blocked < layer.predicted_us * (1 - WORTH_US):
+    blocked = layer.skipping_us * (1 - layer.zeros)
+    if rows < FULL_SPEED_ROWS and blocked < worth_us:
         return f"the same zeros as block:4x1 would take about {blocked:.3g} us"
     return ""

@@ -120,5 +120,6 @@ def _timed(found: Sequence[Candidate], call: OpCall, measured: Mapping[str, floa
 
 def _as_measured(binding: Binding, us: float) -> Binding:
     """The dense layer is not measured: it is off by as much as the prediction was."""
-    dense_us = binding.dense_us * us / binding.predicted_us if binding.predicted_us else 0.0
-    return replace(binding, predicted_us=us, dense_us=dense_us, measured=True)
+    off = us / binding.predicted_us if binding.predicted_us else 0.0
+    dense_us, skipping_us = binding.dense_us * off, binding.skipping_us * off
+    return replace(binding, predicted_us=us, dense_us=dense_us, skipping_us=skipping_us, measured=True)

@@ -161,8 +161,9 @@ class Binding:
     ``scratch_bytes`` is work memory, passed as the parameter ``scratch``.
     ``tiles`` restricts the kernel to rows of the table with these values.
     Where a kernel can be split over threads, its parameters ``begin`` and ``end`` are the split.
-    ``predicted_us`` orders alternatives (0: there is only one), ``dense_us`` is the same with no weight left
-    out, ``measured`` says that both come from the device; ``macs`` counts what the kernel really multiplies.
+    ``predicted_us`` orders alternatives (0: there is only one), ``dense_us`` is the time of the best kernel if no
+    weight were zero, ``skipping_us`` that of the best one that skips zeros; ``measured`` says that they come from
+    the device; ``macs`` counts what the kernel really multiplies.
     """
 
     stem: str
@@ -173,6 +174,7 @@ class Binding:
     tiles: Mapping[str, int] = field(default_factory=dict)
     predicted_us: float = 0.0
     dense_us: float = 0.0
+    skipping_us: float = 0.0
     measured: bool = False
     reason: str = ""
     pattern: str = ""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesparse.ops.activation import activate, epilogue
-from edgesparse.ops.cost import spmm_heights, spmm_us, spmv_us
+from edgesparse.ops.cost import FULL_SPEED_ROWS, spmm_heights, spmm_us, spmv_us
 from edgesparse.ops.depthwise import lower_depthwise
 from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
 from edgesparse.ops.packing import describe, kept_blocks, pack, pad_rows
@@ -155,7 +155,6 @@ def offsets(attrs: Mapping[str, Any]) -> NDArray[np.int32]:
     return found
 
 
-FULL_SPEED_ROWS = 4  # blocks of so many output channels run at the speed of a dense kernel
 SPMV_HEIGHTS = (1, 2, 4, 8, 16)
 
 
@@ -176,15 +175,15 @@ def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
         return spmm_us(machine, height, entries, blocks, pixels, traffic + entries * 4 * (height + 1))
 
     heights = [h for h in (SPMV_HEIGHTS if single else spmm_heights(machine.isa)) if h <= 4 or h <= channels]
-    dense_us = min(time_us(h, -(-channels // h) * columns) for h in heights)
+    skipping_us = min(time_us(h, -(-channels // h) * columns) for h in heights)
     x, _, bias, residual, slope = operands(call, call.inputs)
     names = {"x": x, "bias": bias, "residual": residual, "slope": slope, "y": call.outputs[0]}
     found = [
-        replace(b, pattern=pattern, zeros=zeros, reason=f"{b.reason}; {_worth_pruning(b.predicted_us, dense_us)}")
+        replace(b, pattern=pattern, zeros=zeros, reason=f"{b.reason}; {_worth_pruning(b.predicted_us, skipping_us)}")
         for b in bind_winograd(call, weight, names, machine)
     ]
-    best_us = min([dense_us, *(b.predicted_us for b in found)])
-    note = "; dense would be Winograd" if best_us < dense_us else ""
+    dense_us = min([skipping_us, *(b.predicted_us for b in found)])
+    note = "; dense would be Winograd" if dense_us < skipping_us else ""
     for height in heights:
         kept = int(kept_blocks(weight, height).sum())
         share = kept / max(-(-channels // height) * columns, 1)
@@ -197,12 +196,13 @@ def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
                 reason=f"blocks of {height} output channels, {share:.0%} of them kept{note}",
             )
         )  # fmt: skip
-    return sorted((replace(b, dense_us=best_us) for b in found), key=lambda b: b.predicted_us)
+    timed = (replace(b, dense_us=dense_us, skipping_us=skipping_us) for b in found)
+    return sorted(timed, key=lambda b: b.predicted_us)
 
 
-def _worth_pruning(us: float, dense_us: float) -> str:
-    """From which share of zeros on leaving them out takes less than ``us``, if it takes ``dense_us`` without zeros."""
-    return f"zeros in blocks of {FULL_SPEED_ROWS} output channels pay from {max(1 - us / dense_us, 0):.0%} on"
+def _worth_pruning(us: float, skipping_us: float) -> str:
+    """From which share of zeros on skipping them takes less than ``us``, if it takes ``skipping_us`` without zeros."""
+    return f"zeros in blocks of {FULL_SPEED_ROWS} output channels pay from {max(1 - us / skipping_us, 0):.0%} on"
 
 
 def _names(call: OpCall, height: int) -> dict[str, str]:

@@ -28,6 +28,7 @@ VECTORS: Mapping[int, int] = {1: 4, 2: 4, 4: 3, 8: 2, 16: 1}  # of a tile, about
 SHORT_CYCLES = 0.7  # an entry of a tile with fewer vectors: the loads of its weights serve less
 # Cycles of one kept entry for one pixel where channels are in the lanes (spmm_channels_f32.h), by block height.
 PIXEL_CYCLES: Mapping[str, Mapping[int, float]] = {"avx2": {16: 1.2}, "sse2": {16: 4.8}}
+FULL_SPEED_ROWS = 4  # blocks of so many output channels run at the speed of a dense kernel
 BLOCK_CYCLES = 30.0  # setting up and storing one tile of one block
 FMA_LATENCY_CYCLES = 4.0
 # One vector of one position of Winograd's transforms, there and back, with all that belongs to it (Zen 3).
