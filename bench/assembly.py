@@ -23,7 +23,7 @@ _MULTIPLY_ADD = {
     "x86_64": re.compile(r"^(?:vfmadd\w+|v?mul[ps]s)\b"),  # without FMA a multiplication stands for both
     "aarch64": re.compile(r"^(?:fmla|fmadd)\b"),
 }
-_WHOLE = {"x86_64": re.compile(r"^\w+ps\b"), "aarch64": re.compile(r"^fmla v\d+\.4s\b")}
+_WHOLE = {"x86_64": re.compile(r"^\w+ps\b"), "aarch64": re.compile(r"^fmla v\d+\.(?:4s|8h)\b")}
 _VECTOR = {"x86_64": re.compile(r"%[xyz]mm\d"), "aarch64": re.compile(r"\b[qdshv]\d+(?:\.\d+[bhsd])?\b")}
 _COMMENT = {"x86_64": re.compile(r"\s*#.*"), "aarch64": re.compile(r"\s*//.*")}
 _STACK = {"x86_64": re.compile(r"\(%(?:rsp|(rbp))\b"), "aarch64": re.compile(r"\[(?:sp|(x29))\b")}

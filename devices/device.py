@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgesparse.errors import InputError
-from edgesparse.types import Machine, Target
+from edgesparse.types import PRECISIONS, Machine, Target
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,8 +24,10 @@ ISAS = {
     "wasm": ("simd128", "relaxed"),
 }
 """The instruction sets that kernels are written for, by kind of bundle, best first."""
-NEEDS = {"avx512": "avx512vl", "avx2": "avx2"}
+NEEDS = {"avx512": "avx512vl", "avx2": "avx2", "neon_fp16": "fp16"}
 """What of ``features`` an instruction set needs, where not every machine of the architecture has it."""
+FOR_F16 = ("neon_fp16",)
+"""Compiled for beside ``isas`` where a model is stored in f16."""
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -48,6 +50,11 @@ class Cluster(BaseModel):
     l3_kb: int | None = None
     source: str
 
+    @property
+    def cache_bytes(self) -> int:
+        """A core's part of its L2; 256 kB where it is not known."""
+        return (self.l2_kb or 256) * 1024 // (self.count if self.l2_shared else 1)
+
 
 class Memory(BaseModel):
     """Main memory: ``bandwidth_gbs`` is the peak of the interface, which no program reaches."""
@@ -60,7 +67,8 @@ class Memory(BaseModel):
 class Device(BaseModel):
     """Something to compile for. ``kind``, ``triple`` and ``isas`` as in `types.Target`.
 
-    ``features`` are what its best cores have beyond the baseline; no kernel relies on them yet.
+    ``features`` are what its best cores have beyond the baseline: what predictions go by. Which kernels run is chosen
+    on the device.
     """
 
     model_config = _STRICT
@@ -83,16 +91,37 @@ class Device(BaseModel):
     @property
     def usable_isas(self) -> tuple[str, ...]:
         """Of ``isas``, which are compiled for, those that this very device can run."""
-        return tuple(i for i in self.isas if NEEDS.get(i, "") in ("", *self.features)) or self.isas[-1:]
+        return self._usable(self.isas)
+
+    def _usable(self, isas: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(i for i in isas if NEEDS.get(i, "") in ("", *self.features)) or isas[-1:]
 
     @property
     def target(self) -> Target:
-        """Predictions are for a core of the first cluster. What is not published is assumed: 3 GHz, 10 GB/s."""
-        isa = self.usable_isas[0]
+        """Predictions are for a core of the first cluster. What is not published is assumed: 3 GHz, 10 GB/s, 256 kB."""
+        return self.target_in("f32")
+
+    def target_in(self, precision: str) -> Target:
+        """`target`, with weights and activations in ``precision``.
+
+        Raises:
+            InputError: there is no such precision, or not for this device.
+        """
+        if precision not in PRECISIONS:
+            raise InputError(f"there is no precision '{precision}'", hint=f"it is one of {', '.join(PRECISIONS)}")
+        isas = self.isas
+        if precision == "f16":
+            if not self.triple.startswith("aarch64"):
+                raise InputError(
+                    f"precision f16 is for arm64 devices; {self.name} is {self.triple.split('-')[0]}",
+                    hint="leave it at f32, or choose an arm64 device: `edgesparse devices` lists all",
+                )  # fmt: skip
+            isas = (*FOR_F16, *isas)
+        isa = self._usable(isas)[0]
         ghz, peak = self.cluster[0].max_ghz, self.memory.bandwidth_gbs
         # one core alone reaches about half of what an interface can do
-        core = Machine(isa, ghz or 3.0, peak / 2 if peak else 10.0)
-        return Target(self.name, self.kind, self.triple, self.isas, core)
+        core = Machine(isa, ghz or 3.0, peak / 2 if peak else 10.0, self.cluster[0].cache_bytes)
+        return Target(self.name, self.kind, self.triple, isas, core, precision)
 
     @property
     def cores(self) -> int:

@@ -35,7 +35,9 @@ def host(root: Path = Path("/"), machine: str | None = None) -> Device:
     triple, isas = TARGETS[machine]
     info = _read(root / "proc/cpuinfo")
     flags = _field(info, "flags") or _field(info, "Features")
-    features = tuple(sorted(set(flags.split()) & _INTERESTING))
+    found = set(flags.split())
+    # as the other devices call it: halves in scalar and in vector instructions
+    features = tuple(sorted((found & _INTERESTING) | ({"fp16"} if {"fphp", "asimdhp"} <= found else set())))
     title = _field(info, "model name") or machine
     return Device(
         name="host", title=f"this machine ({title})", kind="shared", triple=triple, isas=isas, features=features,

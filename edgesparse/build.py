@@ -192,7 +192,13 @@ def _build(
     target: Target,
     on_progress: Callable[[int, int, str], None] | None,
 ) -> Artifact:
-    from edgesparse.runtimes.c import LIBRARY_SOURCES, PROGRAM_SOURCES, WASM_SOURCES, WASM_THREADS_SOURCES
+    from edgesparse.runtimes.c import (
+        HWCAP_SOURCES,
+        LIBRARY_SOURCES,
+        PROGRAM_SOURCES,
+        WASM_SOURCES,
+        WASM_THREADS_SOURCES,
+    )
 
     kernels = sorted({k for s in selection.steps for k in s.kernels.values()}, key=lambda k: k.symbol)
     program = list(PROGRAM_SOURCES) if target.kind == "executable" else []
@@ -226,7 +232,8 @@ def _build(
             own: list[tuple[str, _Job]] = [
                 (path.name, partial(_cached_object, path, target, base_isa.flags)) for path in program
             ]
-            groups = [objects(LIBRARY_SOURCES, ()), own]
+            library = (*LIBRARY_SOURCES, *(HWCAP_SOURCES if "neon_fp16" in selection.isas else ()))
+            groups = [objects(library, ()), own]
         made = iter(_run([job for group in groups for job in group], on_progress))
         files = _link(work, target, *([next(made) for _ in group] for group in groups))
     main = {"shared": "libmodel.so", "executable": "model", "wasm": "model.wasm"}[target.kind]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from importlib.resources import files as resources
 from pathlib import Path
 
+from edgesparse.bands import call_numbers
 from edgesparse.build import Artifact
 from edgesparse.errors import InputError
 from edgesparse.manifest import Layer, Manifest, Port
@@ -101,7 +102,8 @@ def describe(
 
     return Manifest(
         edgesparse=version, name=name, device=target.name, kind=target.kind, triple=target.triple,
-        isas=target.isas, inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs)),
+        isas=target.isas, precision=target.precision,
+        inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs)),
         arena_bytes=memory.arena_bytes, arena_lower_bound_bytes=memory.lower_bound_bytes,
         scratch_bytes=memory.scratch_bytes,
         weights_bytes=len(sources.weights), code_bytes=artifact.code_bytes, compiler=artifact.compiler,
@@ -113,7 +115,7 @@ def describe(
 def layers(selection: Selection, target: Target) -> tuple[Layer, ...]:
     """What the manifest says of every kernel call."""
     found = []
-    for step in selection.steps:
+    for step, numbers in zip(selection.steps, call_numbers(selection), strict=True):
         why = [step.binding.reason, *(f"not {r.kernel}: {r.reason}" for r in selection.rejected[step.call.name])]
         found.append(
             Layer(
@@ -129,6 +131,7 @@ def layers(selection: Selection, target: Target) -> tuple[Layer, ...]:
                 dense_us=round(step.binding.dense_us, 3),
                 skipping_us=round(step.binding.skipping_us, 3),
                 measured=step.binding.measured,
+                calls=numbers,
                 reason="; ".join(w for w in why if w),
             )  # fmt: skip
         )

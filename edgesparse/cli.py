@@ -24,6 +24,7 @@ from edgesparse.options import (
     Json,
     Model,
     Out,
+    Precision,
     Runtime,
     Shapes,
     Threads,
@@ -179,6 +180,7 @@ def compile_(
     model: Model,
     output: Out,
     device: Device = "host",
+    precision: Precision = "f32",
     shape: Shapes = None,
     force: Force = False,
     json: Json = False,
@@ -189,13 +191,14 @@ def compile_(
     from edgesparse.manifest import read_manifest
 
     # what is wrong with the options is said before anything slow is imported or read
-    load_device(device)
+    load_device(device).target_in(precision)
     check_place(output, force=force)
     loaded = load_model(model, shape)
     from edgesparse.compile import compile_model
 
     with report.progress(f"compiling for {device}") as on_progress:
-        bundle = Path(compile_model(loaded, device, output, force=force, on_progress=on_progress))
+        made = compile_model(loaded, device, output, force=force, precision=precision, on_progress=on_progress)
+    bundle = Path(made)
     tables.bundle(bundle, read_manifest(bundle), json)
 
 
@@ -203,6 +206,7 @@ def compile_(
 def explain(
     model: Annotated[Path, typer.Argument(help="a bundle, or an ONNX file", metavar="NAME.edge|MODEL.onnx")],
     device: Annotated[str, typer.Option(help="for an ONNX file: what it would be compiled for")] = "host",
+    precision: Precision = "f32",
     shape: Shapes = None,
     json: Json = False,
 ) -> None:
@@ -214,15 +218,16 @@ def explain(
     if model.is_dir():
         manifest = read_manifest(model)
         return tables.explanation(model, manifest.device, verdicts(manifest.layers), json)
+    from edgesparse.bands import in_bands
     from edgesparse.bundle import layers
     from edgesparse.compile import lowered
     from edgesparse.devices import load_device
     from edgesparse.select import select
     from edgesparse.tuned import tuned
 
-    target = load_device(device).target
+    target = load_device(device).target_in(precision)
     graph, _ = lowered(load_model(model, shape), target)
-    found = layers(select(graph, target, tuned(target)), target)
+    found = layers(in_bands(select(graph, target, tuned(target)), target), target)
     return tables.explanation(model, device, verdicts(found), json)
 
 
@@ -230,6 +235,7 @@ def explain(
 def tune(
     model: Model,
     device: Device = "host",
+    precision: Precision = "f32",
     runtime: Runtime = "auto",
     num_runs: Annotated[int, typer.Option(min=1, help="of each kernel")] = 30,
     shape: Shapes = None,
@@ -242,7 +248,9 @@ def tune(
 
     loaded = load_model(model, shape)
     with report.progress("tune") as on_progress:
-        result = measure(loaded, device, runtime, num_runs=num_runs, force=force, on_progress=on_progress)
+        result = measure(
+            loaded, device, runtime, precision=precision, num_runs=num_runs, force=force, on_progress=on_progress
+        )  # fmt: skip
     tables.tuning(result, json)
 
 
@@ -300,18 +308,23 @@ def compare(
     input: Inputs,
     runtime: Runtime = "auto",
     threads: Threads = 1,
-    tolerance: Annotated[float, typer.Option(min=0.0, help="of the error relative to the largest output")] = 1e-4,
+    tolerance: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(min=0.0, help="of the error relative to the largest output; default 1e-4, for f16 bundles 5e-2"),
+    ] = None,
     each: Each = False,
     json: Json = False,
 ) -> None:
     """Compare a bundle with onnxruntime on the same inputs. Exits with 5 over the tolerance."""
     from edgesparse import runtimes, tables
+    from edgesparse.compare import TOLERANCE
     from edgesparse.compare import compare as against
     from edgesparse.samples import read_inputs
 
     with runtimes.open(bundle, runtime, threads=threads) as session:
         inputs = read_inputs(input, [p.name for p in session.manifest.inputs])
         errors = against(model, session, inputs, each=each)
+        tolerance = TOLERANCE[session.manifest.precision] if tolerance is None else tolerance
     tables.comparison(errors, tolerance, json)
     over = [e for e in errors if not e.max_rel <= tolerance]
     if over:

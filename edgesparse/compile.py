@@ -1,6 +1,7 @@
 """Every stage in order: the map of the project.
 
-    load -> bind shapes -> simplify -> optimise -> lower -> pad -> select -> plan -> emit -> build -> bundle
+    load -> bind shapes -> simplify -> optimise -> lower -> join -> precision -> pad
+      -> select -> bands -> plan -> emit -> build -> bundle
 
 Each stage is one file of the same name; `verify` checks what each of them promises.
 """
@@ -11,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgesparse.bands import in_bands
 from edgesparse.build import build
 from edgesparse.bundle import check_target_path, write
 from edgesparse.devices import load_device
+from edgesparse.direct import read_directly
 from edgesparse.emit import emit
 from edgesparse.errors import InputError
 from edgesparse.importer import bind_default_shapes
@@ -22,6 +25,7 @@ from edgesparse.lower import lower
 from edgesparse.pad import pad_planes
 from edgesparse.passes.pipeline import optimise, simplify
 from edgesparse.plan import plan
+from edgesparse.precision import in_precision
 from edgesparse.select import select
 from edgesparse.tuned import tuned, tuning_notes
 from edgesparse.types import LoweredGraph, Target
@@ -37,23 +41,24 @@ ADDRESS_SPACE_BYTES = {"wasm": 2**31, "executable": 2**40, "shared": 2**40}
 
 def compile_model(
     model: ir.Model, device: str = "host", out: str | Path = "model.edge", *,
-    name: str | None = None, force: bool = False, on_progress: Progress | None = None,
+    name: str | None = None, force: bool = False, precision: str = "f32", on_progress: Progress | None = None,
 ) -> Path:  # fmt: skip
     """Compile ``model`` for ``device`` into the bundle folder ``out``; returns its path.
 
     ``model`` itself is not changed. Symbolic batch dimensions become 1, with a note in the
-    manifest. ``on_progress(done, total, what)`` reports the compilation of kernels.
+    manifest. ``precision="f16"`` (arm64 devices) stores weights and activations as halves, within the model: its
+    inputs and outputs stay f32. ``on_progress(done, total, what)`` reports the compilation of kernels.
 
     Raises:
         InputError: a shape, device or path that cannot be used (exit code 2).
         UnsupportedError: all nodes that cannot be compiled (exit code 3).
     """
     out = Path(out)
-    target = load_device(device).target
+    target = load_device(device).target_in(precision)
     check_target_path(out, force=force)
 
     graph, notes = lowered(model, target)
-    selection = select(graph, target, tuned(target))
+    selection = in_bands(select(graph, target, tuned(target)), target)
     notes += tuning_notes(selection)
     memory = check_plan(plan(selection), selection)
     _check_address_space(memory.arena_bytes, target)
@@ -75,7 +80,8 @@ def lowered(model: ir.Model, target: Target) -> tuple[LoweredGraph, tuple[str, .
     notes = tuple(bind_default_shapes(model))
     simplify(model)
     optimise(model)
-    return check_graph(pad_planes(join_concats(lower(model, target)), target)), notes
+    graph, more = in_precision(read_directly(join_concats(lower(model, target))), target)
+    return check_graph(pad_planes(graph, target)), (*notes, *more)
 
 
 def _check_address_space(arena_bytes: int, target: Target) -> None:

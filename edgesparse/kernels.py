@@ -1,7 +1,8 @@
 """The kernel table, read out of the C sources: two header comments and the signature are a row.
 
 ``// edgesparse-kernel: op=spmm dtype=f32 isa=neon`` and, for kernels with a register tile,
-``// tiles: MR=8 NV=3 | MR=4 NV=4``. ``isa=any`` stands for every ISA below.
+``// tiles: MR=8 NV=3 | MR=4 NV=4``. ``isa=any`` stands for every ISA below that has no base; several are
+separated by commas.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ COMMON = ROOT / "kernels_common"
 
 @dataclass(frozen=True, slots=True)
 class Isa:
-    """One way to compile kernels: ``width`` floats in a vector, ``cpu`` as zig spells it."""
+    """One way to compile kernels: ``width`` floats in a vector (of those that its own kernels compute with).
+
+    A stem that it has no kernel of is taken from ``base``, the instruction set that it extends.
+    """
 
     name: str
     architecture: str
     folder: str
     width: int
     flags: tuple[str, ...]
+    base: str = ""
 
 
 # Fused multiply-add: -ffp-contract=fast lets a * b + c become one instruction where there is one.
@@ -40,15 +45,18 @@ ISAS: Mapping[str, Isa] = {
         Isa("scalar", "x86_64", "kernels_common", 1, ("-mcpu=x86_64", "-fno-vectorize", "-fno-slp-vectorize")),
         # Cortex-A53 is plain ARMv8.0; scheduling for an in-order core costs big cores nothing.
         Isa("neon", "aarch64", "kernels_arm", 4, ("-mcpu=cortex_a53",)),
+        # FEAT_FP16 of ARMv8.2: arithmetic on vectors of 8 halves. Only f16 models carry it, see `precision`.
+        Isa("neon_fp16", "aarch64", "kernels_arm", 8, ("-mcpu=cortex_a55",), base="neon"),
         Isa("simd128", "wasm32", "kernels_wasm", 4, ("-msimd128",)),
         Isa("relaxed", "wasm32", "kernels_wasm", 4, ("-msimd128", "-mrelaxed-simd")),
     )
 }
 
 # es_<op>_<dtype>[_<tile>]__<isa>
-NAME = re.compile(r"^es_[a-z][a-z0-9_]*_(f32|i64|i32|i8|u8|bool|b1|b4|b8)(_\d+(x\d+)?)?__(" + "|".join(ISAS) + ")$")
+_DTYPES = "f32|f16|i64|i32|i8|u8|bool|b1|b2|b4|b8"
+NAME = re.compile(rf"^es_[a-z][a-z0-9_]*_({_DTYPES})(_\d+(x\d+)?)?__({'|'.join(ISAS)})$")
 
-_HEADER = re.compile(r"^// edgesparse-kernel: op=(\w+) dtype=(\w+) isa=(\w+)$", re.M)
+_HEADER = re.compile(r"^// edgesparse-kernel: op=(\w+) dtype=(\w+) isa=(\w+(?:,\w+)*)$", re.M)
 _TILES = re.compile(r"^// tiles: (.+)$", re.M)
 _FUNCTION = re.compile(r"^void ES_KERNEL\((\w+)\)\(([^{;]*)\)\s*\{", re.M)
 _INCLUDE = re.compile(r'^#include "([\w.]+)"', re.M)
@@ -108,11 +116,12 @@ def table() -> tuple[Kernel, ...]:
         header = _HEADER.search(text)
         if header is None:
             raise KernelTableError(f"{source.name}: no `// edgesparse-kernel: op= dtype= isa=` line")
-        op, dtype, isa = header.groups()
+        op, dtype, isas = header.groups()
         functions = parameters(source)
         if f"{op}_{dtype}" not in functions:
             raise KernelTableError(f"{source.name}: no `void ES_KERNEL({op}_{dtype})(...) {{`")
-        for name in ISAS if isa == "any" else (isa,):
+        everywhere = [name for name, isa in ISAS.items() if not isa.base]
+        for name in everywhere if isas == "any" else isas.split(","):
             if name not in ISAS:
                 raise KernelTableError(f"{source.name}: unknown isa {name!r}; known: {', '.join(ISAS)}")
             for tiles in _tiles(text):
@@ -133,8 +142,9 @@ def _by_stem() -> Mapping[tuple[str, str], tuple[Kernel, ...]]:
 
 
 def find(stem: str, isa: str, tiles: Mapping[str, int]) -> Kernel | None:
-    """The kernel ``stem`` of ``isa`` whose tile has the values ``tiles``; None when there is none."""
+    """The kernel ``stem`` of ``isa``, or else of its base, whose tile has the values ``tiles``; None without any."""
     for kernel in _by_stem().get((stem, isa), ()):
         if all(kernel.tiles.get(k) == v for k, v in tiles.items()):
             return kernel
-    return None
+    base = ISAS[isa].base
+    return find(stem, base, tiles) if base else None

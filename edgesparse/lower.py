@@ -13,7 +13,18 @@ from edgesparse.errors import EdgeSparseError, InputError, UnsupportedError
 from edgesparse.kernels import find
 from edgesparse.ops import CONTRACTS, OPERATORS, Lowering, Unsupported
 from edgesparse.outputs import finish, output_problems
-from edgesparse.types import DTYPES, Array, LoweredGraph, Node, OpCall, Shape, Target, TensorSpec, dtype_name
+from edgesparse.types import (
+    DTYPES,
+    MODEL_DTYPES,
+    Array,
+    LoweredGraph,
+    Node,
+    OpCall,
+    Shape,
+    Target,
+    TensorSpec,
+    dtype_name,
+)
 
 ANY = ("scalar",)  # the instruction set that has every kernel
 KNOWN = "f32, i64, i32, i8, u8 and bool"
@@ -29,7 +40,8 @@ def lower(model: ir.Model, target: Target | None = None) -> LoweredGraph:
         UnsupportedError: everything that cannot be lowered: operators, types, outputs, each with a way out.
         InputError: nothing but tensors without a static shape, or that do not fit each other: the first of them.
     """
-    out = Lowering()
+    # there is no `entry` for halves: a model of them begins as if the instruction set were not known
+    out = Lowering(isas=() if target is None or target.precision != "f32" else target.isas)
     problems = list(_lower(model, target, out))
     if problems and all(isinstance(p, InputError) for p in problems):
         raise problems[0]  # it is the file or a shape; the others mostly follow from the first
@@ -166,7 +178,7 @@ def _without_kernel(
         if call.op == "view" or contract.bind is not None:
             continue
         dtype = out.tensors[call.inputs[contract.dtype_from]].dtype
-        types = [t for t in DTYPES if all(find(f"{call.op}_{t}", isa, {}) for isa in isas)]
+        types = [t for t in MODEL_DTYPES if all(find(f"{call.op}_{t}", isa, {}) for isa in isas)]
         if dtype in types:
             continue
         wide = "int32" if "i32" in types and dtype != "f32" else "float32"

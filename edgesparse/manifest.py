@@ -45,7 +45,8 @@ class Layer(BaseModel):
 
     ``predicted_us``: microseconds on the device by the cost model, or as ``measured``; ``dense_us``: the best
     kernel's if no weight were zero; ``skipping_us``: that of the best kernel that skips zeros, which gets shorter with
-    each of them. All are 0 where there is only one kernel.
+    each of them. All are 0 where there is only one kernel. ``calls`` are the numbers under which `model_calls` in C
+    runs it: several where layers take turns.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -61,6 +62,7 @@ class Layer(BaseModel):
     dense_us: float = 0.0
     skipping_us: float = 0.0
     measured: bool = False
+    calls: tuple[NonNegativeInt, ...] = ()
     reason: str = ""
 
 
@@ -73,6 +75,7 @@ class Manifest(BaseModel):
     kind: str  # shared, executable or wasm
     triple: str
     isas: tuple[str, ...]
+    precision: str = "f32"  # of weights and activations, where there are kernels for it; those of inputs: see there
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     arena_bytes: NonNegativeInt

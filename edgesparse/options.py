@@ -24,6 +24,9 @@ Shapes = Annotated[
     typer.Option("--shape", metavar="NAME=1,3,224,224", help="fix the shape of an input; may be repeated"),
 ]
 Device = Annotated[str, typer.Option(help="a name that `edgesparse devices` lists, or a .toml file")]
+Precision = Annotated[
+    str, typer.Option(help="f32; or f16, for arm64: weights and activations as halves, inputs and outputs stay f32")
+]
 Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
 Runtime = Annotated[str, typer.Option(help="auto, local, qemu, wasmtime or node")]
 Threads = Annotated[int, typer.Option(min=0, help="how many run the model; 0: one for each CPU it may use")]

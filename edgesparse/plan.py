@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 
+from edgesparse.bands import rounds
 from edgesparse.ops import CONTRACTS
 from edgesparse.types import DTYPES, MemoryPlan, Selection
 
@@ -31,10 +32,12 @@ def plan(selection: Selection, *, align: int = ALIGN_BYTES) -> MemoryPlan:
     live: dict[str, tuple[int, int]] = {}
     sizes: dict[str, int] = {}
     last_use: dict[str, int] = {}
+    in_turns = rounds(selection)
     for index, step in enumerate(selection.steps):
         for name in step.call.inputs:
-            last_use[root(name)] = index
+            last_use[root(name)] = in_turns.get(index, (index, index))[1]
     for index, step in enumerate(selection.steps):
+        begin, end = in_turns.get(index, (index, index))
         for name in step.call.outputs:
             own = root(name)
             if own in external or own in live:  # or another part of it was written before
@@ -46,11 +49,11 @@ def plan(selection: Selection, *, align: int = ALIGN_BYTES) -> MemoryPlan:
                 live[host] = (live[host][0], last_use[host])
                 continue
             sizes[own] = -(-graph.tensors[own].bytes // align) * align
-            live[own] = (index, last_use.get(own, index))
+            live[own] = (begin, max(last_use.get(own, end), end))
         if step.binding.scratch_bytes:
             name = scratch_name(step.call.name)
             sizes[name] = -(-step.binding.scratch_bytes // align) * align
-            live[name] = (index, index)
+            live[name] = (begin, end)
     orders = (
         lambda n: (-sizes[n], live[n]),
         lambda n: (-(live[n][1] - live[n][0]), -sizes[n]),

@@ -81,12 +81,12 @@ def write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
 
 
 def random_inputs(manifest: Manifest, seed: int = 0) -> dict[str, Array]:
-    """One sample: normal numbers for f32, zeros and ones for integers (small enough to be an index)."""
+    """One sample: normal numbers for floats, zeros and ones for integers (small enough to be an index)."""
     rng = np.random.default_rng(seed)
     return {port.name: _random(port, rng) for port in manifest.inputs}
 
 
 def _random(port: Port, rng: np.random.Generator) -> Array:
-    if port.dtype == "f32":
-        return rng.standard_normal(port.shape, dtype=np.float32)
+    if port.dtype in ("f32", "f16"):  # f16: the parts of models that `tune` measures
+        return rng.standard_normal(port.shape, dtype=np.float32).astype(DTYPES[port.dtype])
     return rng.integers(0, 2, port.shape).astype(DTYPES[port.dtype])

@@ -117,6 +117,7 @@ def bundle(path: Path, manifest: Manifest, json: bool) -> None:
         f"{path} for {manifest.device}",
         {
             "program": f"{kilobytes(manifest.code_bytes)} ({manifest.triple}, {', '.join(manifest.isas)})",
+            "precision": manifest.precision,
             "weights": kilobytes(manifest.weights_bytes),
             "arena": f"{kilobytes(manifest.arena_bytes)} (no plan needs less than "
             f"{kilobytes(manifest.arena_lower_bound_bytes)})",

@@ -56,19 +56,20 @@ class TuneReport:
 
 
 def tune(
-    model: ir.Model, device: str = "host", runtime: str = "auto", *, num_runs: int = 30, warmup_runs: int = 5,
-    force: bool = False, on_progress: Progress | None = None,
+    model: ir.Model, device: str = "host", runtime: str = "auto", *, precision: str = "f32", num_runs: int = 30,
+    warmup_runs: int = 5, force: bool = False, on_progress: Progress | None = None,
 ) -> TuneReport:  # fmt: skip
     """Time every kernel that could compute each layer of ``model``, alone, on ``device``.
 
     What is measured is stored after each kernel, by device, geometry and number of kept weights: an interrupted
-    call goes on where it was, and `compile` uses it from then on. ``force`` measures again what is known.
+    call goes on where it was, and `compile` in that ``precision`` uses it from then on. ``force`` measures again what
+    is known.
 
     Raises:
         InputError, UnsupportedError: as `compile_model`.
         RuntimeFailure: the runtime is missing or failed.
     """
-    target = load_device(device).target
+    target = load_device(device).target_in(precision)
     graph, _ = lowered(model, target)
     known = {} if force else dict(tuned(target))
     work = list(_work(graph, target))

@@ -29,9 +29,12 @@ class Tuned(BaseModel):
 
 
 def tuned_path(target: Target) -> Path:
-    """``$EDGESPARSE_TUNED/DEVICE.json``; the folder is ``tuned`` beside the compiled kernels unless it is set."""
+    """``$EDGESPARSE_TUNED/DEVICE.json``, for f16 ``DEVICE-f16.json``; the folder is ``tuned`` beside the compiled
+    kernels unless it is set.
+    """
     folder = os.environ.get("EDGESPARSE_TUNED")
-    return (Path(folder) if folder else cache_dir() / "tuned") / f"{target.name}.json"
+    precision = "" if target.precision == "f32" else f"-{target.precision}"
+    return (Path(folder) if folder else cache_dir() / "tuned") / f"{target.name}{precision}.json"
 
 
 def tuned(target: Target) -> Mapping[str, float]:

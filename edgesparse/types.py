@@ -16,13 +16,16 @@ Attr = int | float | tuple[int, ...]
 
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "f32": np.dtype(np.float32), "i64": np.dtype(np.int64), "i32": np.dtype(np.int32),
-    "i8": np.dtype(np.int8), "u8": np.dtype(np.uint8), "bool": np.dtype(np.bool_),
+    "i8": np.dtype(np.int8), "u8": np.dtype(np.uint8), "bool": np.dtype(np.bool_), "f16": np.dtype(np.float16),
 }  # fmt: skip
+MODEL_DTYPES = tuple(name for name in DTYPES if name != "f16")
+"""Types of tensors in an ONNX model; f16 is how floats may be stored within a compiled one, see `precision`."""
+PRECISIONS = ("f32", "f16")
 
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
-    """``np.float32`` -> ``"f32"``. Raises KeyError for a type no kernel knows."""
-    return {v: k for k, v in DTYPES.items()}[np.dtype(dtype)]
+    """``np.float32`` -> ``"f32"``. Raises KeyError for a type that no tensor of a model may have."""
+    return {DTYPES[name]: name for name in MODEL_DTYPES}[np.dtype(dtype)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,15 @@ class Sparsity:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What times are predicted for: one core that runs ``isa`` at ``ghz`` and reads ``read_gbs`` from memory."""
+    """What times are predicted for: one core that runs ``isa`` at ``ghz`` and reads ``read_gbs`` from memory.
+
+    ``cache_bytes`` is what the core can hold without going to other cores or to memory: its L2, mostly.
+    """
 
     isa: str
     ghz: float = 3.0
     read_gbs: float = 10.0
+    cache_bytes: int = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class Target:
     """What to compile for. ``isas`` best first; more than one means a choice at run time.
 
     ``kind`` is ``shared`` (loaded in process), ``executable`` (static, plus .so and .a) or ``wasm``.
+    ``precision`` is one of PRECISIONS: the type that weights and activations have within the model, where a kernel
+    for it exists.
     """
 
     name: str
@@ -54,6 +63,7 @@ class Target:
     triple: str
     isas: tuple[str, ...]
     core: Machine | None = None
+    precision: str = "f32"
 
     @property
     def machine(self) -> Machine:
@@ -189,12 +199,50 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """What one call of a `Chain` does in one round: ``rows`` rows of its output, beginning at row ``y_row`` of a
+    buffer that holds some of them.
+
+    It reads ``height`` rows from row ``x_row`` of its input's buffer on, with ``top`` rows of zeros above them. Before
+    that, ``kept`` rows of its output's buffer move from row ``kept_from`` to the front: the next call needs them again.
+    ``first`` is the row of the whole output that it begins with.
+    """
+
+    x_row: int
+    height: int
+    top: int
+    first: int
+    y_row: int
+    rows: int
+    kept_from: int = 0
+    kept: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Steps ``begin``..``end - 1``, computed a few rows at a time, so that what is between them stays in the cache.
+
+    ``bands`` has a row for each round, in it one `Band` for each step.
+    """
+
+    begin: int
+    end: int
+    bands: tuple[tuple[Band, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """A call with the kernel chosen for each ISA of the target (same packing for all)."""
+    """A call with the kernel chosen for each ISA of the target (same packing for all).
+
+    ``varying``: in a `Chain`, the kernel's arguments that change from round to round, as C expressions of ``band``;
+    ``item_planes``: the planes of the output that belong to one item, of which threads do ``begin`` to ``end``.
+    """
 
     call: OpCall
     binding: Binding
     kernels: Mapping[str, Kernel]
+    varying: Mapping[str, str] = field(default_factory=dict)
+    item_planes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +253,7 @@ class Selection:
     steps: tuple[Step, ...]
     rejected: Mapping[str, tuple[Rejection, ...]]
     isas: tuple[str, ...]
+    chains: tuple[Chain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,22 @@
 #define ES_EVEN8 ES_EVEN4, 8, 10, 12, 14
 #define ES_EVEN16 ES_EVEN8, 16, 18, 20, 22, 24, 26, 28, 30
 
+// Numbers in memory, which may be others than floats: the including file then defines these.
+#ifndef ES_POOL_T
+#define ES_POOL_T float
+#define ES_POOL_LOAD load_vf
+#define ES_POOL_STORE store_vf
+#endif
+
 // x[0], x[stride], .., x[(ES_VL - 1) * stride] for a stride of 1 or 2, which reads x[stride * ES_VL - 1], too.
-ES_INLINE vf es_pool_load(const float *x, int64_t stride) {
-  if (stride == 1) return load_vf(x);
-  return __builtin_shufflevector(load_vf(x), load_vf(x + ES_VL), ES_CAT(ES_EVEN, ES_VL, ));
+ES_INLINE vf es_pool_load(const ES_POOL_T *x, int64_t stride) {
+  if (stride == 1) return ES_POOL_LOAD(x);
+  return __builtin_shufflevector(ES_POOL_LOAD(x), ES_POOL_LOAD(x + ES_VL), ES_CAT(ES_EVEN, ES_VL, ));
+}
+
+// What lies behind a plane.
+ES_INLINE void es_pool_zero(ES_POOL_T *p, int64_t count) {
+  for (int64_t i = 0; i < count; i++) p[i] = 0;
 }
 
 // Windows first..first+count-1 of a row can be computed as vectors, count is 0 or at least ES_VL.

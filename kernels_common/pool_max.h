@@ -1,4 +1,4 @@
-// Integer max pooling; pool_max_f32.c has vectors of its own. The including file defines T, the element, and LOWEST,
+// Integer max pooling; that of floats is in pool_max_float.h. The including file defines T, the element, and LOWEST,
 // the maximum of nothing. Arguments as there.
 #include "es.h"
 

@@ -90,6 +90,7 @@ ES_INLINE void NAME(spmm_block)(V acc[MR][ES_MAX_N], const int n, const float *x
 ES_INLINE void NAME(spmm_tile_whole)(const es_spmm *s, const int n, const float *x, int64_t y0, int64_t last,
                                      int64_t begin, int64_t end) {
   const float lo = s->lo, hi = s->hi, *bias = s->bias + begin * MR;
+  const int far = s->far;
   const int64_t y_plane = s->y_plane;
   const int32_t *start = s->start + begin;
   int32_t first = *start++;
@@ -103,7 +104,7 @@ ES_INLINE void NAME(spmm_tile_whole)(const es_spmm *s, const int n, const float 
     const int32_t next = *start++;
     const int64_t kept = next - first;
     first = next;
-    ES_PREFETCH_Y(block + n * ES_WIDTH, y_plane, n * ES_WIDTH);
+    if (far) ES_PREFETCH_Y(block + n * ES_WIDTH, y_plane, n * ES_WIDTH);
     NAME(spmm_block)(acc, n, x, &w, &offset, kept, bias, last);
     float *y = block;
     if (residual) {

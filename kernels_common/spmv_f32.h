@@ -43,8 +43,8 @@ void ES_KERNEL(spmv_f32)(const float *x, const float *w, const int32_t *offset, 
 #pragma unroll
         for (int c = 0; c < ROUND; c++, weight += MR) {
           float in = *(const float *)((const char *)x + offset[j + c]);
-          // 2 kB ahead: weights are read once, from memory. Once per line of the cache.
-          if (c * MR % 16 == 0) __builtin_prefetch(weight + 512);
+          // 8 kB ahead: weights are read once, from memory (2 kB: 1.3 times as long on Zen 3). Once per line of the cache.
+          if (c * MR % 16 == 0) __builtin_prefetch(weight + 2048);
 #pragma unroll
           for (int v = 0; v < N; v++) acc[c % CHAINS][v] += (in - (vector){}) * *(const unaligned *)(weight + v * W);
         }

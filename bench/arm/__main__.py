@@ -22,13 +22,12 @@ from bench.arm.litert import VERSION, count_litert
 from bench.arm.mca import MODELS, PROGRAM, estimate_tiles
 from bench.arm.models import DEVICE, exported, pruned
 from edgesparse.build import compiler_version
-from edgesparse.compare import output_error, run_onnxruntime
+from edgesparse.compare import TOLERANCE, output_error, run_onnxruntime
 from edgesparse.errors import EdgeSparseError, GateError
 from edgesparse.manifest import read_manifest
 from edgesparse.types import Array
 
 PEERS = ("litert", "none")
-ALLOWED_REL_ERROR = 1e-4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", default="mobilenet_v1", help="factories of examples/models.py, with commas")
     parser.add_argument("--sparsity", default="0,0.7,0.9", help="shares of zeros, with commas")
     parser.add_argument("--pattern", default="block:4x1", help="what is pruned together (default %(default)s)")
+    parser.add_argument("--precision", default="f32", help="f32, f16, or both with a comma (default %(default)s)")
     parser.add_argument("--device", default=DEVICE, help="an arm64 device (default %(default)s)")
     parser.add_argument("--against", choices=PEERS, default="litert", help="default %(default)s")
     parser.add_argument("--layers", action="store_true", help="print the count of every layer, too")
@@ -75,19 +75,21 @@ def _counts(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 "what": "executed instructions per inference", "model": name, "sparsity": sparsity,
                 "pattern": options.pattern if sparsity else "dense", **facts,
             }  # fmt: skip
-            found, expected, x, error = _ours(name, sparsity, options)
-            tables.count("edgesparse", name, sparsity, common["pattern"], found.instructions)
-            if options.layers:
-                tables.layers(found)
-            kinds = [dataclasses.asdict(row) for row in tables.by_kind(found)]
-            layers = [
-                {"name": c.layer.name, "op": c.layer.op, "kernel": c.layer.kernel, "instructions": c.instructions}
-                for c in found.layers
-            ]
-            yield {
-                **common, "engine": "edgesparse", "instructions": found.instructions, "max_rel_error": error,
-                "kinds": kinds, "layers": layers,
-            }  # fmt: skip
+            for precision in options.precision.split(","):
+                found, expected, x, error = _ours(name, sparsity, precision, options)
+                own = "edgesparse" if precision == "f32" else f"edgesparse {precision}"
+                tables.count(own, name, sparsity, common["pattern"], found.instructions)
+                if options.layers:
+                    tables.layers(found)
+                kinds = [dataclasses.asdict(row) for row in tables.by_kind(found)]
+                layers = [
+                    {"name": c.layer.name, "op": c.layer.op, "kernel": c.layer.kernel, "instructions": c.instructions}
+                    for c in found.layers
+                ]
+                yield {
+                    **common, "engine": own, "precision": precision, "instructions": found.instructions,
+                    "max_rel_error": error, "kinds": kinds, "layers": layers,
+                }  # fmt: skip
             if options.against == "none":
                 continue
             engine = f"LiteRT {VERSION}"
@@ -102,29 +104,32 @@ def _counts(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield {**common, "engine": engine, "instructions": instructions, "max_rel_error": error}
 
 
-def _ours(name: str, sparsity: float, options: argparse.Namespace) -> tuple[Count, Array, Array, float]:
+def _ours(
+    name: str, sparsity: float, precision: str, options: argparse.Namespace
+) -> tuple[Count, Array, Array, float]:  # fmt: skip
     """Our count, onnxruntime's output for the same random image, the image, and our largest relative error."""
     with tempfile.TemporaryDirectory(prefix="edgesparse-") as folder:
         path = exported(name)
         if sparsity:
             path = Path(folder, "model.onnx")
             es.save(pruned(name, options.pattern, sparsity), path)
-        bundle = es.compile(es.load(path), device=options.device, out=Path(folder, "model.edge"))
+        out = Path(folder, "model.edge")
+        bundle = es.compile(es.load(path), device=options.device, out=out, precision=precision)
         manifest = read_manifest(bundle)
         x = np.random.default_rng(0).standard_normal(manifest.inputs[0].shape).astype(np.float32)
         (expected,) = run_onnxruntime(path, manifest, [(x,)])[0]
         with es.open(bundle, runtime="qemu") as session:
             ((y,),) = session.run_samples([(x,)])
-        error = _check("edgesparse", expected, y)
-        return count_bundle(bundle, [x]), expected, x, error
+        error = _check("edgesparse", expected, y, TOLERANCE[precision])
+        return count_bundle(bundle, [x], isa=manifest.isas[0]), expected, x, error
 
 
-def _check(engine: str, expected: Array, y: Array) -> float:
+def _check(engine: str, expected: Array, y: Array, allowed: float = TOLERANCE["f32"]) -> float:
     """The largest relative error. Raises GateError when it is too large."""
     error = output_error("", [expected], [y.reshape(expected.shape)]).max_rel
-    if not error <= ALLOWED_REL_ERROR:
+    if not error <= allowed:
         raise GateError(
-            f"the output of {engine} is off by {error:.2g}, allowed is {ALLOWED_REL_ERROR:g}",
+            f"the output of {engine} is off by {error:.2g}, allowed is {allowed:g}",
             where="against onnxruntime", hint="wrong answers are not counted",
         )  # fmt: skip
     return error

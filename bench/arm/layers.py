@@ -13,7 +13,7 @@ from bench.arm.counting import Executed, per_inference, run
 from bench.arm.symbols import Program, read_program
 from edgesparse.build import COMMON_FLAGS, RUNTIME_C, zig
 from edgesparse.errors import InputError
-from edgesparse.kernels import ISAS
+from edgesparse.kernels import ISAS, table
 from edgesparse.manifest import Layer, Manifest, read_manifest
 from edgesparse.runtimes.c import PROGRAM_SOURCES
 from edgesparse.types import Array
@@ -88,8 +88,10 @@ def count_bundle(bundle: Path, inputs: Sequence[Array], *, isa: str = ISA) -> Co
 
 
 def _kernels(manifest: Manifest, isa: str) -> list[str]:
-    """The function of each layer; a manifest may name that of another instruction set."""
-    return [f"{layer.kernel.rsplit('__', 1)[0]}__{isa}" for layer in manifest.layers]
+    """The function of each layer; a manifest may name that of another instruction set, or of the base of ``isa``."""
+    known = {kernel.symbol for kernel in table()}
+    stems = [layer.kernel.rsplit("__", 1)[0] for layer in manifest.layers]
+    return [s if (s := f"{stem}__{isa}") in known else f"{stem}__{ISAS[isa].base}" for stem in stems]
 
 
 def _check_order(executed: Executed, manifest: Manifest, program: Program, isa: str, bundle: Path) -> None:

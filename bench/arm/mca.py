@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.assembly import Loop, hot_loops
 from edgesparse.errors import RuntimeFailure
-from edgesparse.kernels import table
+from edgesparse.kernels import ISAS, table
 
 PROGRAM = "llvm-mca-19"
 ITERATIONS = 1000
@@ -22,6 +22,7 @@ MODELS = {
     "neoverse-v1": "Neoverse V1",
 }
 """llvm-mca's -mcpu -> the cores it stands for."""
+WITHOUT_FP16 = frozenset({"cortex-a53", "cortex-a72"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Estimate:
 
 
 def estimate_tiles() -> list[Estimate]:
-    """Every spmm tile of the NEON kernels on every core of MODELS.
+    """Every spmm tile of the arm64 kernels on every core of MODELS that can run it.
 
     Raises:
         RuntimeFailure: llvm-mca is missing or refused a loop.
@@ -48,12 +49,13 @@ def estimate_tiles() -> list[Estimate]:
     path = shutil.which(PROGRAM)
     if path is None:
         raise RuntimeFailure(f"{PROGRAM} is not installed", where="bench.arm --mca", hint="apt-get install llvm-19")
-    kernels = [kernel for kernel in table() if kernel.op == "spmm" and kernel.isa == "neon"]
-    hot = [(kernel.symbol, hot_loops(kernel)[0]) for kernel in kernels]
+    kernels = [k for k in table() if k.op == "spmm" and ISAS[k.isa].architecture == "aarch64"]
+    hot = [(kernel, hot_loops(kernel)[0]) for kernel in kernels]
     return [
-        Estimate(symbol, model, loop.multiply_adds, len(loop.instructions), _cycles(path, model, symbol, loop))
-        for symbol, loop in hot
+        Estimate(k.symbol, model, loop.multiply_adds, len(loop.instructions), _cycles(path, model, k.symbol, loop))
+        for k, loop in hot
         for model in MODELS
+        if k.isa == "neon" or model not in WITHOUT_FP16
     ]
 
 

@@ -46,7 +46,7 @@ def _kind(counted: LayerCount, first: bool) -> str:
 
 def count(engine: str, model: str, sparsity: float, pattern: str, instructions: float) -> None:
     print(
-        f"{model:16} {pattern:14} {sparsity:4.2f}  {engine:14} {instructions / 1e6:9.2f} M executed instructions",
+        f"{model:16} {pattern:14} {sparsity:4.2f}  {engine:16} {instructions / 1e6:9.2f} M executed instructions",
         flush=True,
     )
 
@@ -71,10 +71,12 @@ def _millions(instructions: float, counted: LayerCount) -> str:
 
 def estimates(rows: Sequence[Estimate]) -> None:
     print("multiply-adds of vectors per cycle in the hot loop, estimated by llvm-mca; not measured")
+    print("(vectors of 4 floats; of 8 halves in kernels for neon_fp16)")
     print(f"{'kernel':28} {'fma':>4} {'all':>4}  " + " ".join(f"{model:>11}" for model in MODELS))
     for kernel in dict.fromkeys(row.kernel for row in rows):
         of_kernel = [row for row in rows if row.kernel == kernel]
-        cells = " ".join(f"{row.per_cycle:11.2f}" for row in of_kernel)
+        by_model = {row.model: f"{row.per_cycle:11.2f}" for row in of_kernel}
+        cells = " ".join(by_model.get(model, f"{'-':>11}") for model in MODELS)
         print(f"{kernel:28} {of_kernel[0].multiply_adds:4} {of_kernel[0].instructions:4}  {cells}")
     for model, cores in MODELS.items():
         print(f"  {model}: {cores}")

@@ -4,7 +4,8 @@ Every convolution but the depthwise one becomes ``spmm``: input channel and kern
 are the columns of the weight matrix, and a column is an offset into planes of activations. A 1x1
 convolution reads its input as it is; any other reads a copy with its border written out, cut into
 phases when strided (``planes``), so that neighbouring outputs read neighbouring floats. Where few weights of a 3x3
-convolution are zero, ``winograd`` may take the place of ``spmm``.
+convolution are zero, ``winograd`` may take the place of ``spmm``; where the input has few channels, ``entry`` does on
+some targets.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesparse.ops import entry
 from edgesparse.ops.activation import activate, epilogue
-from edgesparse.ops.cost import FULL_SPEED_ROWS, spmm_heights, spmm_us, spmv_us
+from edgesparse.ops.cost import FULL_SPEED_ROWS, running, spmm_heights, spmm_us, spmv_us
 from edgesparse.ops.depthwise import lower_depthwise
 from edgesparse.ops.operator import Constants, Contract, Lowering, Operator, Tensors, Unsupported, register
 from edgesparse.ops.packing import describe, kept_blocks, pack, pad_rows
 from edgesparse.ops.planes import planes
 from edgesparse.ops.window import Window, check_weights, where, window
 from edgesparse.ops.winograd import bind_winograd
-from edgesparse.types import Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
+from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, Shape, TensorSpec
 
 
 def shape(node: Node) -> list[Shape]:
@@ -59,6 +61,8 @@ def lower(node: Node, out: Lowering) -> None:
     if groups > 1 and w.shape[1] == 1 and groups == x.shape[1]:
         assert residual is None
         lower_depthwise(node, out, x, win, weight, bias, slope, extra)
+    elif entry.fits(out, x, win, weight, groups, residual):
+        entry.lower_entry(node, out, x, win, weight, bias, slope, extra)
     else:
         _lower_spmm(node, out, x, win, weight, bias, slope, residual, groups, extra)
 
@@ -148,10 +152,10 @@ def pitches(call: OpCall) -> list[tuple[str, str]]:
     return found if residual is None else [*found, (residual, "residual_plane")]
 
 
-def offsets(attrs: Mapping[str, Any]) -> NDArray[np.int32]:
-    """Bytes from the first float of x to each (input channel, kernel position)."""
-    floats = np.add.outer(np.arange(attrs["in_channels"]) * attrs["x_plane"], np.asarray(attrs["tap"]))
-    found: NDArray[np.int32] = (floats.reshape(-1) * 4).astype(np.int32)
+def offsets(attrs: Mapping[str, Any], size: int = 4) -> NDArray[np.int32]:
+    """Bytes from the first element of x, of ``size`` bytes, to each (input channel, kernel position)."""
+    elements = np.add.outer(np.arange(attrs["in_channels"]) * attrs["x_plane"], np.asarray(attrs["tap"]))
+    found: NDArray[np.int32] = (elements.reshape(-1) * size).astype(np.int32)
     return found
 
 
@@ -163,16 +167,18 @@ def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
     weight = constants[operands(call, call.inputs)[1]]
     channels, columns = weight.shape
     attrs: dict[str, Any] = dict(call.attrs)
+    dtype = tensors[call.inputs[0]].dtype
+    machine, size = running(machine, dtype), DTYPES[dtype].itemsize
     single = attrs["plane"] == 1
     pattern, zeros = describe(weight)
     pixels = attrs["plane"] * attrs["images"]
-    traffic = 4 * attrs["images"] * (attrs["in_channels"] * attrs["x_plane"] + channels * attrs["plane"])
+    traffic = size * attrs["images"] * (attrs["in_channels"] * attrs["x_plane"] + channels * attrs["plane"])
 
     def time_us(height: int, entries: int) -> float:
         blocks = -(-channels // height)
         if single:
-            return spmv_us(machine, height, entries, blocks, images=attrs["images"])
-        return spmm_us(machine, height, entries, blocks, pixels, traffic + entries * 4 * (height + 1))
+            return spmv_us(machine, height, entries, blocks, images=attrs["images"], size=size)
+        return spmm_us(machine, height, entries, blocks, pixels, traffic + entries * (size * height + 4))
 
     heights = [h for h in (SPMV_HEIGHTS if single else spmm_heights(machine.isa)) if h <= 4 or h <= channels]
     skipping_us = min(time_us(h, -(-channels // h) * columns) for h in heights)
@@ -180,7 +186,7 @@ def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
     names = {"x": x, "bias": bias, "residual": residual, "slope": slope, "y": call.outputs[0]}
     found = [
         replace(b, pattern=pattern, zeros=zeros, reason=f"{b.reason}; {_worth_pruning(b.predicted_us, skipping_us)}")
-        for b in bind_winograd(call, weight, names, machine)
+        for b in (bind_winograd(call, weight, names, machine) if dtype == "f32" else [])
     ]
     dense_us = min([skipping_us, *(b.predicted_us for b in found)])
     note = "; dense would be Winograd" if dense_us < skipping_us else ""
@@ -189,8 +195,8 @@ def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
         share = kept / max(-(-channels // height) * columns, 1)
         found.append(
             Binding(
-                "spmv_f32" if single else "spmm_f32", _arguments(call, height),
-                pack=partial(_packed, call, constants, height), tiles={"MR": height},
+                f"{'spmv' if single else 'spmm'}_{dtype}", _arguments(call, height),
+                pack=partial(_packed, call, constants, height, dtype), tiles={"MR": height},
                 predicted_us=time_us(height, kept), pattern=pattern, zeros=zeros,
                 macs=kept * height * pixels,
                 reason=f"blocks of {height} output channels, {share:.0%} of them kept{note}",
@@ -222,12 +228,13 @@ def _arguments(call: OpCall, height: int) -> dict[str, str | int | float | tuple
     }  # fmt: skip
 
 
-def _packed(call: OpCall, constants: Mapping[str, Array], height: int) -> dict[str, Array]:
+def _packed(call: OpCall, constants: Mapping[str, Array], height: int, dtype: str) -> dict[str, Array]:
     _, weight, bias, _, slope = operands(call, call.inputs)
-    packed, names = pack(constants[weight], offsets(call.attrs), height), _names(call, height)
+    offset, names = offsets(call.attrs, DTYPES[dtype].itemsize), _names(call, height)
+    packed = pack(constants[weight], offset, height)
     channels = constants[weight].shape[0]
     brought: dict[str, Array] = {
-        names["w"]: packed.values, names["offset"]: packed.offset, names["start"]: packed.start,
+        names["w"]: packed.values.astype(DTYPES[dtype]), names["offset"]: packed.offset, names["start"]: packed.start,
         names["bias"]: pad_rows(constants[bias], height, channels),
     }  # fmt: skip
     if slope is not None:
@@ -258,12 +265,20 @@ def reference_spmm(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: 
 
 
 register(
-    Contract("spmm", ("x", "w", "bias", "residual", "slope"), ("y",), reference_spmm, bind=bind_spmm, pitches=pitches),
+    Contract(
+        "spmm",
+        ("x", "w", "bias", "residual", "slope"),
+        ("y",),
+        reference_spmm,
+        bind=bind_spmm,
+        packs=True,
+        pitches=pitches,
+    ),
     Operator(
         "Conv",
         shape,
         lower,
         "1-D and 2-D, f32, constant weights",
-        kernels=("spmm", "spmv", "winograd", "depthwise", "depthwise_square", "planes"),
+        kernels=("spmm", "spmv", "winograd", "depthwise", "depthwise_square", "entry", "planes"),
     ),  # fmt: skip
 )

@@ -8,10 +8,14 @@ tune` replaces them by what the device says.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from edgesparse.types import Machine
 
-LANES: Mapping[str, int] = {"avx512": 16, "avx2": 8, "sse2": 4, "scalar": 1, "neon": 4, "simd128": 4, "relaxed": 4}
+LANES: Mapping[str, int] = {
+    "avx512": 16, "avx2": 8, "sse2": 4, "scalar": 1, "neon": 4, "neon halves": 4, "neon_fp16": 8,
+    "simd128": 4, "relaxed": 4,
+}  # fmt: skip
 
 # Cycles of one kept entry (MR weights times one vector of pixels) by block height MR, for the heights that have a
 # kernel. Heights of 4 and more run at the speed of the multiply-adds, 1 and 2 at that of the loads.
@@ -21,6 +25,8 @@ ENTRY_CYCLES: Mapping[str, Mapping[int, float]] = {
     "sse2": {1: 1.6, 2: 2.3, 4: 4.2},
     "scalar": {1: 1.6, 2: 2.3, 4: 4.2},
     "neon": {1: 0.93, 2: 1.28, 4: 2.05, 8: 4.03},  # estimated: llvm-mca, Neoverse N1
+    "neon halves": {1: 2.08, 2: 2.25, 4: 3.39, 8: 6.15},  # the same, halves that are converted when they are loaded
+    "neon_fp16": {1: 0.93, 2: 1.28, 4: 2.05, 8: 4.03},  # the same, of 8 halves
     "simd128": {1: 1.39, 2: 2.2, 4: 4.0},
     "relaxed": {1: 1.28, 2: 1.67, 4: 2.97},
 }
@@ -28,11 +34,23 @@ VECTORS: Mapping[int, int] = {1: 4, 2: 4, 4: 3, 8: 2, 16: 1}  # of a tile, about
 SHORT_CYCLES = 0.7  # an entry of a tile with fewer vectors: the loads of its weights serve less
 # Cycles of one kept entry for one pixel where channels are in the lanes (spmm_channels_f32.h), by block height.
 PIXEL_CYCLES: Mapping[str, Mapping[int, float]] = {"avx2": {16: 1.2}, "sse2": {16: 4.8}}
+# Cycles of one tap of one pixel for a block of 16 output channels (entry_f32.c), and of storing it.
+TAP_CYCLES: Mapping[str, float] = {
+    "avx512": 1.2, "avx2": 1.2, "sse2": 4.8, "scalar": 20.0, "neon": 2.2, "simd128": 5.0, "relaxed": 4.0,
+}  # fmt: skip
+STORE_CYCLES = 8.0
 FULL_SPEED_ROWS = 4  # blocks of so many output channels run at the speed of a dense kernel
 BLOCK_CYCLES = 30.0  # setting up and storing one tile of one block
 FMA_LATENCY_CYCLES = 4.0
 # One vector of one position of Winograd's transforms, there and back, with all that belongs to it (Zen 3).
 FORTH_CYCLES, BACK_CYCLES = 13.0, 8.0
+
+
+def running(machine: Machine, dtype: str) -> Machine:
+    """``machine`` as the tables above name what it runs kernels of ``dtype`` with."""
+    if dtype == "f16":
+        return replace(machine, isa="neon_fp16" if machine.isa == "neon_fp16" else "neon halves")
+    return replace(machine, isa="neon") if machine.isa == "neon_fp16" else machine
 
 
 def spmm_us(machine: Machine, height: int, entries: int, blocks: int, pixels: int, bytes_: int) -> float:
@@ -50,15 +68,22 @@ def spmm_us(machine: Machine, height: int, entries: int, blocks: int, pixels: in
     return overlapped_us(machine, entries * per_entry + blocks * tiles * BLOCK_CYCLES, bytes_)
 
 
+def entry_us(machine: Machine, taps: int, blocks: int, pixels: int, bytes_: int) -> float:
+    """Microseconds of a convolution of ``taps`` products for each of ``blocks`` blocks of 16 outputs."""
+    block_cycles = taps * TAP_CYCLES[running(machine, "f32").isa] + STORE_CYCLES
+    return overlapped_us(machine, pixels * blocks * block_cycles, bytes_)
+
+
 def spmm_heights(isa: str) -> list[int]:
     """Block heights that ``isa`` has an spmm kernel for."""
     return [*ENTRY_CYCLES[isa], *PIXEL_CYCLES.get(isa, {})]
 
 
-def spmv_us(machine: Machine, height: int, entries: int, blocks: int, *, images: int) -> float:
+def spmv_us(machine: Machine, height: int, entries: int, blocks: int, *, images: int, size: int = 4) -> float:
     """Microseconds of products with ``images`` vectors, one by one: weights from memory, or the chain of each block."""
-    cycles = entries * max(1.0, height / LANES[machine.isa]) + blocks * BLOCK_CYCLES
-    bytes_ = entries * 4 * (height + 1)
+    lanes = min(LANES[machine.isa], 4) if size == 2 else LANES[machine.isa]  # halves are summed as floats
+    cycles = entries * max(1.0, height / lanes) + blocks * BLOCK_CYCLES
+    bytes_ = entries * (size * height + 4)
     return images * overlapped_us(machine, cycles, bytes_)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
 from math import prod
 from typing import Any
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops.activation import activate
-from edgesparse.ops.cost import LANES, overlapped_us
+from edgesparse.ops.cost import LANES, overlapped_us, running
 from edgesparse.ops.operator import Constants, Contract, Lowering, Tensors, register
 from edgesparse.ops.packing import pad_rows
 from edgesparse.ops.planes import planes
 from edgesparse.ops.window import Window
-from edgesparse.types import Array, Attr, Binding, Machine, Node, OpCall, TensorSpec
+from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, TensorSpec
 
 BEFORE, BEHIND = 16, 64  # ES_DW_BEFORE and ES_DW_BEHIND in depthwise_square_f32.h
 
@@ -53,33 +54,40 @@ def bind_depthwise(call: OpCall, tensors: Tensors, constants: Constants, machine
         (a[f"{key}_y"], a[f"{key}_x"]) for key in ("kernel", "stride", "dilation", "before")
     )
     square = kernel[0] == kernel[1] in (3, 5) and stride[0] == stride[1] in (1, 2) and dilation == (1, 1)
+    dtype = tensors[call.inputs[0]].dtype
+    machine, size = running(machine, dtype), DTYPES[dtype].itemsize
 
     # a few cycles for each vector of multiply-adds, and the planes come from memory
     pixels = prod((a["images"], weight.shape[0], a["rows"], a["columns"]))
-    traffic = 4 * (pixels + prod((a["images"], a["channels"], a["height"], a["width"])))
+    traffic = size * (pixels + prod((a["images"], a["channels"], a["height"], a["width"])))
     cycles = pixels / LANES[machine.isa] * weight.shape[1] * 0.9
     us = overlapped_us(machine, cycles, traffic)
 
-    def binding(stem: str, order: float, scratch_floats: int, arguments: Mapping[str, Any]) -> Binding:
+    def binding(kernel: str, order: float, scratch: int, arguments: Mapping[str, Any]) -> Binding:
         return Binding(
-            stem, {**common, **a, **arguments, "begin": 0, "end": a["channels"]}, scratch_bytes=scratch_floats * 4,
+            f"{kernel}_{dtype}", {**common, **names, **a, **arguments, "begin": 0, "end": a["channels"]},
+            pack=partial(_halves, weight, names["w"]) if names else None, scratch_bytes=scratch * size,
             predicted_us=order * us, dense_us=us, pattern="dense",
             zeros=1 - np.count_nonzero(weight) / max(weight.size, 1),
             macs=prod((a["images"], weight.size, a["rows"], a["columns"])),
             reason="depthwise: one input channel per output, nothing to skip",
         )  # fmt: skip
 
+    names = {"w": f"{call.name}.w"} if dtype == "f16" else {}
     found = []
     if square and max(before) < kernel[0]:
-        extra = {"kernel": kernel[0], "stride": stride[0], "top": before[0], "left": before[1]}
-        found.append(binding("depthwise_square_f32", 1.0, BEFORE + a["height"] * a["width"] + BEHIND, extra))
-    size, after, out = (a["height"], a["width"]), (a["after_y"], a["after_x"]), (a["rows"], a["columns"])
-    lay = planes(Window(size, kernel, stride, dilation, before, after, out))
+        extra = {"kernel": kernel[0], "stride": stride[0], "top": before[0], "left": before[1],
+                 "padding": a["y_plane"] - a["rows"] * a["columns"]}
+        found.append(binding("depthwise_square", 1.0, a["height"] * a["width"] + a["width"] + 2 * (BEFORE + BEHIND), extra))
+    if dtype == "f16":  # the others stay f32
+        return found
+    plane, after, out = (a["height"], a["width"]), (a["after_y"], a["after_x"]), (a["rows"], a["columns"])
+    lay = planes(Window(plane, kernel, stride, dilation, before, after, out))
     # the bordered copy of one channel, and its output with the border (a vector of 16 may reach beyond)
     scratch = len(lay.phases) * lay.rows * lay.pitch + lay.slack + a["rows"] * lay.pitch + 16
     found.append(
         binding(
-            "depthwise_f32", 2.0, scratch,
+            "depthwise", 2.0, scratch,
             {
                 "in_rows": lay.rows, "pitch": lay.pitch, "phases": len(lay.phases), "dy": lay.dy, "dx": lay.dx,
                 "slack": lay.slack, "taps": len(lay.tap), "tap": lay.tap,
@@ -87,6 +95,10 @@ def bind_depthwise(call: OpCall, tensors: Tensors, constants: Constants, machine
         )
     )  # fmt: skip
     return found
+
+
+def _halves(weight: Array, name: str) -> dict[str, Array]:
+    return {name: weight.astype(np.float16)}
 
 
 def reference_depthwise(
@@ -117,6 +129,7 @@ register(
         ("y",),
         reference_depthwise,
         bind=bind_depthwise,
+        packs=True,
         pitches=lambda call: [(call.inputs[0], "x_plane"), (call.outputs[0], "y_plane")],
     ),
 )

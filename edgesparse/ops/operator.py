@@ -23,11 +23,15 @@ class Unsupported(EdgeSparseError):
 
 @dataclass
 class Lowering:
-    """Collects what the lowering of one graph produces. Handed to every operator's ``lower``."""
+    """Collects what the lowering of one graph produces. Handed to every operator's ``lower``.
+
+    ``isas`` are the instruction sets of the target, none where it is not known.
+    """
 
     tensors: dict[str, TensorSpec] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
     calls: list[OpCall] = field(default_factory=list)
+    isas: tuple[str, ...] = ()
 
     def call(
         self,
@@ -107,6 +111,7 @@ class Contract:
     ``partial``: a call may write a part of its output; other partial calls write the rest.
     ``items(attrs)``: into how many pieces a call can be cut for threads. Its kernels, where they have the parameters
     ``begin`` and ``end``, do pieces begin..end-1. (Kernels of contracts with a ``bind`` of their own may say so there.)
+    ``packs``: its ``bind`` packs all constants that it reads; they are f32 where activations are f16, too.
     ``pitches(call)``: (tensor, attribute) for every tensor whose planes may lie further apart than they are
     long; the attribute is the distance in elements. Padding that is written holds finite values.
     """
@@ -119,6 +124,7 @@ class Contract:
     bind: Callable[[OpCall, Tensors, Constants, Machine], list[Binding]] | None = None
     dtype_from: int = 0
     partial: bool = False
+    packs: bool = False
     items: Callable[[Mapping[str, Any]], int] | None = None
     pitches: Callable[[OpCall], list[tuple[str, str]]] = lambda call: []
 

@@ -73,7 +73,7 @@ def _lower_constant(
     if known is not None:
         value = known.reshape(-1)[0] if known.size else 0
     bits = np.array([value], DTYPES[x.dtype])
-    word = int(bits.view({1: np.uint8, 4: np.uint32, 8: np.int64}[bits.itemsize])[0])
+    word = int(bits.view({1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.int64}[bits.itemsize])[0])
     if any(a > 0 or b > 0 for a, b in pads):
         out.call(node, "fill", [], [target.name], size=target.size, value=word)
     dims = [n + min(a, 0) + min(b, 0) for n, (a, b) in zip(x.shape, pads, strict=True)]
@@ -93,7 +93,7 @@ def bind_fill(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
 
 def reference_fill(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     spec = outputs[0]
-    word = {1: np.uint8, 4: np.uint32, 8: np.int64}[DTYPES[spec.dtype].itemsize]
+    word = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.int64}[DTYPES[spec.dtype].itemsize]
     return [np.full(spec.shape, attrs["value"], word).view(DTYPES[spec.dtype])]
 
 

@@ -4,6 +4,7 @@ What `edgesparse.build` compiles beside model.c and dispatch.c, per kind of bund
 
 * ``LIBRARY_SOURCES``: for ``libmodel.so`` and ``libmodel.a``. The functions are hidden and called by our own
   objects only; in a program that links ``libmodel.a`` they may stand in for those of its libc.
+* ``HWCAP_SOURCES``, beside these for arm64 where there are several instruction sets to choose from.
 * ``PROGRAM_SOURCES``, beside these: the static program ``model`` (aarch64 or x86_64 Linux).
 * ``WASM_SOURCES``: ``model.wasm``, with -DES_ONE_THREAD; ``WASM_THREADS_SOURCES``: ``model_threads.wasm``.
 
@@ -20,8 +21,9 @@ from __future__ import annotations
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-HEADERS = ("model_info.h", "isa.h", "parts.h", "pool.h")
+HEADERS = ("model_info.h", "isa.h", "parts.h", "pool.h", "bands.h")
 LIBRARY_SOURCES = (FOLDER / "memory.c", FOLDER / "pool.c")
+HWCAP_SOURCES = (FOLDER / "hwcap.c",)
 PROGRAM_SOURCES = (FOLDER / "main.c", FOLDER / "start.c")  # beside LIBRARY_SOURCES
 WASM_SOURCES = (FOLDER / "memory.c",)
 WASM_THREADS_SOURCES = (FOLDER / "memory.c", FOLDER / "pool_wasm.c")

@@ -5,7 +5,7 @@
 
 static const uint64_t *auxiliary_vector;
 
-uint64_t es_auxiliary_value(uint64_t type) {
+unsigned long getauxval(unsigned long type) {
   for (const uint64_t *entry = auxiliary_vector; entry[0] != 0; entry += 2)
     if (entry[0] == type) return entry[1];
   return 0;

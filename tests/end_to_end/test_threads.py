@@ -70,7 +70,7 @@ class Parts:
         library = ctypes.CDLL(None, handle=session._library._handle)
         self._part = library.model_part
         self._part.argtypes = [ctypes.c_int] * 3 + [ctypes.c_void_p] * 4
-        self._calls = len(manifest.layers)
+        self._calls = max(number for layer in manifest.layers for number in layer.calls) + 1
         room = np.zeros(manifest.arena_bytes + most * manifest.scratch_bytes + 64, np.uint8)
         self._arena = room[-room.ctypes.data % 64 :]
         self.outputs = empty_outputs(manifest)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgesparse.ops import CONTRACTS, OPERATORS, Lowering
-from edgesparse.types import DTYPES, Array, Attr, LoweredGraph, Node, OpCall, TensorSpec, dtype_name
+from edgesparse.types import DTYPES, Array, Attr, LoweredGraph, Node, OpCall, TensorSpec
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
 """Lengths around every vector width and tile."""
@@ -59,7 +59,7 @@ def direct(
 ) -> Case:  # fmt: skip
     """A case of contract ``op``; ``outputs`` are (shape, dtype), ``constants`` indices into ``inputs``."""
     names = [f"in{i}" for i in range(len(inputs))]
-    specs = [TensorSpec(n, tuple(x.shape), dtype_name(x.dtype)) for n, x in zip(names, inputs, strict=True)]
+    specs = [TensorSpec(n, tuple(x.shape), _dtype(x)) for n, x in zip(names, inputs, strict=True)]
     out = [TensorSpec(f"out{i}", tuple(shape), dtype) for i, (shape, dtype) in enumerate(outputs)]
     call = OpCall(op, op, tuple(names), tuple(s.name for s in out), attrs, "case")
     text = label or " ".join([*map(_shape, specs), *(f"{k}={v}" for k, v in attrs.items())])
@@ -70,16 +70,15 @@ def direct(
 
 def lowered(
     op_type: str, *inputs: Array | None, constants: Sequence[int] = (), outputs: int = 1, dtype: str = "",
-    domain: str = "", version: int = 18, label: str = "", **attrs: Any,
+    domain: str = "", version: int = 18, label: str = "", isas: tuple[str, ...] = (), **attrs: Any,
 ) -> list[Case]:  # fmt: skip
     """The cases of every call that the ONNX node lowers to; empty when it is only a view.
 
     ``constants`` are the indices of inputs known at compile time, ``dtype`` that of the outputs (default: of
-    the first input). Inputs of a second call are what the references of the calls before it computed.
+    the first input). Inputs of a second call are what the references of the calls before it computed. ``isas``: the
+    instruction sets of the target, which some operators ask for.
     """
-    specs = [
-        None if x is None else TensorSpec(f"in{i}", tuple(x.shape), dtype_name(x.dtype)) for i, x in enumerate(inputs)
-    ]
+    specs = [None if x is None else TensorSpec(f"in{i}", tuple(x.shape), _dtype(x)) for i, x in enumerate(inputs)]
     values = {s.name: np.array(x, order="C") for s, x in zip(specs, inputs, strict=True) if s and x is not None}
     known = {f"in{i}": values[f"in{i}"] for i in constants}
     first = next(s for s in specs if s is not None)
@@ -88,7 +87,7 @@ def lowered(
     operator = OPERATORS[(domain, op_type)]
     out = tuple(replace(s, shape=tuple(shape)) for s, shape in zip(out, operator.shape(node), strict=False))
     node = replace(node, outputs=out)
-    lowering = Lowering()
+    lowering = Lowering(isas=isas)
     lowering.tensors.update({s.name: s for s in (*specs, *out) if s})
     lowering.constants.update(known)
     operator.lower(node, lowering)
@@ -127,6 +126,27 @@ def padded(case: Case, pitch: int) -> Case:
             values[name] = np.pad(x, ((0, 0), (0, 0), (0, pitch)))
     call = replace(case.call, attrs=attrs)
     return replace(case, label=f"{case.label}, planes {pitch} apart", call=call, tensors=tensors, values=values)
+
+
+def halved(case: Case) -> Case:
+    """``case`` with activations and weights rounded to halves, as `edgesparse.precision` makes it."""
+    packs = CONTRACTS[case.call.op].packs
+    tensors, values = dict(case.tensors), dict(case.values)
+    for name in (*case.call.inputs, *case.call.outputs):
+        spec, packed = case.tensors[name], packs and name in case.constants
+        if spec.dtype != "f32":
+            continue
+        if not packed:
+            tensors[name] = replace(spec, dtype="f16")
+        if name in values and not (packed and name != case.call.inputs[1]):  # bias and slope stay as they are
+            with np.errstate(over="ignore"):
+                half = values[name].astype(np.float16)
+            values[name] = half.astype(np.float32) if packed else half
+    return replace(case, label=f"halves, {case.label}", tensors=tensors, values=values)
+
+
+def _dtype(x: Array) -> str:
+    return next(name for name, dtype in DTYPES.items() if dtype == x.dtype)
 
 
 def bits(x: Array) -> Array:

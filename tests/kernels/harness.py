@@ -25,6 +25,9 @@ from tests.kernels import machine
 from tests.kernels.cases import Case, bits
 
 EPS = float(np.finfo(np.float32).eps)
+EVERYWHERE = tuple(name for name, isa in ISAS.items() if not isa.base)
+HALVES = ("neon", "neon_fp16")
+"""The instruction sets that have kernels for f16."""
 Bound = Callable[[Case, Sequence[Array]], Sequence[Array | float]]
 Cases = Callable[[np.random.Generator], Iterator[Case]]
 
@@ -62,6 +65,22 @@ def sums(terms: Callable[[Case], int]) -> Bound:
     return bound
 
 
+def half_sums(terms: Callable[[Case], int]) -> Bound:
+    """The same for results that are halves and may have been summed as such, at most 128 terms (FOLD in spmm_f16.h).
+
+    Errors of n roundings grow as the root of n, of which this is several times the rms; the result is rounded, too.
+    """
+    eps, tiny = float(np.finfo(np.float16).eps), float(np.finfo(np.float16).smallest_subnormal)
+
+    def bound(case: Case, expected: Sequence[Array]) -> list[Array]:
+        positive = [np.abs(x) if x.dtype.kind == "f" else x for x in case.inputs]
+        size = case.reference(positive, act=0) if "act" in case.attrs else case.reference(positive)
+        n = min(terms(case), 128)
+        return [eps * ((np.sqrt(n) + 2) * steepest(case) + 2) * np.abs(s) + 2 * tiny for s in size]
+
+    return bound
+
+
 def steepest(case: Case) -> float:
     act, lo = case.attrs.get("act", 0), abs(float(case.attrs.get("lo", 0.0)))
     if act in (3, 4):  # leaky_relu, prelu: the slope may be an input
@@ -81,12 +100,12 @@ def skip_unavailable(isa: str) -> None:
 
 
 def kernel_test(
-    *ops: str, bound: Bound = exact, kernels: Sequence[str] = ()
+    *ops: str, bound: Bound = exact, kernels: Sequence[str] = (), isas: Sequence[str] = EVERYWHERE
 ) -> Callable[[Cases], Callable[[str], None]]:
     """Turn a generator of cases of the contracts ``ops`` into a test per ISA.
 
     The generator gets random numbers seeded by its name, the same for every ISA. ``kernels`` are the names in the
-    kernel table when they differ from those of the contracts.
+    kernel table when they differ from those of the contracts. The test has the generator as ``cases``.
     """
 
     def make(cases: Cases) -> Callable[[str], None]:
@@ -105,12 +124,13 @@ def kernel_test(
             assert {case.call.op for case, _, _ in found} >= set(ops), f"no case of some of {ops}"
             return found
 
-        @pytest.mark.parametrize("isa", ISAS)
+        @pytest.mark.parametrize("isa", isas)
         def test(isa: str) -> None:
             skip_unavailable(isa)
             _check(isa, prepared())
 
         test.__doc__ = cases.__doc__
+        test.cases = cases  # type: ignore[attr-defined]
         return test
 
     return make

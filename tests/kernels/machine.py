@@ -23,7 +23,7 @@ import numpy as np
 
 from edgesparse import build
 from edgesparse.kernels import ISAS, table
-from edgesparse.runtimes.c import FOLDER, PROGRAM_SOURCES
+from edgesparse.runtimes.c import FOLDER, HWCAP_SOURCES, PROGRAM_SOURCES
 from edgesparse.types import Kernel, Target
 
 INPUT, OUTPUT, SCRATCH, BOTH = range(4)
@@ -112,7 +112,8 @@ def program(stem: str, architecture: str) -> Path:
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         objects = list(pool.map(lambda k: build.kernel_object(k, target), kernels))
     # isa.h and start.h are not next to runner.c, so that included_text cannot see them: they are in the key here.
-    text = "".join((FOLDER / name).read_text() for name in ("isa.h", "start.h", "sys.h")) + RUNNER.read_text()
+    beside = ("isa.h", "start.h", "sys.h", "hwcap.c")
+    text = "".join((FOLDER / name).read_text() for name in beside) + RUNNER.read_text()
     key = hashlib.sha256("\0".join([build.compiler_version(), text, _adapter(kernels), *map(str, objects)]).encode())
     out = build.cache_dir() / "tests" / f"{stem or 'none'}-{architecture}-{key.hexdigest()[:24]}"
     if out.exists():
@@ -126,6 +127,7 @@ def program(stem: str, architecture: str) -> Path:
         sources = [work / "adapter.c", FOLDER / "memory.c"]
         if not wasm:
             sources += [RUNNER, *(s for s in PROGRAM_SOURCES if s.name == "start.c")]
+            sources += HWCAP_SOURCES if architecture == "aarch64" else ()
         made = []
         for source in sources:
             made.append(work / f"{source.stem}.o")

@@ -7,6 +7,7 @@
 // bytes, kind and (kinds INPUT and BOTH) the data; calls; per call kernel, arguments; per argument a tag
 // (1: the value is the number of a buffer) and a value. Per run and placement the result is a status word
 // and the data of the OUTPUT and BOTH buffers. Data is padded to whole words.
+#define ES_ASK_HWCAP
 #include "isa.h"
 #include "start.h"
 #include "sys.h"

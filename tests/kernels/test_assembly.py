@@ -14,7 +14,7 @@ from edgesparse.kernels import ISAS, table
 from edgesparse.types import Kernel
 
 TILES = [k for k in table() if k.op == "spmm" and ISAS[k.isa].architecture in TRIPLES and ISAS[k.isa].width > 1]
-NEON = [k for k in TILES if k.isa == "neon"]
+NEON = [k for k in TILES if ISAS[k.isa].architecture == "aarch64"]
 
 
 def _hot_loops(kernel: Kernel) -> list[Loop]:
@@ -39,12 +39,21 @@ def test_no_vector_is_spilled_in_the_hot_loop(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("kernel", [k for k in NEON if k.tiles["MR"] % 4 == 0], ids=lambda k: k.symbol)
 def test_weights_stay_in_lanes_on_neon(kernel: Kernel) -> None:
-    """Four weights are loaded at once and each is multiplied out of its lane: ``fmla v.4s, v.4s, v.s[i]``."""
+    """Four weights are loaded at once and each is multiplied out of its lane: ``fmla v.4s, v.4s, v.s[i]``; or halves."""
+    product = r"fmla v\d+\.4s, v\d+\.4s, v\d+\.s\[[0-3]\]"
+    if kernel.isa == "neon_fp16":
+        product = r"fmla v\d+\.8h, v\d+\.8h, v\d+\.h\[[0-7]\]"
     tile, pixel = kernel.tiles["MR"] * kernel.tiles["NV"], kernel.tiles["MR"] // 4
     for loop in _hot_loops(kernel):
         products = [text for text in loop.instructions if text.startswith("fmla")]
-        others = [text for text in products if not re.fullmatch(r"fmla v\d+\.4s, v\d+\.4s, v\d+\.s\[[0-3]\]", text)]
+        others = [text for text in products if not re.fullmatch(product, text)]
         assert products and len(others) * (tile + pixel) in (0, len(products) * pixel)
+
+
+@pytest.mark.parametrize("kernel", [k for k in NEON if k.isa == "neon_fp16"], ids=lambda k: k.symbol)
+def test_halves_are_not_converted_in_the_hot_loop(kernel: Kernel) -> None:
+    for loop in _hot_loops(kernel):
+        assert not [text for text in loop.instructions if text.startswith(("fcvt", "scvtf"))]
 
 
 def test_every_instruction_set_with_registers_is_looked_at() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgesparse.types import DTYPES, Array
+from edgesparse.types import MODEL_DTYPES, Array
 from tests.kernels.cases import SIZES, SPECIAL, Case, anything, lowered, normal
 from tests.kernels.harness import kernel_test
 
@@ -20,8 +20,8 @@ def edges() -> Array:
 
 @kernel_test("cast")
 def test_cast(random: np.random.Generator) -> Iterator[Case]:
-    for source in DTYPES:
-        for target in DTYPES:
+    for source in MODEL_DTYPES:
+        for target in MODEL_DTYPES:
             for n in SIZES:
                 x = normal(random, n) * 100 if source == "f32" else anything(random, source, n)
                 yield from lowered("Cast", x, dtype=target)

@@ -10,9 +10,10 @@ import numpy as np
 from tests.kernels.cases import SIZES, Case, anything, direct, lowered, normal
 from tests.kernels.harness import kernel_test
 
-TYPES = ("f32", "i64", "u8", "bool", "i32")
+GATHERED = ("f32", "i64", "u8", "bool", "i32")
+TYPES = (*GATHERED, "f16")
 
-FILL = {"f32": 0x80000001, "i64": -2, "u8": 200, "bool": 1, "i32": 0xFFFFFFFE}
+FILL = {"f32": 0x80000001, "f16": 0x8001, "i64": -2, "u8": 200, "bool": 1, "i32": 0xFFFFFFFE}
 
 
 def only(op: str, cases: list[Case]) -> Iterator[Case]:
@@ -68,7 +69,7 @@ def test_pad(random: np.random.Generator) -> Iterator[Case]:
 @kernel_test("gather")
 def test_gather(random: np.random.Generator) -> Iterator[Case]:
     """Rows by index; negative ones count from the end, wrong ones are clamped."""
-    for dtype in TYPES:
+    for dtype in GATHERED:
         for inner in (1, 2, 7, 16, 33):
             index = np.array([4, -1, 0, 2, 2, -5, 99, -99])
             for kind in (np.int64, np.int32):

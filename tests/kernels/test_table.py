@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgesparse.kernels import ISAS, NAME, table
+from edgesparse.kernels import ISAS, NAME, find, table
 from edgesparse.ops import CONTRACTS
 from tests.kernels import harness, table_check
 
@@ -22,9 +22,11 @@ def test_names_fit_the_grammar_and_are_unique() -> None:
 
 
 def test_every_isa_has_every_stem() -> None:
+    """Kernels for halves are for arm64 only; an instruction set with a base takes from there what it does not have."""
     stems = {kernel.stem for kernel in table()}
-    have = {(kernel.stem, kernel.isa) for kernel in table()}
-    assert [(s, i) for s in sorted(stems) for i in ISAS if (s, i) not in have] == []
+    halves = {s for s in stems if s.endswith("_f16") or s == "convert_f32"}
+    assert [(s, i) for s in sorted(stems - halves) for i in ISAS if find(s, i, {}) is None] == []
+    assert [(s, i) for s in sorted(halves) for i in ISAS if (find(s, i, {}) is None) == i.startswith("neon")] == []
 
 
 @pytest.mark.parametrize("op", OPS)

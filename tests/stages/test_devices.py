@@ -136,7 +136,7 @@ def _machine(root: Path, cpuinfo: str, cpus: list[tuple[str, str]]) -> Path:
 def test_host_x86(tmp_path: Path) -> None:
     info = "model name\t: Some CPU\ncpu MHz\t\t: 2600.0\nflags\t\t: fpu sse2 avx avx2 fma\n\n" * 2
     device = host(_machine(tmp_path, info, [("4800000", "1024K")] * 2), "x86_64")
-    isas, core = ("avx512", "avx2", "sse2"), Machine("avx2", 4.8, 10.0)
+    isas, core = ("avx512", "avx2", "sse2"), Machine("avx2", 4.8, 10.0, 1 << 20)
     assert device.target == Target("host", "shared", "x86_64-linux-gnu.2.17", isas, core)
     assert device.features == ("avx", "avx2", "fma") and "Some CPU" in device.title
     (cluster,) = device.cluster

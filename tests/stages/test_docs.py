@@ -10,8 +10,8 @@ from edgesparse.kernels import table
 from edgesparse.ops import OPERATORS
 
 RENAMES = {"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
-# copies of the model's own inputs and constants to its outputs, which no operator asks for
-OF_THE_COMPILER = {"assign"}
+# copies of the model's own inputs and constants to its outputs, and f32 to f16: no operator asks for these
+OF_THE_COMPILER = {"assign", "convert"}
 
 
 def test_every_operator_names_its_kernels() -> None:
@@ -24,14 +24,15 @@ def test_every_operator_names_its_kernels() -> None:
 
 def test_pooling_runs_its_own_kernel() -> None:
     lines = {line.split(" | ")[0].strip("| "): line for line in operators_markdown().splitlines()}
-    assert "pool_avg (f32) |" in lines["AveragePool"] and "pool_max" not in lines["AveragePool"]
+    assert "pool_avg (f16, f32) |" in lines["AveragePool"] and "pool_max" not in lines["AveragePool"]
     assert "| pool_max (" in lines["MaxPool"] and "pool_avg" not in lines["MaxPool"]
-    assert "spmm (f32), spmv (f32)" in lines["Gemm"] and "spmm (f32), spmv (f32)" in lines["Conv"]
+    products = "spmm (f16, f32), spmv (f16, f32)"
+    assert products in lines["Gemm"] and products in lines["Conv"]
     assert "| none |" in lines["Flatten"] and "edgesparse::" not in operators_markdown()
 
 
 def test_types_of_a_kernel() -> None:
-    assert kernel_types("copy") == "copy (any)" and kernel_types("binary") == "binary (f32, i32, i64)"
+    assert kernel_types("copy") == "copy (any)" and kernel_types("binary") == "binary (f16, f32, i32, i64)"
     with pytest.raises(KeyError, match="'fly', which is not in the table"):
         kernel_types("fly")
 
