@@ -23,8 +23,9 @@ from edgesparse.ops.entry import BLOCK
 from edgesparse.ops.view import PLACED
 from edgesparse.types import Array, Band, Binding, Chain, LoweredGraph, Machine, Selection, Step, Target, TensorSpec
 
-ISAS = frozenset({"avx512", "avx2", "sse2", "simd128", "relaxed"})
-"""Elsewhere the depthwise kernels are fast only for whole planes (kernels_common/depthwise_strips_f32.h)."""
+ISAS = frozenset({"avx512", "avx2", "sse2"})
+"""Where it pays: V8 computes too slowly for memory to matter (MobileNetV1 and V2: 0.99 to 1.00 times as fast), and the
+depthwise kernels of arm64 are fast only for whole planes (kernels_common/depthwise_strips_f32.h)."""
 STEMS = frozenset({"spmm_f32", "depthwise_square_f32", "entry_f32"})
 ROWS = (1, 2, 3, 4, 6, 7, 8, 12, 14, 16, 24, 28)  # of the last layer's output in a round, to choose from
 FLOATS = 16  # buffers of rows begin at multiples of a cache line

@@ -76,9 +76,13 @@ def bind_depthwise(call: OpCall, tensors: Tensors, constants: Constants, machine
     names = {"w": f"{call.name}.w"} if dtype == "f16" else {}
     found = []
     if square and max(before) < kernel[0]:
-        extra = {"kernel": kernel[0], "stride": stride[0], "top": before[0], "left": before[1],
-                 "padding": a["y_plane"] - a["rows"] * a["columns"]}
-        found.append(binding("depthwise_square", 1.0, a["height"] * a["width"] + a["width"] + 2 * (BEFORE + BEHIND), extra))
+        extra = {
+            "kernel": kernel[0], "stride": stride[0], "top": before[0], "left": before[1],
+            "padding": a["y_plane"] - a["rows"] * a["columns"],
+        }  # fmt: skip
+        # a plane that may be read beyond its ends, and a row of zeros
+        scratch = (a["height"] + 1) * a["width"] + 2 * (BEFORE + BEHIND)
+        found.append(binding("depthwise_square", 1.0, scratch, extra))
     if dtype == "f16":  # the others stay f32
         return found
     plane, after, out = (a["height"], a["width"]), (a["after_y"], a["after_x"]), (a["rows"], a["columns"])

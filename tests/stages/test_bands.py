@@ -20,7 +20,6 @@ from edgesparse.manifest import read_manifest
 from edgesparse.runtimes.local import LocalSession
 from edgesparse.runtimes.session import check_inputs
 from edgesparse.samples import random_inputs
-from tests.conftest import require
 from tests.end_to_end.test_threads import Parts
 from tests.tiny_models import f32, model, numbers
 
@@ -102,15 +101,15 @@ def network(height: int, width: int, stride: int, kernel: int) -> onnx.ModelProt
     return model(nodes, [f32("x", 1, 3, height, width)], [f32("y", 1, 9, 1, 1), f32("m", 1, 9, None, None)], weights)  # type: ignore[arg-type]
 
 
-def check(proto: onnx.ModelProto, folder: Path, device: str, **options: object) -> int:
+def check(proto: onnx.ModelProto, folder: Path) -> int:
     """Compiles, runs and compares with onnxruntime; returns the number of layers that take turns."""
     onnx.save(proto, folder / "m.onnx")
     session = onnxruntime.InferenceSession(proto.SerializeToString())
     shape = session.get_inputs()[0].shape
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     expected = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"x": x}), strict=True))
-    bundle = es.compile(es.load(folder / "m.onnx"), device=device, out=folder / "m.edge", force=True)
-    with es.open(bundle, **options) as opened:  # type: ignore[arg-type]
+    bundle = es.compile(es.load(folder / "m.onnx"), device="host", out=folder / "m.edge", force=True)
+    with es.open(bundle) as opened:
         for name, y in opened.run({"x": x}).items():
             assert float(np.abs(y - expected[name]).max()) < 2e-5 * float(np.abs(expected[name]).max()), name
     return sum(len(layer.calls) > 1 for layer in read_manifest(bundle).layers)
@@ -131,21 +130,15 @@ def test_outputs_are_those_of_onnxruntime(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bands, "TIMES_MEMORY", 0.01)
         patch.setattr(Cluster, "cache_bytes", 24 * (height // stride) * (width // stride))  # a quarter of a layer
-        check(network(height, width, stride, kernel), tmp_path_factory.mktemp("bands"), "host")
+        check(network(height, width, stride, kernel), tmp_path_factory.mktemp("bands"))
 
 
 def test_layers_take_turns_where_the_cache_is_small(tmp_path: Path, small_cache: None) -> None:
-    assert check(network(64, 60, 1, 3), tmp_path, "host") >= 4
+    assert check(network(64, 60, 1, 3), tmp_path) >= 4
 
 
 def test_layers_do_not_take_turns_where_the_cache_holds_them(tmp_path: Path) -> None:
-    assert check(network(20, 20, 1, 3), tmp_path, "host") == 0
-
-
-@pytest.mark.parametrize("device", ["browser", "browser-relaxed"])
-def test_turns_in_webassembly(tmp_path: Path, small_cache: None, device: str) -> None:
-    require("node")
-    assert check(network(64, 60, 1, 3), tmp_path, device, runtime="node") >= 3
+    assert check(network(20, 20, 1, 3), tmp_path) == 0
 
 
 @pytest.mark.cpus(2)
