@@ -1,6 +1,23 @@
 // edgesparse-kernel: op=depthwise_square dtype=f16 isa=neon,neon_fp16
 #include "depthwise_square_f16.h"
+
+// Lanes from lane i of two vectors side by side on: `ext`.
+#define ES_MOVED4(i) i, i + 1, i + 2, i + 3
+#define ES_MOVED8(i) ES_MOVED4(i), i + 4, i + 5, i + 6, i + 7
+
+// The compiler must not see where a pointer comes from: it would keep a dozen of them, one for every use in the loop
+// over the rows, up to date in the loops over strips and channels.
+#define ES_ON_ITS_OWN(pointer) __asm__("" : "+r"(pointer))
+
+#define ES_WIDE(f) ES_CAT(f, ES_VL, )
+#define ES_WIDTH ES_VL
+#define ES_MAX_N 4
 #include "depthwise_strips_f16.h"
+#if ES_VL > 4  // planes of 5 to 8 columns
+#define ES_WIDTH 4
+#define ES_MAX_N 2
+#include "depthwise_strips_f16.h"
+#endif
 
 // All arguments of a call. One function per kernel size and stride has the loop over the channels inside.
 typedef struct {
@@ -14,11 +31,14 @@ typedef struct {
 
 enum { NO_STRIPS = -1 };  // else the columns of the left border
 
-ES_INLINE void es_dw_channels(const es_dw_call *call, const int K, const int S, const int strips) {
+// `narrow`: strips of vectors of four.
+ES_INLINE void es_dw_channels(const es_dw_call *call, const int K, const int S, const int strips, const int narrow) {
   const es_dw_call a = *call;
   const es_depthwise *d = &a.plane;
-  const int64_t size = d->height * d->width, size_y = d->rows * d->columns, all = a.images * a.channels * a.x_plane;
-  const es_strip layout = es_strip_layout(d->columns, d->lo, d->hi);
+  const int64_t size = d->height * d->width, columns = d->columns, size_y = d->rows * columns;
+  const int64_t all = a.images * a.channels * a.x_plane;
+  const ES_WIDE(es_strip) wide = ES_WIDE(es_strip_layout)(d->columns, d->lo, d->hi);
+  const es_strip4 four = es_strip_layout4(d->columns, d->lo, d->hi);
   for (int64_t image = 0; image < a.images; image++)
     for (int64_t c = a.begin; c < a.end; c++) {
       const int64_t at = (image * a.channels + c) * a.x_plane;
@@ -30,23 +50,31 @@ ES_INLINE void es_dw_channels(const es_dw_call *call, const int K, const int S, 
       for (int64_t k = c * a.multiplier; k < (c + 1) * a.multiplier; k++) {
         _Float16 *out = a.y + (image * a.channels * a.multiplier + k) * a.y_plane;
         const _Float16 *w = a.w + k * K * K;
-        if (strips == NO_STRIPS) es_dw_plane(d, K, S, in, w, a.bias[k], out);
-        else es_strip_plane(layout, S, strips, in, w, a.bias[k], out, d->height, d->width, d->rows, d->columns, d->top);
+        const float bias = a.bias[k];
+        if (strips == NO_STRIPS) es_dw_plane(d, K, S, in, w, bias, out);
+        else if (narrow)
+          es_strip_plane4(four, S, strips, in, w, bias, out, d->height, d->width, d->rows, columns, d->top);
+        else ES_WIDE(es_strip_plane)(wide, S, strips, in, w, bias, out, d->height, d->width, d->rows, columns, d->top);
         if (d->act > ES_ACT_CLIP) act_halves(out, out, size_y, d->act, a.slope ? a.slope[k] : a.lo, d->act_hi);
         zero_halves(out + size_y, a.y_plane - size_y);
       }
     }
 }
 
-#define ES_DW(name, K, S, strips) \
-  __attribute__((noinline)) static void name(const es_dw_call *call) { es_dw_channels(call, K, S, strips); }
-ES_DW(es_dw_3x3, 3, 1, NO_STRIPS)
-ES_DW(es_dw_3x3_2, 3, 2, NO_STRIPS)
-ES_DW(es_dw_5x5, 5, 1, NO_STRIPS)
-ES_DW(es_dw_5x5_2, 5, 2, NO_STRIPS)
-ES_DW(es_dw_strips, 3, 1, 1)
-ES_DW(es_dw_strips_2, 3, 2, 0)
-ES_DW(es_dw_strips_2_left, 3, 2, 1)
+#define ES_DW(name, K, S, strips, narrow) \
+  __attribute__((noinline)) static void name(const es_dw_call *call) { es_dw_channels(call, K, S, strips, narrow); }
+ES_DW(es_dw_3x3, 3, 1, NO_STRIPS, 0)
+ES_DW(es_dw_3x3_2, 3, 2, NO_STRIPS, 0)
+ES_DW(es_dw_5x5, 5, 1, NO_STRIPS, 0)
+ES_DW(es_dw_5x5_2, 5, 2, NO_STRIPS, 0)
+ES_DW(es_dw_strips, 3, 1, 1, 0)
+ES_DW(es_dw_strips_2, 3, 2, 0, 0)
+ES_DW(es_dw_strips_2_left, 3, 2, 1, 0)
+#if ES_VL > 4
+ES_DW(es_dw_narrow, 3, 1, 1, 1)
+ES_DW(es_dw_narrow_2, 3, 2, 0, 1)
+ES_DW(es_dw_narrow_2_left, 3, 2, 1, 1)
+#endif
 
 // The arguments are those of depthwise_square_f32, see there; x, w, y and scratch are halves.
 void ES_KERNEL(depthwise_square_f16)(const _Float16 *x, const _Float16 *w, const float *bias, const float *slope,
@@ -60,12 +88,20 @@ void ES_KERNEL(depthwise_square_f16)(const _Float16 *x, const _Float16 *w, const
   };
   es_depthwise *d = &call.plane;
   if (!es_act_bounds(act, &d->lo, &d->hi)) d->lo = -__builtin_inff(), d->hi = __builtin_inff();
-  if (kernel == 3 && es_strips_fit(stride, height, width, rows, columns, top, left)) {
+  if (kernel == 3 && ES_WIDE(es_strips_fit)(stride, height, width, rows, columns, top, left)) {
     if (stride == 1) es_dw_strips(&call);
     else if (left) es_dw_strips_2_left(&call);
     else es_dw_strips_2(&call);
     return;
   }
+#if ES_VL > 4
+  if (kernel == 3 && es_strips_fit4(stride, height, width, rows, columns, top, left)) {
+    if (stride == 1) es_dw_narrow(&call);
+    else if (left) es_dw_narrow_2_left(&call);
+    else es_dw_narrow_2(&call);
+    return;
+  }
+#endif
   if (kernel == 3 && stride == 1) es_dw_3x3(&call);
   else if (kernel == 3) es_dw_3x3_2(&call);
   else if (stride == 1) es_dw_5x5(&call);

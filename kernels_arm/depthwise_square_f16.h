@@ -120,4 +120,10 @@ ES_INLINE void es_dw_plane(const es_depthwise *d, const int K, const int S, cons
     else es_dw_down(d, K, S, 1, x, w, bias, out, q);
   }
 }
+#undef V
+#undef M
+#undef LOAD
+#undef STORE
+#undef SPLAT
+#undef CLAMP
 #endif

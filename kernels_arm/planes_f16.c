@@ -32,11 +32,12 @@ ES_INLINE void plane_of_halves(const _Float16 *in, _Float16 *out, int64_t height
 
 // y[image, c, f, r, q] = x[image, c, r * stride_y + dy[f], q * stride_x + dx[f]], zero outside of x; as planes_f32.
 void ES_KERNEL(planes_f16)(const _Float16 *x, _Float16 *y, int64_t begin, int64_t end, int64_t channels, int64_t height,
-                           int64_t width, int64_t x_plane, int64_t rows, int64_t pitch, int64_t stride_y, int64_t stride_x,
-                           int64_t phases, const int64_t *dy, const int64_t *dx, int64_t slack) {
+                           int64_t width, int64_t x_plane, int64_t rows, int64_t pitch, int64_t stride_y,
+                           int64_t stride_x, int64_t phases, const int64_t *dy, const int64_t *dx, int64_t slack) {
   for (int64_t i = begin; i < end; i++) {
     const int64_t c = i / phases, f = i % phases;
-    plane_of_halves(x + c * x_plane, y + i * rows * pitch, height, width, rows, pitch, stride_y, stride_x, dy[f], dx[f]);
+    _Float16 *out = y + i * rows * pitch;
+    plane_of_halves(x + c * x_plane, out, height, width, rows, pitch, stride_y, stride_x, dy[f], dx[f]);
   }
   if (end == channels * phases) zero_halves(y + end * rows * pitch, slack);
 }

@@ -13,7 +13,8 @@ ES_INLINE vf4 columns4(const _Float16 *x, int64_t n, int64_t stride, vf4 m, cons
 }
 ES_INLINE float column(const _Float16 *x, int64_t n, int64_t stride, float m, const int kind) {
   vf1 all = {kind == MAX ? -__builtin_inff() : kind == MIN ? __builtin_inff() : kind == PROD};
-  for (int64_t i = 0; i < n; i++, x += stride) all = fold_join1(all, fold_take1((vf1){(float)*x}, kind, (vf1){m}), kind);
+  for (int64_t i = 0; i < n; i++, x += stride)
+    all = fold_join1(all, fold_take1((vf1){(float)*x}, kind, (vf1){m}), kind);
   return all[0];
 }
 ES_INLINE float row(const _Float16 *x, int64_t n, float m, const int kind) {
@@ -34,8 +35,8 @@ ES_INLINE float finished(float y, int64_t finish, float by) {
 ES_INLINE float shift(float max) { return max - max == 0 ? max : 0; }
 
 // Columns first..last-1 of (n, inner) at x.
-ES_INLINE void strip(const _Float16 *x, _Float16 *y, int64_t n, int64_t inner, int64_t first, int64_t last, const int kind,
-                     int64_t finish, float by) {
+ES_INLINE void strip(const _Float16 *x, _Float16 *y, int64_t n, int64_t inner, int64_t first, int64_t last,
+                     const int kind, int64_t finish, float by) {
   int64_t k = first;
   if (inner > 1 && kind != LOG_SUM_EXP)
     for (; k + 4 <= last; k += 4) {

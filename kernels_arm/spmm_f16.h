@@ -45,7 +45,8 @@ typedef struct {
 
 // One row of `columns` pixels: tiles of at most NV vectors, as even as possible; the last vector
 // is moved left so that it ends with the row (it computes a few pixels twice, reads nothing beyond).
-ES_INLINE void spmm_row(const es_spmm *s, const _Float16 *x, int64_t y0, int64_t columns, int64_t pitch, int64_t valid) {
+ES_INLINE void spmm_row(const es_spmm *s, const _Float16 *x, int64_t y0, int64_t columns, int64_t pitch,
+                        int64_t valid) {
 #define ES_WIDE(W, MAX)                                                                   \
   if (columns >= W) {                                                                     \
     int64_t vectors = (columns + W - 1) / W, tiles = (vectors + MAX - 1) / MAX, p = 0;    \
@@ -72,7 +73,9 @@ void ES_KERNEL(spmm_f16)(const _Float16 *x, const _Float16 *w, const int32_t *of
                          int64_t rows, int64_t columns, int64_t x_row, int64_t pitch, int64_t valid,
                          int64_t plane, int64_t y_plane, int64_t residual_plane, int64_t spare, int64_t act, float lo,
                          float hi) {
-  es_spmm s = {w, residual, bias, slope, offset, start, y, begin, end, channels, y_plane, residual_plane, act, lo, hi, 0, 0};
+  es_spmm s = {
+      w, residual, bias, slope, offset, start, y, begin, end, channels, y_plane, residual_plane, act, lo, hi, 0, 0,
+  };
   const int64_t whole = (columns + ES_VL - 1) / ES_VL * ES_VL;
   s.clamped = es_act_bounds(act, &s.lo, &s.hi);
   s.clamps = s.clamped && !residual;

@@ -1,7 +1,7 @@
 // edgesparse-kernel: op=spmv dtype=f16 isa=neon
 // tiles: MR=1 | MR=2 | MR=4 | MR=8 | MR=16
 //
-// As spmv_f32.h, which says what is what. Sums are floats: weights come from memory, and converting them takes no longer.
+// As spmv_f32.h, which says what is what. Sums are floats: weights come from memory, converting them takes no longer.
 #include "half.h"
 
 #define W (MR < 4 ? MR : 4)
@@ -40,7 +40,8 @@ void ES_KERNEL(spmv_f16)(const _Float16 *x, const _Float16 *w, const int32_t *of
       for (; j < stop; j++, weight += MR) {
         const float in = (float)*(const _Float16 *)((const char *)x + offset[j]);
 #pragma unroll
-        for (int v = 0; v < N; v++) acc[0][v] += in * __builtin_convertvector(*(const halves *)(weight + v * W), vector);
+        for (int v = 0; v < N; v++)
+          acc[0][v] += in * __builtin_convertvector(*(const halves *)(weight + v * W), vector);
       }
 #pragma unroll
       for (int c = 1; c < CHAINS; c++)

@@ -57,7 +57,7 @@ ES_INLINE void es_dw_channels(const es_dw_call *call, const int K, const int S, 
       else if (how == DOWN) es_dw_plane(d, K, S, in, w, *bias, out, 0, d->rows);
       else es_strip_plane(layout, S, how, in, w, *bias, out, d->height, d->width, d->rows, d->columns, d->top);
       if (d->act > ES_ACT_CLIP) es_act_row(out, out, size_y, d->act, slope ? *slope++ : a.lo, d->act_hi);
-      es_zero(out + size_y, a.padding);
+      if (a.padding) es_zero(out + size_y, a.padding);
     }
   }
 }

@@ -17,16 +17,17 @@ from tests.end_to_end.test_networks import smooth_noise
 
 
 @pytest.mark.parametrize(
-    ("device", "cpu", "isa"),
-    [("rpi5", "max", "neon_fp16"), ("pixel-8", "cortex-a76", "neon_fp16"), ("rpi4", "cortex-a53", "neon")],
+    ("device", "cpu", "isa", "every"),
+    [("rpi5", "max", "neon_fp16", 1), ("pixel-8", "cortex-a76", "neon_fp16", 5), ("rpi4", "cortex-a53", "neon", 5)],
 )
 def test_kws_decides_as_onnxruntime(
-    device: str, cpu: str, isa: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: str, cpu: str, isa: str, every: int, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On ``every`` n-th of 700 samples."""
     require("qemu-aarch64")
     path = data_dir / "kws" / "kws_ref_model.onnx"
     data = np.load(data_dir / "kws" / "kws01_dev.npz", allow_pickle=False)
-    x = ((data["x"].astype(np.float32) - data["zero_point"]) * data["scale"]).astype(np.float32)[..., None]
+    x = ((data["x"].astype(np.float32) - data["zero_point"]) * data["scale"]).astype(np.float32)[::every, ..., None]
     expected = onnxruntime.InferenceSession(str(path)).run(None, {"input_1": x})[0]
     bundle = es.compile(es.load(path), device=device, out=tmp_path / "kws.edge", precision="f16")
     manifest = read_manifest(bundle)
@@ -38,7 +39,8 @@ def test_kws_decides_as_onnxruntime(
         assert session.machine["isa"] == isa
     assert np.abs(got - expected).max() < TOLERANCE["f16"] / 4
     assert (got.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.99
-    assert int((got.argmax(axis=1) == data["y"]).sum()) >= 631  # 633 in f32
+    right = [int((y.argmax(axis=1) == data["y"][::every]).sum()) for y in (got, expected)]
+    assert abs(right[0] - right[1]) <= 2
 
 
 def test_digits(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_no_vector_is_spilled_in_the_hot_loop(kernel: Kernel) -> None:
 
 @pytest.mark.parametrize("kernel", [k for k in NEON if k.tiles["MR"] % 4 == 0], ids=lambda k: k.symbol)
 def test_weights_stay_in_lanes_on_neon(kernel: Kernel) -> None:
-    """Four weights are loaded at once and each is multiplied out of its lane: ``fmla v.4s, v.4s, v.s[i]``; or halves."""
+    """Weights are loaded side by side, each is multiplied out of its lane: ``fmla v.4s, v.4s, v.s[i]``; or halves."""
     product = r"fmla v\d+\.4s, v\d+\.4s, v\d+\.s\[[0-3]\]"
     if kernel.isa == "neon_fp16":
         product = r"fmla v\d+\.8h, v\d+\.8h, v\d+\.h\[[0-7]\]"
