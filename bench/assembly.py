@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgesparse.build import COMMON_FLAGS, RUNTIME_C, cache_dir, compiler_version, zig
 from edgesparse.errors import InputError
-from edgesparse.kernels import COMMON, ISAS, included_text
+from edgesparse.kernels import COMMON, ISAS, flags, included_text
 from edgesparse.types import Kernel
 from edgesparse.workspace import workspace
 
@@ -79,19 +79,19 @@ def compile_assembly(kernel: Kernel) -> str:
     if isa.architecture not in TRIPLES:
         raise InputError(f"{isa.architecture} has no registers to look at", where=kernel.symbol)
     defines = {"ES_SUFFIX": kernel.symbol.removeprefix(f"es_{kernel.stem}"), "ES_VL": isa.width, **kernel.tiles}
-    flags = [
-        "-target", TRIPLES[isa.architecture], "-fPIC", *COMMON_FLAGS, *isa.flags,
+    options = [
+        "-target", TRIPLES[isa.architecture], "-fPIC", *COMMON_FLAGS, *flags(kernel),
         *(f"-D{key}={value}" for key, value in defines.items()),
         "-S", "-Wno-unused-command-line-argument",  # zig adds -c
     ]  # fmt: skip
-    key = hashlib.sha256("\0".join([compiler_version(), *flags, included_text(kernel.source)]).encode()).hexdigest()
+    key = hashlib.sha256("\0".join([compiler_version(), *options, included_text(kernel.source)]).encode()).hexdigest()
     out = cache_dir() / "assembly" / f"{kernel.symbol}-{key[:32]}.s"
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         with workspace(out.parent) as scratch:
             fresh = scratch / "kernel.s"
             includes = [f"-I{folder}" for folder in (Path(COMMON), RUNTIME_C)]
-            zig("cc", [*flags, *includes, kernel.source, "-o", fresh], scratch)
+            zig("cc", [*options, *includes, kernel.source, "-o", fresh], scratch)
             os.replace(fresh, out)
     return out.read_text()
 

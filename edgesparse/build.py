@@ -17,7 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from edgesparse.errors import BuildError, InputError
-from edgesparse.kernels import COMMON, ISAS, ROOT, included_text
+from edgesparse.kernels import COMMON, ISAS, ROOT, flags, included_text
 from edgesparse.types import Kernel, Selection, Sources, Target
 from edgesparse.workspace import workspace
 
@@ -161,9 +161,7 @@ def kernel_object(kernel: Kernel, target: Target, more: Sequence[str] = ()) -> P
     isa = ISAS[kernel.isa]
     suffix = kernel.symbol.removeprefix(f"es_{kernel.stem}")
     defines = [f"-DES_SUFFIX={suffix}", f"-DES_VL={isa.width}", *(f"-D{k}={v}" for k, v in kernel.tiles.items())]
-    # a model in f16 carries two instruction sets; what counts is unrolled by hand (0.1 to 0.7% more instructions)
-    small = ["-Os"] if kernel.dtype == "f16" else []
-    return _cached_object(kernel.source, target, [*isa.flags, *small, *more, *defines])
+    return _cached_object(kernel.source, target, [*flags(kernel), *more, *defines])
 
 
 def build(

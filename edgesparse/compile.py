@@ -1,6 +1,6 @@
 """Every stage in order: the map of the project.
 
-    load -> bind shapes -> simplify -> optimise -> lower -> join -> precision -> pad
+    load -> bind shapes -> simplify -> optimise -> lower -> join -> direct -> precision -> pad
       -> select -> bands -> plan -> emit -> build -> bundle
 
 Each stage is one file of the same name; `verify` checks what each of them promises.

@@ -46,7 +46,7 @@ def open(
         threads: how many run the model, the calling one among them; 0: one for each CPU this process may use.
         isa: use this instruction set ("avx2") rather than the best the CPU has.
         pin: keep timed runs on one core a thread, so that they are not moved in the middle.
-        cpu: which core is the first thread's; the last one this process may use unless given.
+        cpu: which core is the first thread's; unless given, the last of the biggest ones this process may use.
 
     Raises:
         RuntimeFailure: compiled for another machine, damaged, or the CPU lacks ``isa``; or no threads to be had.
@@ -65,10 +65,10 @@ def open(
         raise InputError(
             f"the bundle has no code for '{isa}'", where=str(bundle), hint=f"it has: {', '.join(manifest.isas)}"
         )
-    allowed = sorted(os.sched_getaffinity(0))
+    allowed = sorted(os.sched_getaffinity(0), key=lambda each: (_capacity(each), each))
     if cpu is not None and cpu not in allowed:
         raise InputError(
-            f"this process may not run on CPU {cpu}", where="cpu", hint=f"one of {', '.join(map(str, allowed))}"
+            f"this process may not run on CPU {cpu}", where="cpu", hint=f"one of {', '.join(map(str, sorted(allowed)))}"
         )
     threads = thread_count(threads, len(allowed))
     first = allowed[-1] if cpu is None else cpu
@@ -298,6 +298,14 @@ def _on_cpus(threads: Sequence[int], cpus: Sequence[int]) -> Iterator[None]:
     finally:
         for thread in threads:
             os.sched_setaffinity(thread, before)
+
+
+def _capacity(cpu: int, system: Path = Path("/sys/devices/system/cpu")) -> int:
+    """How much work a core can do, as arm64 Linux says where they differ (1024 the most); 0: it does not say."""
+    try:
+        return int((system / f"cpu{cpu}/cpu_capacity").read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _cpu_name() -> str:

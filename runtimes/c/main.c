@@ -2,6 +2,7 @@
 // unless they are asked for. Inputs and outputs are raw little-endian files, samples one after the other.
 //
 // Every failure is one line on stderr and exit code 2; the help text below is the manual.
+#include "cores.h"
 #include "format.h"
 #include "model_info.h"
 #include "start.h"
@@ -92,7 +93,8 @@ __attribute__((noreturn)) static void print_help(void) {
          "  --warmup-runs W    untimed runs before them (default 0)\n"
          "  --threads N        run on N threads; 0: as many as there are CPUs (default 1)\n"
          "  --cpu C[,C...]     run on CPU number C only; with threads, one number for each\n"
-         "  --json             print one JSON document: isa, threads, samples, wall_ns\n"
+         "                     (default: timed runs on the biggest cores, where they differ)\n"
+         "  --json             print one JSON document: isa, threads, cpus, samples, wall_ns\n"
          "  --version          print the model's name and the instruction set\n"
          "  --help             print this\n");
   es_flush(&text);
@@ -184,7 +186,7 @@ static void parse(int argc, const char *const *argv, options *o) {
     fail("no --output for ", es_the_model.outputs[o->output_count].name, " (give all or none)", 0);
 }
 
-// The threads that --threads asks for, on the CPUs of --cpu.
+// The threads that --threads asks for, on the CPUs of --cpu; timed runs are on the big ones, unless told otherwise.
 static void start_threads(options *o) {
   const int64_t allowed = sys_cpu_count();
   if (o->threads == 0) o->threads = o->cpu_count ? o->cpu_count : (uint64_t)(allowed > MAX_THREADS ? MAX_THREADS : allowed);
@@ -204,6 +206,7 @@ static void start_threads(options *o) {
     }
     default: fail("the system gives no ", "threads", "", 0);
   }
+  if (o->num_runs && !o->cpu_count && es_big_cpus(o->cpus, o->threads)) o->cpu_count = (uint32_t)o->threads;
   for (uint32_t i = 0; i < o->cpu_count; i++) {
     const int64_t error = sys_pin_to_cpu(i ? model_thread_id((int)i) : 0, o->cpus[i]);
     if (error < 0) fail("this process may not run on the CPU number given with ", "--cpu", "", error);
@@ -305,7 +308,12 @@ int es_main(int argc, const char *const *argv) {
     es_put_json(&text, model_isa());
     es_put(&text, ", \"threads\": ");
     es_put_number(&text, o.threads);
-    es_put(&text, ", \"samples\": ");
+    es_put(&text, ", \"cpus\": [");
+    for (uint32_t i = 0; i < o.cpu_count; i++) {
+      if (i) es_put(&text, ", ");
+      es_put_number(&text, o.cpus[i]);
+    }
+    es_put(&text, "], \"samples\": ");
     es_put_number(&text, o.samples);
     es_put(&text, ", \"wall_ns\": [");
     for (uint64_t i = 0; i < o.num_runs; i++) {
