@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from edgesparse.ops.cost import FULL_SPEED_ROWS, LANES, SHORT_CYCLES, VECTORS
+from edgesparse.ops.cost import FULL_SPEED_ROWS, LANES, SHORT_CYCLES, VECTORS, overlapped_us
 from edgesparse.ops.entry import BLOCK
 from edgesparse.ops.view import PLACED
 from edgesparse.types import Array, Band, Binding, Chain, LoweredGraph, Machine, Selection, Step, Target, TensorSpec
@@ -35,6 +35,7 @@ KEPT_BYTES_PER_CYCLE = 4.0
 ROW_CYCLES = {0: 0.0, 1: 5.0, 2: 3.0, 3: 8.0}  # of a vector of columns, for rows beyond a multiple of four
 OWN_SHARE = 0.6  # of the cache that a round may fill
 FAR_TIMES = 2.0  # what is so many times as large as the cache is not in it when it is needed again
+MAC_CYCLES = 0.55  # of a vector of multiply-adds
 TIMES_MEMORY = 4.0  # what a core's own cache does not hold comes from the next one, mostly (Zen 3)
 
 
@@ -54,6 +55,7 @@ class _Layer:
     planes: int
     weight_bytes: int
     entries: float  # kept entries of all blocks of a pointwise convolution
+    macs: int
     padded: bool  # there is something to set to zero behind the planes of its output
 
     def reads(self, begin: int, end: int) -> tuple[int, int]:
@@ -109,7 +111,7 @@ def _layer(step: Step, graph: LoweredGraph) -> _Layer | None:
     b = {key: value for key, value in step.binding.arguments.items() if isinstance(value, int)}
     planes = b.get("in_channels", x.shape[1])  # an entry convolution may read any layout
     height, width = b.get("height", x.shape[2]), b.get("width", x.shape[3])
-    size = (height, width, y.shape[2], y.shape[3], planes, y.shape[1], weights, entries, padded)
+    size = (height, width, y.shape[2], y.shape[3], planes, y.shape[1], weights, entries, step.binding.macs, padded)
     if stem == "spmm_f32" and a["direct"] and a["rows"] == 1 and a["tap"] == (0,) and x.shape[2:] == y.shape[2:]:
         return _Layer(False, 1, 1, 0, *size)
     if stem == "spmm_f32":
@@ -142,7 +144,7 @@ def _best_chains(layers: Sequence[_Layer], offset: int, machine: Machine) -> lis
     best: list[tuple[float, list[Chain]]] = [(0.0, [])]
     for end in range(1, len(layers) + 1):
         us, chains = best[end - 1]
-        found = [(us + _traffic_us(layers[end - 1 : end], machine), chains)]
+        found = [(us + _us(layers[end - 1 : end], machine), chains)]
         for begin in range(end - 1):
             chain = _chain(layers[begin:end], machine)
             if chain is not None:
@@ -153,21 +155,30 @@ def _best_chains(layers: Sequence[_Layer], offset: int, machine: Machine) -> lis
     return best[-1][1]
 
 
-def _traffic_us(layers: Sequence[_Layer], machine: Machine) -> float:
-    """What is read at the beginning of ``layers`` and written at their end, unless the cache holds it."""
+def _us(layers: Sequence[_Layer], machine: Machine) -> float:
+    """Arithmetic of ``layers``, and what is read at their beginning and written at their end, where the cache does not
+    hold it. Both go on at the same time: layers with many weights gain little by less traffic.
+    """
     x = 4 * layers[0].in_planes * layers[0].height * layers[0].width
     y = 4 * layers[-1].planes * layers[-1].rows * layers[-1].columns
-    # who writes a line has to read it first
-    bytes_ = sum(times * size for times, size in ((1, x), (2, y)) if size > FAR_TIMES * machine.cache_bytes)
-    return bytes_ / (machine.read_gbs * TIMES_MEMORY) / 1e3
+    far = FAR_TIMES * machine.cache_bytes
+    faster = replace(machine, read_gbs=machine.read_gbs * TIMES_MEMORY)
+    us = 0.0
+    for k, layer in enumerate(layers):
+        read = x if k == 0 and x > far else 0
+        written = 2 * y if k == len(layers) - 1 and y > far else 0  # who writes a line has to read it first
+        us += overlapped_us(faster, layer.macs * MAC_CYCLES / LANES[machine.isa], read + written)
+    return us
 
 
 def _chain(layers: Sequence[_Layer], machine: Machine) -> tuple[float, tuple[tuple[Band, ...], ...]] | None:
-    """Microseconds beside the arithmetic, and the rounds; None where the cache is too small.
+    """Microseconds, and the rounds; None where the cache is too small.
 
     Depthwise kernels read a little before and behind their planes, so they need the whole input or a buffer.
     """
     if layers[0].depthwise or layers[-1].padded:
+        return None
+    if _us(layers, machine) >= sum(_us([layer], machine) for layer in layers):
         return None
     found: list[tuple[float, tuple[tuple[Band, ...], ...]]] = []
     for rows in ROWS:
@@ -175,7 +186,7 @@ def _chain(layers: Sequence[_Layer], machine: Machine) -> tuple[float, tuple[tup
             break
         bands = _bands(layers, rows)
         if _fits(layers, bands, OWN_SHARE * machine.cache_bytes):
-            found.append((_traffic_us(layers, machine) + _rounds_us(layers, bands, machine), bands))
+            found.append((_us(layers, machine) + _rounds_us(layers, bands, machine), bands))
     return min(found, key=lambda each: each[0], default=None)
 
 

@@ -36,7 +36,7 @@ def layers(draw: st.DrawFn) -> list[_Layer]:
         out = (rows + top + bottom - kernel) // stride + 1
         if out < 2:
             break
-        found.append(_Layer(kernel > 1, kernel, stride, top, rows, 8, out, 8, 4, 4, 0, 1.0, False))
+        found.append(_Layer(kernel > 1, kernel, stride, top, rows, 8, out, 8, 4, 4, 0, 1.0, 1, False))
         rows = out
     return found
 
