@@ -10,6 +10,7 @@ import pytest
 
 import edgesparse.runtimes as runtimes
 from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.runtimes.local import _capacity
 
 from .conftest import MakeBundle, write_manifest
 
@@ -163,3 +164,11 @@ def need(require: object, runtime: str) -> None:
     if program is not None:
         assert callable(require)
         require(program)
+
+
+def test_the_capacity_of_cores_is_what_linux_says(tmp_path: Path) -> None:
+    """Where it says nothing, or nonsense, all cores are the same."""
+    for cpu, text in enumerate(("1024\n", "250\n", "many\n")):
+        (tmp_path / f"cpu{cpu}").mkdir()
+        (tmp_path / f"cpu{cpu}/cpu_capacity").write_text(text)
+    assert [_capacity(cpu, tmp_path) for cpu in range(4)] == [1024, 250, 0, 0]
