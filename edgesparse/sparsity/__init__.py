@@ -1,0 +1,1 @@
+"""Which weights to drop: calibration, masks, reconstruction, allocation, recovery. `edgesparse.sparsify` calls them."""
