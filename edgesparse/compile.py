@@ -1,7 +1,7 @@
 """Every stage in order: the map of the project.
 
-    load -> bind shapes -> simplify -> optimise -> lower -> join -> direct -> precision -> pad
-      -> select -> bands -> plan -> emit -> build -> bundle
+    load -> bind shapes -> simplify -> optimise -> lower -> join -> direct -> precision -> pooled
+      -> pad -> select -> bands -> plan -> emit -> build -> bundle
 
 Each stage is one file of the same name; `verify` checks what each of them promises.
 """
@@ -25,6 +25,7 @@ from edgesparse.lower import lower
 from edgesparse.pad import pad_planes
 from edgesparse.passes.pipeline import optimise, simplify
 from edgesparse.plan import plan
+from edgesparse.pooled import pool_planes
 from edgesparse.precision import in_precision
 from edgesparse.select import select
 from edgesparse.tuned import tuned, tuning_notes
@@ -81,7 +82,7 @@ def lowered(model: ir.Model, target: Target) -> tuple[LoweredGraph, tuple[str, .
     simplify(model)
     optimise(model)
     graph, more = in_precision(read_directly(join_concats(lower(model, target))), target)
-    return check_graph(pad_planes(graph, target)), (*notes, *more)
+    return check_graph(pad_planes(pool_planes(graph, target), target)), (*notes, *more)
 
 
 def _check_address_space(arena_bytes: int, target: Target) -> None:

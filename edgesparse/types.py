@@ -124,7 +124,7 @@ class Node:
 class OpCall:
     """One call of a lowered operator; ``attrs`` are the scalars of its C argument list.
 
-    ``layer`` is the ONNX node it came from.
+    ``layer`` is the ONNX node it came from, ``absorbed`` another one whose work it does as well.
     """
 
     name: str
@@ -133,6 +133,7 @@ class OpCall:
     outputs: tuple[str, ...]
     attrs: Mapping[str, Attr]
     layer: str = ""
+    absorbed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

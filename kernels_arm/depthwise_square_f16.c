@@ -1,22 +1,15 @@
 // edgesparse-kernel: op=depthwise_square dtype=f16 isa=neon,neon_fp16
-#include "depthwise_square_f16.h"
-
-// Lanes from lane i of two vectors side by side on: `ext`.
-#define ES_MOVED4(i) i, i + 1, i + 2, i + 3
-#define ES_MOVED8(i) ES_MOVED4(i), i + 4, i + 5, i + 6, i + 7
-
-// The compiler must not see where a pointer comes from: it would keep a dozen of them, one for every use in the loop
-// over the rows, up to date in the loops over strips and channels.
-#define ES_ON_ITS_OWN(pointer) __asm__("" : "+r"(pointer))
+#include "half.h"
+#include "depthwise_square.h"
 
 #define ES_WIDE(f) ES_CAT(f, ES_VL, )
 #define ES_WIDTH ES_VL
 #define ES_MAX_N 4
-#include "depthwise_strips_f16.h"
+#include "depthwise_strips.h"
 #if ES_VL > 4  // planes of 5 to 8 columns
 #define ES_WIDTH 4
 #define ES_MAX_N 2
-#include "depthwise_strips_f16.h"
+#include "depthwise_strips.h"
 #endif
 
 // All arguments of a call. One function per kernel size and stride has the loop over the channels inside.
@@ -51,7 +44,7 @@ ES_INLINE void es_dw_channels(const es_dw_call *call, const int K, const int S, 
         _Float16 *out = a.y + (image * a.channels * a.multiplier + k) * a.y_plane;
         const _Float16 *w = a.w + k * K * K;
         const float bias = a.bias[k];
-        if (strips == NO_STRIPS) es_dw_plane(d, K, S, in, w, bias, out);
+        if (strips == NO_STRIPS) es_dw_plane(d, K, S, in, w, bias, out, 0, d->rows);
         else if (narrow)
           es_strip_plane4(four, S, strips, in, w, bias, out, d->height, d->width, d->rows, columns, d->top);
         else ES_WIDE(es_strip_plane)(wide, S, strips, in, w, bias, out, d->height, d->width, d->rows, columns, d->top);

@@ -55,14 +55,20 @@ ES_CLAMPED(1)
 ES_CLAMPED(4)
 ES_CLAMPED(8)
 
-// Lane i of some weights in every lane: `fmla v.8h, v.8h, v.h[i]`.
-#define ES_LANE1(q, i) __builtin_shufflevector(q, q, i)
-#define ES_LANE4(q, i) __builtin_shufflevector(q, q, i, i, i, i)
-#define ES_LANE8(q, i) __builtin_shufflevector(q, q, i, i, i, i, i, i, i, i)
-
 ES_INLINE void zero_halves(_Float16 *p, int64_t count) {
   for (int64_t i = 0; i < count; i++) p[i] = 0;
 }
+
+// As in element_f32.h, for kernels that are written once for both types.
+#define ES_T _Float16
+#define ES_V cf
+#define ES_M ci
+#define ES_LOAD load_c
+#define ES_STORE store_c
+#define ES_SPLAT splat_c
+#define ES_CLAMP clamp_c
+#define ES_ACT_ROW act_halves
+#define ES_ZERO zero_halves
 
 // y[i] = act(x[i]), computed with floats; y may be x.
 __attribute__((noinline, unused)) static void act_halves(const _Float16 *x, _Float16 *y, int64_t count, int64_t act,

@@ -8,7 +8,7 @@
 // beyond it; masks clear those lanes.
 #ifndef ES_DEPTHWISE_ROWS_F32_H
 #define ES_DEPTHWISE_ROWS_F32_H
-#include "depthwise_square_f32.h"
+#include "depthwise_square.h"
 
 #if defined(__x86_64__)
 #define ES_DW_IN_ORDER() __asm__ volatile("" ::: "memory")

@@ -1,7 +1,11 @@
 // edgesparse-kernel: op=depthwise_square dtype=f32 isa=any
-#include "depthwise_square_f32.h"
-#include "depthwise_strips_f32.h"
+#include "element_f32.h"
+#include "depthwise_square.h"
 #include "depthwise_rows_f32.h"
+
+#define ES_WIDTH 4
+#define ES_MAX_N 4
+#include "depthwise_strips.h"
 
 #ifndef ES_STRIPS
 #if defined(__aarch64__)
@@ -34,7 +38,7 @@ ES_INLINE void es_dw_channels(const es_dw_call *call, const int K, const int S, 
   const es_dw_call a = *call;
   const es_depthwise *d = &a.plane;
   const int64_t size = d->height * d->width, size_y = d->rows * d->columns, floats = a.images * a.channels * a.x_plane;
-  const es_strip layout = es_strip_layout(d->columns, d->lo, d->hi);
+  const es_strip4 layout = es_strip_layout4(d->columns, d->lo, d->hi);
   es_dw_edges edges;
   if (how == ROWS) edges = es_dw_edges_of(d, S, a.scratch + ES_DW_BEFORE + size + ES_DW_BEHIND);
   for (int64_t image = 0; image < a.images; image++) {
@@ -55,7 +59,7 @@ ES_INLINE void es_dw_channels(const es_dw_call *call, const int K, const int S, 
       users--;
       if (how == ROWS) es_dw_rows(d, &edges, S, in, w, *bias, out);
       else if (how == DOWN) es_dw_plane(d, K, S, in, w, *bias, out, 0, d->rows);
-      else es_strip_plane(layout, S, how, in, w, *bias, out, d->height, d->width, d->rows, d->columns, d->top);
+      else es_strip_plane4(layout, S, how, in, w, *bias, out, d->height, d->width, d->rows, d->columns, d->top);
       if (d->act > ES_ACT_CLIP) es_act_row(out, out, size_y, d->act, slope ? *slope++ : a.lo, d->act_hi);
       if (a.padding) es_zero(out + size_y, a.padding);
     }
@@ -96,7 +100,7 @@ void ES_KERNEL(depthwise_square_f32)(const float *x, const float *w, const float
   es_depthwise *d = &call.plane;
   if (!es_act_bounds(act, &d->lo, &d->hi)) d->lo = -__builtin_inff(), d->hi = __builtin_inff();
 #if ES_STRIPS
-  if (kernel == 3 && es_strips_fit(stride, height, width, rows, columns, top, left)) {
+  if (kernel == 3 && es_strips_fit4(stride, height, width, rows, columns, top, left)) {
     if (stride == 1) es_dw_strips(&call);
     else if (left) es_dw_strips_2_left(&call);
     else es_dw_strips_2(&call);

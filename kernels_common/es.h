@@ -35,6 +35,12 @@ typedef ES_CAT(vi, ES_VL, ) vi;
 #define store_vf ES_CAT(store, ES_VL, )
 #define splat_vf ES_CAT(splat, ES_VL, )
 
+// Lane i of some numbers in every lane: `fmla v.4s, v.4s, v.s[i]` on NEON. i is a constant, once loops are unrolled.
+#define ES_LANE1(q, i) __builtin_shufflevector(q, q, i)
+#define ES_LANE4(q, i) __builtin_shufflevector(q, q, i, i, i, i)
+#define ES_LANE8(q, i) __builtin_shufflevector(q, q, i, i, i, i, i, i, i, i)
+#define ES_LANE16(q, i) __builtin_shufflevector(q, q, i, i, i, i, i, i, i, i, i, i, i, i, i, i, i, i)
+
 // ES_VL floats or fewer: the other lanes are `fill`, and are not stored.
 ES_INLINE vf load_some(const float *p, int64_t count, float fill) {
   if (count == ES_VL) return load_vf(p);

@@ -1,5 +1,5 @@
-// spmm_f32 (see spmm_f32.h for what it computes and its arguments) with output channels in the lanes of vectors and
-// pixels broadcast, where spmm_f32.h has it the other way round:
+// spmm_f32 (see spmm.h for what it computes and its arguments) with output channels in the lanes of vectors and
+// pixels broadcast, where spmm.h has it the other way round:
 //
 //            weights of one entry                    registers: NP pixels x MR / ES_VL vectors of channels
 //            [ n0 .. n7 ][ n8 .. n15 ]        ->     [p0 n0..n7][p0 n8..n15]
@@ -10,6 +10,7 @@
 // all tiles of a group of pixels; sums wait in `sums` meanwhile.
 #include "es.h"
 #include "activation_f32.h"
+#include "mean_f32.h"
 
 _Static_assert((ES_VL == 4 || ES_VL == 8) && MR % ES_VL == 0, "transpose is for vectors of 4 and 8 floats");
 
@@ -17,8 +18,8 @@ enum { ROW = MR / ES_VL, KC = 64, GROUP = 96 };
 
 typedef struct {
   const float *bias, *residual, *slope;
-  float *y;
-  int64_t channels, y_plane, residual_plane, act;
+  float *y;       // of channel `first`
+  int64_t first, y_plane, residual_plane, act;
   float lo, hi;
   int clamped;
 } es_channels;
@@ -90,7 +91,7 @@ ES_INLINE void transpose(const float *from, float *to) {
 
 // `count` pixels of one channel: residual, activation, store.
 ES_INLINE void channels_row(const es_channels *s, const float *from, int64_t channel, int64_t at, int64_t count) {
-  float *y = s->y + channel * s->y_plane + at;
+  float *y = s->y + (channel - s->first) * s->y_plane + at;
   const float *residual = s->residual ? s->residual + channel * s->residual_plane + at : 0;
   for (int64_t i = 0; i < count; i += ES_VL) {
     const int64_t some = count - i < ES_VL ? count - i : ES_VL;
@@ -102,17 +103,18 @@ ES_INLINE void channels_row(const es_channels *s, const float *from, int64_t cha
 }
 
 void ES_KERNEL(spmm_f32)(const float *x, const float *w, const int32_t *offset, const int32_t *start,
-                         const float *bias, const float *residual, const float *slope, float *y,
+                         const float *bias, const float *residual, const float *slope, float *y, float *scratch,
                          int64_t begin, int64_t end, int64_t channels, int64_t images, int64_t x_image,
                          int64_t rows, int64_t columns, int64_t x_row, int64_t pitch, int64_t valid,
                          int64_t plane, int64_t y_plane, int64_t residual_plane, int64_t spare, int64_t act, float lo,
                          float hi) {
   (void)spare;
-  es_channels s = {bias, residual, slope, y, channels, y_plane, residual_plane, act, lo, hi, 0};
+  es_channels s = {bias, residual, slope, y, 0, y_plane, residual_plane, act, lo, hi, 0};
   s.clamped = es_act_bounds(act, &s.lo, &s.hi);
   float sums[(GROUP + ES_VL) * MR], turned[ES_VL * GROUP];
-  for (int64_t image = 0; image < images; image++, s.y += channels * y_plane) {
+  for (int64_t image = 0; image < images; image++) {
     for (int64_t b = begin; b < end; b++) {
+      if (scratch) s.y = scratch, s.first = b * MR;  // planes of which only the means are written
       const int64_t first = start[b], stop = start[b + 1];
       for (int64_t r = 0; r < rows; r++)
         for (int64_t p0 = 0; p0 < columns; p0 += GROUP) {
@@ -160,8 +162,13 @@ void ES_KERNEL(spmm_f32)(const float *x, const float *w, const int32_t *offset, 
             }
           }
         }
+      for (int64_t c = b * MR; c < (b + 1) * MR && c < channels; c++) {
+        float *row = s.y + (c - s.first) * y_plane;
+        if (scratch) y[image * channels + c] = es_mean(row, plane);
+        else es_zero(row + plane, y_plane - plane);
+      }
     }
-    for (int64_t c = begin * MR; c < end * MR && c < channels; c++) es_zero(s.y + c * y_plane + plane, y_plane - plane);
+    if (!scratch) s.y += channels * y_plane;
     if (residual) s.residual += channels * residual_plane;
   }
 }

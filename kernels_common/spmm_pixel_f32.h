@@ -4,7 +4,7 @@
 //            NV vectors of x                one float of x
 //   w[j][0]  [ v0 ][ v1 ][ v2 ] ..         w[j][0..3] * x[4 NV]
 //
-// Included by spmm_f32.h for arm64, where registers are left for it.
+// Included by spmm.h for arm64, where registers are left for it.
 #define ES_LAST ((NV - 1) * 4)
 
 // Whether a row of so many pixels ends that way.
@@ -19,14 +19,13 @@ ES_INLINE void spmm_pixel_entry(vf4 acc[MR][NV], vf4 *one, const float *p, const
   for (int i = 0; i < MR; i += 4) one[i / 4] += load4(w + i) * in;
 }
 
-// NV vectors from y0 on and the pixel behind them.
-static void spmm_tile_pixel(const es_spmm *s, const float *x, int64_t y0) {
-  const float lo = s->lo, hi = s->hi, *bias = s->bias + s->begin * MR;
-  const int64_t y_plane = s->y_plane, whole = s->channels / MR, end = s->end < whole ? s->end : whole;
-  const int32_t *start = s->start + s->begin, *offset = s->offset + *start;
-  const float *w = s->w + (int64_t)*start * MR;
-  float *y = s->y + s->begin * MR * y_plane + y0;
-  for (int64_t b = s->begin; b < end; b++, start++) {
+// NV vectors from y0 on and the pixel behind them. Every register is taken: with a caller around it, one would spill.
+__attribute__((noinline)) static void spmm_tile_pixel(const es_spmm *s, const float *x, int64_t y0) {
+  const float lo = s->lo, hi = s->hi, *bias = s->bias, *w = s->w + (int64_t)*s->start * MR;
+  const int64_t y_plane = s->y_plane, whole = s->channels / MR;
+  const int32_t *start = s->start, *offset = s->offset + *start;
+  float *y = s->y + y0;
+  for (int64_t blocks = s->blocks < whole ? s->blocks : whole; blocks > 0; blocks--, start++) {
     vf4 acc[MR][NV], one[MR / 4];
 #pragma unroll
     for (int i = 0; i < MR; i++, bias++) {
@@ -53,9 +52,10 @@ static void spmm_tile_pixel(const es_spmm *s, const float *x, int64_t y0) {
       y[NV * 4] = one[i / 4][i % 4];
     }
   }
-  if (s->end > end) {  // the last block, some of whose channels do not exist
+  if (s->blocks > whole) {  // the last block, some of whose channels do not exist
+    const int64_t done = whole * MR;
     es_spmm rest = *s;
-    if (rest.begin < end) rest.begin = end;
+    rest.blocks -= whole, rest.channels -= done, rest.start += whole, rest.bias += done, rest.y += done * y_plane;
     spmm_tile4(&rest, NV, x, y0, 0, ES_LAST, 0, 0);
     spmm_tile4(&rest, 1, x + NV * 4, y0, NV * 4, -3, 0, 0);
   }

@@ -89,12 +89,10 @@ ES_INLINE void winograd_join(const vf from[M], float *to) {
 #endif
 }
 
-// See spmm_f32.h: otherwise the compiler loads all weights first, and spills.
+// See spmm.h: otherwise the compiler loads all weights first, and spills.
 #if defined(__x86_64__)
 #define ES_IN_ORDER() __asm__ volatile("" ::: "memory")
 #endif
-#define ES_LANE1(q, i) ((vf1){(q)[i]})
-#define ES_LANE4(q, i) __builtin_shufflevector(q, q, i, i, i, i)
 
 // m = w u for n vectors of tiles: a dense matrix product, all operands of the inner loop side by side.
 ES_INLINE void winograd_tile_n(const int n, const float *u, const float *w, float *m, int64_t depth, int64_t blocks,

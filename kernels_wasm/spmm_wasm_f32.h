@@ -1,13 +1,14 @@
 // Sparse (and dense) weights times planes of activations, for WebAssembly. What it computes, the packing and the
-// arguments are those of kernels_common/spmm_f32.h; how it is cut into functions is not:
+// arguments are those of kernels_common/spmm.h; how it is cut into functions is not:
 //
 //   spmm_blocks_N   a tile of N vectors over a range of blocks: the loop all the time is spent in, and nothing else.
 //                   The engine allocates registers for a whole function at once: with the rest inlined around it, it
 //                   keeps accumulators in memory. Small functions also make the module small.
 //   spmm_rest       what few layers need (residuals, other activations, rows with gaps), behind a tile of results.
-#include "es.h"
-#include "activation_f32.h"
+#include "element_f32.h"
+#include "mean_f32.h"
 
+#define ES_MEAN es_mean
 #define ES_TILE_FLOATS (4 * NV)
 
 // Nothing is computed or read across: without it the compiler loads all weights of an entry first, and V8 runs out of
@@ -15,11 +16,12 @@
 #define ES_STAY(a) __asm__ volatile("" : "+r"(a))
 #define ES_IN_ORDER() __asm__ volatile("" ::: "memory")
 
+// What does not change while tiles are computed, of blocks 0..blocks-1: all pointers begin with the first of them.
 typedef struct {
   const float *w, *bias, *residual, *slope;
   const int32_t *offset, *start;
   float *y;
-  int32_t begin, end, channels, y_plane, residual_plane, act;
+  int32_t blocks, channels, y_plane, residual_plane, act;
   float lo, hi;
   int clamped, clamps;  // the activation is min(max(y, lo), hi); and there is no residual before it
 } es_spmm;
@@ -144,7 +146,7 @@ __attribute__((noinline)) static void spmm_rest(const es_spmm *s, int32_t n, con
   const float inf = __builtin_inff(), lo = s->clamps ? s->lo : -inf, hi = s->clamps ? s->hi : inf;
   const int32_t width = n ? 4 * n : 1;
   float room[MR * ES_TILE_FLOATS];
-  for (int32_t b = begin; b < s->end; b++) {
+  for (int32_t b = begin; b < s->blocks; b++) {
     spmm_some(s, n, x, b, 1, room, ES_TILE_FLOATS, lo, hi);
     for (int32_t i = 0; i < MR && b * MR + i < s->channels; i++) {
       const float *from = room + i * ES_TILE_FLOATS;
@@ -164,13 +166,13 @@ __attribute__((noinline)) static void spmm_rest(const es_spmm *s, int32_t n, con
 // A tile at pixel p of a row that begins at row0 of y.
 static void spmm_tile(const es_spmm *s, int32_t n, const float *x, int32_t row0, int32_t p, int32_t pitch,
                       int32_t valid) {
-  int32_t begin = s->begin;
-  const int32_t whole = s->channels / MR, end = s->end < whole ? s->end : whole;
-  if (s->clamps && pitch <= valid && begin < end) {
-    spmm_some(s, n, x + p, begin, end - begin, s->y + begin * MR * s->y_plane + row0 + p, s->y_plane, s->lo, s->hi);
-    begin = end;
+  int32_t done = 0;
+  if (s->clamps && pitch <= valid) {
+    const int32_t whole = s->channels / MR;
+    done = s->blocks < whole ? s->blocks : whole;
+    if (done > 0) spmm_some(s, n, x + p, 0, done, s->y + row0 + p, s->y_plane, s->lo, s->hi);
   }
-  if (begin < s->end) spmm_rest(s, n, x + p, row0, p, begin, pitch, valid);
+  if (done < s->blocks) spmm_rest(s, n, x + p, row0, p, done, pitch, valid);
 }
 
 // One row of `columns` pixels: tiles of at most NV vectors, as even as possible. What is left is one vector that
@@ -191,27 +193,18 @@ static void spmm_row(const es_spmm *s, const float *x, int32_t row0, int32_t col
   for (; p < columns; p++) spmm_tile(s, 0, x, row0, p, pitch, valid);
 }
 
-// As in kernels_common/spmm_f32.h.
+#include "spmm_images.h"
+
 void ES_KERNEL(spmm_f32)(const float *x, const float *w, const int32_t *offset, const int32_t *start,
-                         const float *bias, const float *residual, const float *slope, float *y,
+                         const float *bias, const float *residual, const float *slope, float *y, float *scratch,
                          int64_t begin, int64_t end, int64_t channels, int64_t images, int64_t x_image,
                          int64_t rows, int64_t columns, int64_t x_row, int64_t pitch, int64_t valid,
                          int64_t plane, int64_t y_plane, int64_t residual_plane, int64_t spare, int64_t act, float lo,
                          float hi) {
-  es_spmm s = {w, bias, residual, slope, offset, start, y, (int32_t)begin, (int32_t)end, (int32_t)channels,
-               (int32_t)y_plane, (int32_t)residual_plane, (int32_t)act, lo, hi, 0, 0};
-  const int64_t whole = (columns + 3) / 4 * 4;
-  const int64_t written = whole - columns <= spare ? plane + whole - columns : plane;
-  if (written > plane) columns = whole;
-  s.clamped = es_act_bounds(act, &s.lo, &s.hi);
-  s.clamps = s.clamped && !residual;
-  for (int64_t image = 0; image < images; image++) {
-    for (int64_t r = 0; r < rows; r++)
-      spmm_row(&s, x + image * x_image + r * x_row, (int32_t)(r * columns), (int32_t)columns, (int32_t)pitch,
-               (int32_t)valid);
-    for (int64_t c = begin * MR; c < end * MR && c < channels; c++)
-      es_zero(s.y + c * y_plane + written, y_plane - written);
-    s.y += channels * y_plane;
-    if (residual) s.residual += channels * residual_plane;
-  }
+  const es_spmm s = {
+      .w = w, .bias = bias, .residual = residual, .slope = slope, .offset = offset, .start = start, .y = y,
+      .channels = (int32_t)channels, .y_plane = (int32_t)y_plane, .residual_plane = (int32_t)residual_plane,
+      .act = (int32_t)act, .lo = lo, .hi = hi,
+  };
+  spmm_images(&s, x, scratch, begin, end, images, x_image, rows, columns, x_row, pitch, valid, plane, spare);
 }

@@ -131,7 +131,7 @@ def spmm(
         node, "spmm", inputs, [target],
         images=images, in_channels=in_channels, x_plane=x_plane, tap=tuple(tap), direct=int(direct),
         rows=geometry[0], columns=geometry[1], x_row=geometry[2], pitch=geometry[3], valid=geometry[4],
-        plane=rows * columns, y_plane=rows * columns, residual_plane=rows * columns, channels=channels,
+        plane=rows * columns, y_plane=rows * columns, residual_plane=rows * columns, channels=channels, mean=0,
         has_residual=int(has["residual"]), has_slope=int(has["slope"]), **extra,
     )  # fmt: skip
 
@@ -146,7 +146,7 @@ def operands(call: OpCall, inputs: Sequence[Any]) -> tuple[Any, Any, Any, Any, A
 
 def pitches(call: OpCall) -> list[tuple[str, str]]:
     x, _, _, residual, _ = operands(call, call.inputs)
-    found = [(call.outputs[0], "y_plane")]
+    found = [] if call.attrs["mean"] else [(call.outputs[0], "y_plane")]
     if call.attrs["direct"]:
         found.append((x, "x_plane"))
     return found if residual is None else [*found, (residual, "residual_plane")]
@@ -160,19 +160,25 @@ def offsets(attrs: Mapping[str, Any], size: int = 4) -> NDArray[np.int32]:
 
 
 SPMV_HEIGHTS = (1, 2, 4, 8, 16)
+MEANS = 32  # planes that are held at a time, where only their means are written: ES_MEANS in spmm_images.h
+WIDEST = 16  # floats of a vector
 
 
 def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
-    """One binding per block height, fastest first. One pixel per channel goes to spmv, which has no tile."""
+    """One binding per block height, fastest first. One pixel per channel goes to spmv, which has no tile.
+
+    Only spmm can write means instead of planes (``mean``, see `edgesparse.pooled`).
+    """
     weight = constants[operands(call, call.inputs)[1]]
     channels, columns = weight.shape
     attrs: dict[str, Any] = dict(call.attrs)
     dtype = tensors[call.inputs[0]].dtype
     machine, size = running(machine, dtype), DTYPES[dtype].itemsize
     single = attrs["plane"] == 1
-    pattern, zeros = describe(weight)
+    pattern, zeros = describe(weight, len(attrs["tap"]))
     pixels = attrs["plane"] * attrs["images"]
-    traffic = size * attrs["images"] * (attrs["in_channels"] * attrs["x_plane"] + channels * attrs["plane"])
+    written = 1 if attrs["mean"] else attrs["plane"]
+    traffic = size * attrs["images"] * (attrs["in_channels"] * attrs["x_plane"] + channels * written)
 
     def time_us(height: int, entries: int) -> float:
         blocks = -(-channels // height)
@@ -190,6 +196,9 @@ def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
     ]
     dense_us = min([skipping_us, *(b.predicted_us for b in found)])
     note = "; dense would be Winograd" if dense_us < skipping_us else ""
+    if attrs["mean"]:
+        note += f"; averages its planes for '{call.absorbed}', which has no call of its own"
+        found = []
     for height in heights:
         kept = int(kept_blocks(weight, height).sum())
         share = kept / max(-(-channels // height) * columns, 1)
@@ -197,6 +206,7 @@ def bind_spmm(call: OpCall, tensors: Tensors, constants: Constants, machine: Mac
             Binding(
                 f"{'spmv' if single else 'spmm'}_{dtype}", _arguments(call, height),
                 pack=partial(_packed, call, constants, height, dtype), tiles={"MR": height},
+                scratch_bytes=MEANS * _means_plane(attrs) * size if attrs["mean"] else 0,
                 predicted_us=time_us(height, kept), pattern=pattern, zeros=zeros,
                 macs=kept * height * pixels,
                 reason=f"blocks of {height} output channels, {share:.0%} of them kept{note}",
@@ -211,6 +221,11 @@ def _worth_pruning(us: float, skipping_us: float) -> str:
     return f"zeros in blocks of {FULL_SPEED_ROWS} output channels pay from {max(1 - us / skipping_us, 0):.0%} on"
 
 
+def _means_plane(attrs: Mapping[str, Any]) -> int:
+    """Elements from one plane to the next where only means are written: whole vectors, and one more."""
+    return (-(-int(attrs["plane"]) // WIDEST) + 1) * WIDEST
+
+
 def _names(call: OpCall, height: int) -> dict[str, str]:
     return {key: f"{call.name}.{key}{height}" for key in ("w", "offset", "start", "bias", "slope")}
 
@@ -218,6 +233,8 @@ def _names(call: OpCall, height: int) -> dict[str, str]:
 def _arguments(call: OpCall, height: int) -> dict[str, str | int | float | tuple[int, ...] | None]:
     x, _, _, residual, slope = operands(call, call.inputs)
     attrs: dict[str, Any] = dict(call.attrs)
+    if attrs["mean"]:
+        attrs["y_plane"] = _means_plane(attrs)
     ends = [attrs["x_plane"], attrs["y_plane"], *([attrs["residual_plane"]] if residual else [])]
     names = _names(call, height)
     return {
@@ -243,7 +260,7 @@ def _packed(call: OpCall, constants: Mapping[str, Array], height: int, dtype: st
 
 
 def reference_spmm(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
-    """y[n, r, p] = act(bias[n] + sum_j w[n, j] x[offset_j + r x_row + p] + residual), in float64."""
+    """y[n, r, p] = act(bias[n] + sum_j w[n, j] x[offset_j + r x_row + p] + residual), in float64; or its means."""
     call = OpCall("", "spmm", (), (), attrs)
     x, weight, bias, residual, slope = operands(call, inputs)
     a: dict[str, Any] = dict(attrs)
@@ -260,6 +277,8 @@ def reference_spmm(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: 
         y = y + residual.reshape(*y.shape[:2], -1)[..., : a["plane"]]
     slope = None if slope is None else slope[:, None]
     y = activate(y, a["act"], a["lo"], a["hi"], slope)
+    if a["mean"]:
+        return [y.mean(axis=2).reshape(outputs[0].shape).astype(np.float32)]
     y = np.pad(y, ((0, 0), (0, 0), (0, a["y_plane"] - a["plane"])))
     return [y.reshape(outputs[0].buffer_shape).astype(np.float32)]
 

@@ -18,7 +18,7 @@ from edgesparse.ops.planes import planes
 from edgesparse.ops.window import Window
 from edgesparse.types import DTYPES, Array, Attr, Binding, Machine, Node, OpCall, TensorSpec
 
-BEFORE, BEHIND = 16, 64  # ES_DW_BEFORE and ES_DW_BEHIND in depthwise_square_f32.h
+BEFORE, BEHIND = 16, 64  # ES_DW_BEFORE and ES_DW_BEHIND in depthwise_square.h
 
 
 def lower_depthwise(

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgesparse.ops.cost import FULL_SPEED_ROWS
 from edgesparse.types import Array
 
 AHEAD = 8
-"""How many offsets behind the last one spmm may read, to prefetch (ES_AHEAD in spmm_f32.h)."""
+"""How many offsets behind the last one spmm may read, to prefetch (ES_AHEAD in spmm.h)."""
+POSITIONS, TAPS, MOST_KINDS = 9, (4, 5, 6), 8  # of tap patterns: so many of 9 stay, in so many ways in a layer
+LARGEST_GROUP = 16  # M of N:M
+LEAST_GROUPS = 8  # fewer may keep as many by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +83,58 @@ def pad_rows(vector: Array | None, rows: int, channels: int) -> NDArray[np.float
     return out
 
 
-def describe(weight: Array) -> tuple[str, float]:
-    """The pattern in a (channels, inputs) weight and its share of zeros: what a user pruned to."""
+def describe(weight: Array, positions: int = 1) -> tuple[str, float]:
+    """The pattern in a (channels, inputs) weight and its share of zeros: what a user pruned to.
+
+    Inputs are (channel, kernel position), ``positions`` of the latter. N:M, slices and taps are named where they are
+    exact; blocks also where a few are not.
+    """
     zeros = 1.0 - np.count_nonzero(weight) / max(weight.size, 1)
     if zeros == 0:
         return "dense", 0.0
-    for rows in (16, 8, 4, 2):
-        if weight.shape[0] % rows == 0:
-            blocked = 1.0 - kept_blocks(weight, rows).mean()
-            if blocked >= 0.98 * zeros:
-                return f"block:{rows}x1", zeros
-    return "unstructured", zeros
+    kept, rows = kept_blocks(weight, 1), 1
+    for height in (16, 8, 4, 2):
+        if weight.shape[0] % height == 0:
+            blocked = kept_blocks(weight, height)
+            if 1.0 - blocked.mean() >= 0.98 * zeros:
+                kept, rows = blocked, height
+                break
+    groups = kept.reshape(len(kept), -1, positions)
+    found = _kernels(groups, rows) or _groups_of_inputs(groups, rows)
+    return found or (f"block:{rows}x1" if rows > 1 else "unstructured"), zeros
+
+
+def _kernels(kept: NDArray[np.bool_], rows: int) -> str:
+    """``slice`` or ``taps``, of (blocks, input channels, kernel positions)."""
+    positions = kept.shape[2]
+    if positions == 1:
+        return ""
+    if (kept == kept[:, :, :1]).all():
+        return f"slice:{rows}x1"
+    taps = int(kept[0, 0].sum())
+    if positions != POSITIONS or taps not in TAPS or (kept[0].sum(axis=1) != taps).any():
+        return ""
+    if (kept.sum(axis=2) != taps).any():
+        return ""
+    kinds = np.bincount(kept.reshape(-1, positions) @ (1 << np.arange(positions)))  # not np.unique: it sorts rows
+    few = np.count_nonzero(kinds) <= MOST_KINDS
+    return f"taps:{taps}" + (f"x{rows}" if rows != FULL_SPEED_ROWS else "") if few else ""
+
+
+def _groups_of_inputs(kept: NDArray[np.bool_], rows: int) -> str:
+    """``nm:N:M`` for the smallest M for which N of every M input channels stay, min(N, n) of a last group of n."""
+    channels = kept.shape[1]
+    for group in range(2, min(LARGEST_GROUP, channels) + 1):
+        begin = np.arange(0, channels, group)
+        if kept.shape[0] * len(begin) * kept.shape[2] < LEAST_GROUPS:
+            continue
+        keep = int(kept[0, :group, 0].sum())
+        wanted = np.minimum(keep, np.minimum(group, channels - begin))[:, None]
+        for part in (kept[:1], kept):  # nearly always the first block tells that it is not so
+            count = np.add.reduceat(part, begin, axis=1, dtype=np.int64)
+            if not (count == wanted).all():
+                break
+        else:
+            if 0 < keep < group:
+                return f"nm:{keep}:{group}" + (f"x{rows}" if rows > 1 else "")
+    return ""

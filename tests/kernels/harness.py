@@ -66,7 +66,7 @@ def sums(terms: Callable[[Case], int]) -> Bound:
 
 
 def half_sums(terms: Callable[[Case], int]) -> Bound:
-    """The same for results that are halves and may have been summed as such, at most 128 terms (FOLD in spmm_f16.h).
+    """The same for results that are halves and may have been summed as such, at most 128 terms (ES_FOLD in spmm_f16.h).
 
     Errors of n roundings grow as the root of n, of which this is several times the rms; the result is rounded, too.
     """

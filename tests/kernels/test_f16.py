@@ -71,6 +71,11 @@ def test_spmm_infinities(random: np.random.Generator) -> Iterator[Case]:
     yield from of(test_spmm.test_infinities, random)
 
 
+@kernel_test("spmm", bound=products, isas=HALVES)
+def test_spmm_means(random: np.random.Generator) -> Iterator[Case]:
+    yield from of(test_spmm.test_means, random)
+
+
 def long_sums(case: Case, expected: Sequence[Array]) -> list[float]:
     """1.2e-2 of the rms of the results, ten times the rms error of a sum of 128 halves, however many there are."""
     return [1.2e-2 * float(np.sqrt(np.mean(np.square(e)))) for e in expected]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ ACTIVATIONS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """Every activation an epilogue can have, but prelu, which has an input of its own."""
 
-bound = sums(lambda case: case.inputs[1].shape[1])
+bound = sums(lambda case: case.inputs[1].shape[1] + case.attrs["mean"] * case.attrs["plane"])
 
 
 def conv(
@@ -114,3 +115,34 @@ def test_infinities(random: np.random.Generator) -> Iterator[Case]:
         yield from lowered("Conv", x, w, bias, constants=(1, 2), es_act="clip", es_lo=0.0, es_hi=6.0)
     w[0, 0], w[3, 1], bias[5] = np.inf, np.nan, -np.inf
     yield from lowered("Conv", x, w, bias, constants=(1, 2))
+
+
+def averaged(case: Case) -> Case:
+    """``case`` with the mean of each plane as its result, as `edgesparse.pooled` makes it."""
+    name, images = case.call.outputs[0], case.attrs["images"]
+    spec = replace(case.tensors[name], shape=(images, case.attrs["channels"], 1, 1), pitch=0)
+    call = replace(case.call, attrs={**case.call.attrs, "mean": 1})
+    return replace(case, label=f"means of {case.label}", call=call, tensors={**case.tensors, name: spec})
+
+
+@kernel_test("spmm", bound=bound)
+def test_means(random: np.random.Generator) -> Iterator[Case]:
+    """Planes of every length, more channels than are averaged at a time, every geometry and epilogue, pitches."""
+    for pixels in (*SIZES[1:], 25, 37, 49, 73, 97, 169, 257):
+        cases = [
+            *conv(random, (2, 5, 1, pixels), 9, es_act="relu"),
+            *conv(random, (2, 5, 1, pixels), 70, pattern="rows:4", residual=True),
+        ]
+        yield from map(averaged, cases)
+        yield from (averaged(padded(case, 7)) for case in cases)
+    for outputs in (1, 2, 3, 4, 7, 8, 16, 17, 31, 32, 33, 64, 65, 100):
+        for pattern in ("dense", "unstructured", "rows:4", "empty rows"):
+            yield from map(averaged, conv(random, (1, 6, 7, 7), outputs, pattern=pattern, es_act="relu"))
+    for size in ((5, 5), (7, 7), (3, 65)):  # rows end to end, and long ones one by one
+        for act, bounds in ACTIVATIONS.items():
+            yield from map(averaged, conv(random, (2, 3, *size), 37, (3, 3), pads=[1] * 4, es_act=act, **bounds))
+        some: dict[str, Any] = {"slope": True, "residual": True, "pads": [1] * 4}
+        yield from map(averaged, conv(random, (2, 3, *size), 37, (3, 3), pattern="dense", **some))
+    x, w, bias = unbounded(random, 2, 3, 7, 7), pruned(random, "dense", 40, 3, 1, 1), normal(random, 40)
+    x[:, :, 1:] = 0  # some planes have a mean, others do not
+    yield from map(averaged, lowered("Conv", x, w, bias, constants=(1, 2)))

@@ -30,8 +30,8 @@ int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, cons
         es_spmm_f32_mr4(/*x*/ (const float *)(arena + 320), /*w*/ (const float *)(weights + 0),
             /*offset*/ (const int32_t *)(weights + 64), /*start*/ (const int32_t *)(weights + 128),
             /*bias*/ (const float *)(weights + 192), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 0),
-            /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 60, /*rows*/ 1,
-            /*columns*/ 20, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 20, /*y_plane*/ 20,
+            /*scratch*/ 0, /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 60,
+            /*rows*/ 1, /*columns*/ 20, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 20, /*y_plane*/ 20,
             /*residual_plane*/ 20, /*spare*/ 0, /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
       break;
     case 2:  // conv2: 1x4x4x5 -> 1x4x4x5; dense, 0.0% zeros
@@ -41,8 +41,8 @@ int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, cons
         es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 256),
             /*offset*/ (const int32_t *)(weights + 320), /*start*/ (const int32_t *)(weights + 384),
             /*bias*/ (const float *)(weights + 192), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 320),
-            /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 80, /*rows*/ 1,
-            /*columns*/ 20, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 20, /*y_plane*/ 20,
+            /*scratch*/ 0, /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 80,
+            /*rows*/ 1, /*columns*/ 20, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 20, /*y_plane*/ 20,
             /*residual_plane*/ 20, /*spare*/ 0, /*act*/ 0, /*lo*/ 0.0f, /*hi*/ 0.0f);
       break;
     case 3:  // to_hwc_again: 1x4x4x5 -> 1x4x5x4

@@ -30,8 +30,8 @@ int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, cons
         es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 0),
             /*offset*/ (const int32_t *)(weights + 576), /*start*/ (const int32_t *)(weights + 768),
             /*bias*/ (const float *)(weights + 832), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 1024),
-            /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 224, /*rows*/ 1,
-            /*columns*/ 41, /*x_row*/ 0, /*pitch*/ 7, /*valid*/ 6, /*plane*/ 36, /*y_plane*/ 36,
+            /*scratch*/ 0, /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 224,
+            /*rows*/ 1, /*columns*/ 41, /*x_row*/ 0, /*pitch*/ 7, /*valid*/ 6, /*plane*/ 36, /*y_plane*/ 36,
             /*residual_plane*/ 36, /*spare*/ 0, /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
       break;
     case 2:  // conv2: 1x4x6x6 -> 249
@@ -50,9 +50,10 @@ int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, cons
         es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 896),
             /*offset*/ (const int32_t *)(weights + 576), /*start*/ (const int32_t *)(weights + 768),
             /*bias*/ (const float *)(weights + 1472), /*residual*/ (const float *)(inputs[0]), /*slope*/ 0,
-            /*y*/ (float *)(outputs[0]), /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1,
-            /*x_image*/ 224, /*rows*/ 1, /*columns*/ 41, /*x_row*/ 0, /*pitch*/ 7, /*valid*/ 6, /*plane*/ 36,
-            /*y_plane*/ 36, /*residual_plane*/ 36, /*spare*/ 0, /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
+            /*y*/ (float *)(outputs[0]), /*scratch*/ 0, /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4,
+            /*images*/ 1, /*x_image*/ 224, /*rows*/ 1, /*columns*/ 41, /*x_row*/ 0, /*pitch*/ 7, /*valid*/ 6,
+            /*plane*/ 36, /*y_plane*/ 36, /*residual_plane*/ 36, /*spare*/ 0, /*act*/ 1, /*lo*/ 0.0f,
+            /*hi*/ __builtin_inff());
       break;
   }
   return 0;

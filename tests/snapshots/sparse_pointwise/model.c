@@ -22,8 +22,8 @@ int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, cons
         es_spmm_f32_mr8(/*x*/ (const float *)(inputs[0]), /*w*/ (const float *)(weights + 0),
             /*offset*/ (const int32_t *)(weights + 128), /*start*/ (const int32_t *)(weights + 192),
             /*bias*/ (const float *)(weights + 256), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 1920),
-            /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 8, /*images*/ 1, /*x_image*/ 90, /*rows*/ 1,
-            /*columns*/ 30, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 30, /*y_plane*/ 30,
+            /*scratch*/ 0, /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 8, /*images*/ 1, /*x_image*/ 90,
+            /*rows*/ 1, /*columns*/ 30, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 30, /*y_plane*/ 30,
             /*residual_plane*/ 30, /*spare*/ 0, /*act*/ 0, /*lo*/ 0.0f, /*hi*/ 0.0f);
       break;
     case 1:  // middle: 1x8x6x5 -> 1x16x6x5; block:4x1, 75.0% zeros
@@ -33,8 +33,8 @@ int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, cons
         es_spmm_f32_mr8(/*x*/ (const float *)(arena + 1920), /*w*/ (const float *)(weights + 320),
             /*offset*/ (const int32_t *)(weights + 512), /*start*/ (const int32_t *)(weights + 576),
             /*bias*/ (const float *)(weights + 640), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(arena + 0),
-            /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 16, /*images*/ 1, /*x_image*/ 240, /*rows*/ 1,
-            /*columns*/ 30, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 30, /*y_plane*/ 30,
+            /*scratch*/ 0, /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 16, /*images*/ 1, /*x_image*/ 240,
+            /*rows*/ 1, /*columns*/ 30, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 30, /*y_plane*/ 30,
             /*residual_plane*/ 30, /*spare*/ 0, /*act*/ 2, /*lo*/ 0.0f, /*hi*/ 6.0f);
       break;
     case 2:  // last: 1x16x6x5 -> 1x4x6x5; dense, 0.0% zeros
@@ -44,8 +44,8 @@ int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, cons
         es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 704),
             /*offset*/ (const int32_t *)(weights + 960), /*start*/ (const int32_t *)(weights + 1088),
             /*bias*/ (const float *)(weights + 1152), /*residual*/ 0, /*slope*/ 0, /*y*/ (float *)(outputs[0]),
-            /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 480, /*rows*/ 1,
-            /*columns*/ 30, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 30, /*y_plane*/ 30,
+            /*scratch*/ 0, /*begin*/ r.begin, /*end*/ r.end, /*channels*/ 4, /*images*/ 1, /*x_image*/ 480,
+            /*rows*/ 1, /*columns*/ 30, /*x_row*/ 0, /*pitch*/ 0, /*valid*/ 0, /*plane*/ 30, /*y_plane*/ 30,
             /*residual_plane*/ 30, /*spare*/ 0, /*act*/ 0, /*lo*/ 0.0f, /*hi*/ 0.0f);
       break;
   }

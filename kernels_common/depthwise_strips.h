@@ -1,18 +1,40 @@
-// One channel of a 3x3 depthwise convolution of halves whose border is at most one pixel wide: the strips of
-// depthwise_strips_f32.h in kernels_common/, which draws them, in at most ES_MAX_N vectors of ES_WIDTH halves (see
-// half.h). Included once per width; no include guard on purpose.
-#define V ES_CAT(cf, ES_WIDTH, )
-#define M ES_CAT(ci, ES_WIDTH, )
-#define LOAD ES_CAT(load_c, ES_WIDTH, )
-#define STORE ES_CAT(store_c, ES_WIDTH, )
-#define SPLAT ES_CAT(splat_c, ES_WIDTH, )
+// One channel of a 3x3 depthwise convolution whose border is at most one pixel wide, in at most ES_MAX_N vectors of
+// ES_WIDTH numbers, floats or halves (see element_f32.h). Included by depthwise_square_f32.c and _f16.c once per width;
+// no include guard on purpose.
+//
+// A strip of 2 to ES_MAX_N vectors of columns goes down the plane, so that weights, bounds and addresses are set up
+// once for all of them. The last vector of a row ends with the row: it may overlap the one before, and nothing beyond
+// the row is stored. At the ends of a row only one lane of one vector lies outside, and only that one is masked:
+//
+//   columns of x    -1 [ 0  1  2  3 ][ 4  5  6  7 ] ..  [ w-4  w-3  w-2  w-1 ] w
+//   tap 0            ^  the first lane of the first vector
+//   tap 2               the last lane of the last vector                       ^
+#ifndef ES_STRIPS_H
+#define ES_STRIPS_H
+// Lane i of two vectors side by side and every second one, or each, behind it.
+#define ES_EVERY2_4(i) i, i + 2, i + 4, i + 6
+#define ES_EVERY2_8(i) ES_EVERY2_4(i), i + 8, i + 10, i + 12, i + 14
+#define ES_NEXT4(i) i, i + 1, i + 2, i + 3  // `ext`
+#define ES_NEXT8(i) ES_NEXT4(i), i + 4, i + 5, i + 6, i + 7
+
+// The compiler must not see where a pointer comes from: it would keep a dozen of them, one for every use in the loop
+// over the rows, up to date in the loops over strips and channels.
+#define ES_ON_ITS_OWN(pointer) __asm__("" : "+r"(pointer))
+#endif
+
+#define V ES_CAT(ES_V, ES_WIDTH, )
+#define M ES_CAT(ES_M, ES_WIDTH, )
+#define LOAD ES_CAT(ES_LOAD, ES_WIDTH, )
+#define STORE ES_CAT(ES_STORE, ES_WIDTH, )
+#define SPLAT ES_CAT(ES_SPLAT, ES_WIDTH, )
+#define LOAD4 ES_CAT(ES_LOAD, 4, )
 #define NAME(f) ES_CAT(f, ES_WIDTH, )
 #define STRIP NAME(es_strip)
 #define ROW NAME(es_strip_row)
 
 // What stays the same on the way down. weight[0]: w[0..3], [1]: w[4..7], [2]: w[5..8], used lane by lane.
 typedef struct {
-  cf4 weight[3];
+  ES_CAT(ES_V, 4, ) weight[3];
   V bias, lo, hi;
   M left, right;  // masks of the first and of the last vector, each at an edge of the plane or inside
   int64_t last;     // where the last vector begins, from the first one
@@ -58,20 +80,20 @@ ES_INLINE void NAME(es_strip_bias)(const STRIP *s, const int n, V *acc) {
   for (int v = 0; v < n; v++) acc[v] = s->bias;
 }
 
-ES_INLINE void NAME(es_strip_store)(const STRIP *s, const int n, const V *acc, _Float16 *out) {
+ES_INLINE void NAME(es_strip_store)(const STRIP *s, const int n, const V *acc, ES_T *out) {
 #pragma unroll
   for (int v = 0; v < n; v++) {
-    const V y = __builtin_elementwise_maximum(acc[v], s->lo);
-    STORE(out + (v == n - 1 ? s->last : ES_WIDTH * v), __builtin_elementwise_minimum(y, s->hi));
+    const V y = ES_AT_LEAST(ES_WIDTH, acc[v], s->lo);
+    STORE(out + (v == n - 1 ? s->last : ES_WIDTH * v), ES_AT_MOST(ES_WIDTH, y, s->hi));
   }
 }
 
 // Stride 1: output column q meets q-1, q, q+1.
-ES_INLINE ROW NAME(es_strip_load1)(const STRIP *s, const int n, const _Float16 *row) {
+ES_INLINE ROW NAME(es_strip_load1)(const STRIP *s, const int n, const ES_T *row) {
   ROW x;
 #pragma unroll
   for (int v = 0; v < n; v++) {
-    const _Float16 *p = row + (v == n - 1 ? s->last : ES_WIDTH * v);
+    const ES_T *p = row + (v == n - 1 ? s->last : ES_WIDTH * v);
     x.tap[0][v] = LOAD(p - 1), x.tap[1][v] = LOAD(p), x.tap[2][v] = LOAD(p + 1);
   }
   x.tap[0][0] = (V)((M)x.tap[0][0] & s->left);
@@ -79,30 +101,31 @@ ES_INLINE ROW NAME(es_strip_load1)(const STRIP *s, const int n, const _Float16 *
   return x;
 }
 
-// Stride 2: output column q meets 2q - left and the next two. The even and the odd lanes of two vectors are two
+// Stride 2: output column q meets 2q - left and the next two. Lanes 0, 2, 4, .. and 1, 3, 5, .. of two vectors are two
 // of the taps (one ld2 on arm64); the third is one of these moved by a lane.
-ES_INLINE ROW NAME(es_strip_load2)(const STRIP *s, const int n, const int whole, const int left, const _Float16 *row) {
+ES_INLINE ROW NAME(es_strip_load2)(const STRIP *s, const int n, const int whole, const int left, const ES_T *row) {
   ROW x;
   V even[ES_MAX_N], odd[ES_MAX_N];
 #pragma unroll
   for (int v = 0; v < n; v++) {
-    const _Float16 *p = row + (v == n - 1 ? 2 * s->last : 2 * ES_WIDTH * v);
-    const V a = LOAD(p), b = LOAD(p + ES_WIDTH);
-    even[v] = __builtin_shufflevector(a, b, ES_CAT(ES_SPLIT, ES_WIDTH, )(0));
-    odd[v] = __builtin_shufflevector(a, b, ES_CAT(ES_SPLIT, ES_WIDTH, )(1));
+    const ES_T *p = row + (v == n - 1 ? 2 * s->last : 2 * ES_WIDTH * v);
+    typedef ES_T stored __attribute__((vector_size(2 * ES_WIDTH * sizeof(ES_T)), aligned(sizeof(ES_T))));
+    const stored pairs = *(const stored *)p;
+    even[v] = __builtin_convertvector(__builtin_shufflevector(pairs, pairs, ES_CAT(ES_EVERY2_, ES_WIDTH, )(0)), V);
+    odd[v] = __builtin_convertvector(__builtin_shufflevector(pairs, pairs, ES_CAT(ES_EVERY2_, ES_WIDTH, )(1)), V);
   }
 #pragma unroll
   for (int v = 0; v < n; v++) {
-    const _Float16 *p = row + (v == n - 1 ? 2 * s->last : 2 * ES_WIDTH * v);
+    const ES_T *p = row + (v == n - 1 ? 2 * s->last : 2 * ES_WIDTH * v);
     if (left) {
       V before = v == 0 || (v == n - 1 && !whole) ? LOAD(p - ES_WIDTH) : odd[v - 1];
       if (v == 0) before = (V)((M)before & s->left);
-      x.tap[0][v] = __builtin_shufflevector(before, odd[v], ES_CAT(ES_MOVED, ES_WIDTH, )(ES_WIDTH - 1));
+      x.tap[0][v] = __builtin_shufflevector(before, odd[v], ES_CAT(ES_NEXT, ES_WIDTH, )(ES_WIDTH - 1));
       x.tap[1][v] = even[v], x.tap[2][v] = odd[v];
     } else {
       V behind = v == n - 1 || (v == n - 2 && !whole) ? LOAD(p + 2 * ES_WIDTH) : even[v + 1];
       x.tap[0][v] = even[v], x.tap[1][v] = odd[v];
-      x.tap[2][v] = __builtin_shufflevector(even[v], behind, ES_CAT(ES_MOVED, ES_WIDTH, )(1));
+      x.tap[2][v] = __builtin_shufflevector(even[v], behind, ES_CAT(ES_NEXT, ES_WIDTH, )(1));
     }
   }
   x.tap[2][n - 1] = (V)((M)x.tap[2][n - 1] & s->right);
@@ -111,8 +134,8 @@ ES_INLINE ROW NAME(es_strip_load2)(const STRIP *s, const int n, const int whole,
 
 // Rows 0..height-1 of a strip, top = left = 1 and as many rows of y. Each row of x is added to three rows of y, whose
 // accumulators a, b, c change places from row to row.
-ES_INLINE void NAME(es_strip_down1)(const STRIP *s, const int n, const _Float16 *x, int64_t width, int64_t height,
-                                    _Float16 *out) {
+ES_INLINE void NAME(es_strip_down1)(const STRIP *s, const int n, const ES_T *x, int64_t width, int64_t height,
+                                    ES_T *out) {
   V a[ES_MAX_N], b[ES_MAX_N], c[ES_MAX_N];
 #define ES_ROW(oldest, middle, newest) \
   { \
@@ -152,8 +175,8 @@ ES_INLINE void NAME(es_strip_down1)(const STRIP *s, const int n, const _Float16 
 }
 
 // The same with stride 2, top and left each 0 or 1: of two rows of x one is seen by two rows of y, the other by one.
-ES_INLINE void NAME(es_strip_down2)(const STRIP *s, const int n, const int whole, const int left, const _Float16 *x,
-                                    int64_t width, int64_t height, int64_t top, _Float16 *out, int64_t columns,
+ES_INLINE void NAME(es_strip_down2)(const STRIP *s, const int n, const int whole, const int left, const ES_T *x,
+                                    int64_t width, int64_t height, int64_t top, ES_T *out, int64_t columns,
                                     int64_t rows) {
   V acc[ES_MAX_N];
   ROW row;
@@ -200,10 +223,10 @@ ES_INLINE STRIP NAME(es_strip_layout)(int64_t columns, float lo, float hi) {
 }
 
 // One plane; s is its layout.
-ES_INLINE void NAME(es_strip_plane)(STRIP s, const int stride, const int left, const _Float16 *x, const _Float16 *w,
-                                    float bias, _Float16 *out, int64_t height, int64_t width, int64_t rows,
+ES_INLINE void NAME(es_strip_plane)(STRIP s, const int stride, const int left, const ES_T *x, const ES_T *w,
+                                    float bias, ES_T *out, int64_t height, int64_t width, int64_t rows,
                                     int64_t columns, int64_t top) {
-  s.weight[0] = load_c4(w), s.weight[1] = load_c4(w + 4), s.weight[2] = load_c4(w + 5), s.bias = SPLAT(bias);
+  s.weight[0] = LOAD4(w), s.weight[1] = LOAD4(w + 4), s.weight[2] = LOAD4(w + 5), s.bias = SPLAT(bias);
   for (int64_t i = 0, q = 0; i < s.strips; i++) {
     const int64_t n = s.base + (i < s.longer);
     const int final = i == s.strips - 1;
@@ -211,8 +234,8 @@ ES_INLINE void NAME(es_strip_plane)(STRIP s, const int stride, const int left, c
     const int beyond = final && (columns - 1) * stride + 3 - left > width ? 0 : -1, inside = i == 0 ? 0 : -1;
     s.left = s.right = (M){} - 1;
     s.left[stride == 1 ? 0 : ES_WIDTH - 1] = inside, s.right[ES_WIDTH - 1] = beyond;
-    const _Float16 *in = x + q * stride;
-    _Float16 *to = out + q;
+    const ES_T *in = x + q * stride;
+    ES_T *to = out + q;
     ES_ON_ITS_OWN(in);
     ES_ON_ITS_OWN(to);
     // Nearly always the last vector follows the others: where it lies is then a constant.
@@ -239,6 +262,7 @@ ES_INLINE void NAME(es_strip_plane)(STRIP s, const int stride, const int left, c
 #undef LOAD
 #undef STORE
 #undef SPLAT
+#undef LOAD4
 #undef NAME
 #undef STRIP
 #undef ROW
