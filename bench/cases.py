@@ -109,7 +109,7 @@ def pruned(case: Case, folder: Path) -> Pruned:
     path = exported(case.model)
     model = load(path)
     if case.sparsity:
-        sparsify(model, case.pattern, case.sparsity, include=INCLUDED.get(case.model, ()))
+        sparsify(model, case.pattern, case.sparsity, include=INCLUDED.get(case.model, ()), rearrange=False)
         path = folder / "pruned.onnx"
         save(model, path)
     inputs, outputs = _ports(model.graph.inputs, case), _ports(model.graph.outputs, case)

@@ -18,6 +18,7 @@ from bench.layers import LAYERS, Layer, graph
 from bench.machine import facts
 from bench.peak import Peak, peak
 from edgesparse.devices import load_device
+from edgesparse.patterns import parse_pattern
 from edgesparse.report import print_table, progress
 from edgesparse.select import candidates
 from edgesparse.tune import measure
@@ -46,19 +47,25 @@ def results(layers: Sequence[Layer], patterns: Sequence[str], sparsities: Sequen
     """Dense first; the ideal of a sparse layer is its own best dense time in the same run."""
     for layer in layers:
         dense_us = None
-        for sparsity in sorted({0.0, *sparsities}):
-            for pattern in patterns if sparsity and not layer.depthwise else ("dense",):
-                if sparsity and layer.depthwise:
-                    continue
-                timed = _times(layer, pattern, sparsity, target, num_runs)
-                if dense_us is None:
-                    dense_us = min(timed.values())
-                for kernel, us in timed.items():
-                    rate = 2e-3 * layer.macs * (1 - sparsity) / us
-                    ideal = dense_us * (1 - sparsity) / us if sparsity else None
-                    yield Result(
-                        layer.network, layer.name, pattern, sparsity, kernel, us, rate, rate / limit.gflops, ideal
-                    )  # fmt: skip
+        for pattern, sparsity in [("dense", 0.0), *_cases(layer, patterns, sparsities)]:
+            timed = _times(layer, pattern, sparsity, target, num_runs)
+            if dense_us is None:
+                dense_us = min(timed.values())
+            for kernel, us in timed.items():
+                rate = 2e-3 * layer.macs * (1 - sparsity) / us
+                ideal = dense_us * (1 - sparsity) / us if sparsity else None
+                yield Result(
+                    layer.network, layer.name, pattern, sparsity, kernel, us, rate, rate / limit.gflops, ideal
+                )  # fmt: skip
+
+
+def _cases(layer: Layer, patterns: Sequence[str], sparsities: Sequence[float]) -> list[tuple[str, float]]:
+    """What of ``patterns`` the layer can have; N:M and taps with the sparsity that they fix."""
+    shape = (layer.outputs, layer.inputs, layer.kernel, layer.kernel)
+    fitting = [p for p in map(parse_pattern, patterns) if not layer.depthwise and not p.refuses(shape, False)]
+    fixed = [(p.text, p.fixed_sparsity) for p in fitting if p.fixed_sparsity is not None]
+    free = [p.text for p in fitting if p.fixed_sparsity is None]
+    return [(text, sparsity) for sparsity in sorted({*sparsities} - {0.0}) for text in free] + fixed
 
 
 def _times(layer: Layer, pattern: str, sparsity: float, target: Target, num_runs: int) -> dict[str, float]:
@@ -76,6 +83,7 @@ def _times(layer: Layer, pattern: str, sparsity: float, target: Target, num_runs
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.kernels", description=__doc__.partition("\n")[0])
     parser.add_argument("--networks", default="mobilenet_v1", help="comma-separated; `all` for every one")
+    parser.add_argument("--layers", default="", help="comma-separated parts of names; only layers with one of them")
     parser.add_argument("--patterns", default="block:4x1,unstructured")
     parser.add_argument("--sparsity", default="0,0.3,0.5,0.7,0.9")
     parser.add_argument("--num-runs", type=int, default=50)
@@ -87,7 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = networks if given.networks == "all" else set(given.networks.split(","))
     if wanted - networks:
         parser.error(f"unknown network {', '.join(sorted(wanted - networks))}; known: {', '.join(sorted(networks))}")
-    layers = [layer for layer in LAYERS if layer.network in wanted]
+    layers = [
+        x for x in LAYERS if x.network in wanted and any(part in x.name for part in given.layers.split(","))
+    ]  # fmt: skip
+    if not layers:
+        parser.error(f"no layer of these networks has {given.layers} in its name")
     target, before = load_device("host").target, peak()
     sparsities = [float(s) for s in given.sparsity.split(",")]
     found: list[Result] = []

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
+from edgesparse.plot import COLOURS, DASHES
+from edgesparse.plot import round_up as _round_up
+from edgesparse.plot import text as _text
+
 WIDTH, HEIGHT = 900, 460
 LEFT, TOP, RIGHT, BOTTOM = 60, 40, 640, 400  # of the axes; the legend is right of them
-DASHES = ("", "7 3", "2 3", "9 3 2 3", "1 4")
-# our own first, which is also the widest; then Okabe and Ito's palette, which colour-blind people can tell apart
-COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a7a00")
 SLOWEST = 3.0  # a line above so many times our dense latency is named, not drawn: it would flatten all others
 
 Line = Mapping[float, float]  # sparsity -> ms
@@ -103,14 +103,3 @@ def _legend(engines: Sequence[str], patterns: Sequence[str], ideal: bool, left_o
             y += 16
             parts.append(_text(x, y, line, size=11))
     return parts
-
-
-def _text(x: float, y: float, words: str, *, anchor: str = "start", size: int = 12) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}">{escape(words)}</text>'
-
-
-def _round_up(value: float) -> float:
-    """To 1, 1.5, 2, 2.5, 3, 4, 5, 6 or 8 times a power of ten: the fifths of it are short numbers."""
-    power = 10.0 ** math.floor(math.log10(value))
-    step = next((s for s in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if s * power >= value), 10)
-    return float(step * power)

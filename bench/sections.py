@@ -1,11 +1,11 @@
-"""JSON lines of bench.kernels, bench.arm and bench.footprint as sections of RESULTS.md."""
+"""JSON lines of bench.kernels, .patterns, .arm, .allocation and .footprint as sections of RESULTS.md."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import footprint
+from bench import allocation, footprint
 
 Row = Mapping[str, Any]
 
@@ -17,8 +17,12 @@ def section(rows: Sequence[Row]) -> str:
         return _kernels(rows)
     if "fma_per_cycle" in first:
         return _estimates(rows)
+    if "verdict" in first:
+        return _patterns(rows)
     if "instructions" in first or "missing" in first:
         return _instructions(rows)
+    if first.get("what") == "allocation":
+        return _allocation(rows)
     return _footprint(rows)
 
 
@@ -92,6 +96,35 @@ def _estimates(rows: Sequence[Row]) -> str:
         + "; ".join(f"{core}: {what}" for core, what in cores.items())
         + ".\n\n"
         + _table(["kernel", *cores], lines)
+    )
+
+
+def _allocation(rows: Sequence[Row]) -> str:
+    return (
+        f"## Allocation by latency\n\n{_made_by(rows[0]['command'], rows[0]['machine'])}\n\nThe plan that loses the"
+        " least squared magnitude (relative, summed over layers) at a target, timed once more; and uniform sparsity"
+        " that takes the same time, in the pattern that loses least. All measured, in turns with the dense network.\n\n"
+        + _table(allocation.COLUMNS, [allocation.cells(row) for row in rows])
+    )
+
+
+def _patterns(rows: Sequence[Row]) -> str:
+    """Patterns down, layers and devices across: how many times as fast as the best dense kernel."""
+    columns = list(dict.fromkeys((row["layer"], row["device"]) for row in rows))
+    source = {row["device"]: f"{row['device']} ({row['isa']}, {row['source']})" for row in rows}
+    found = {(row["pattern"], row["sparsity"], row["layer"], row["device"]): row for row in rows if row["sparsity"]}
+    lines = []
+    for pattern, sparsity in dict.fromkeys(key[:2] for key in found):
+        cells = [found.get((pattern, sparsity, *column)) for column in columns]
+        words = ["" if c is None else f"Winograd {c['times']:.2f}x" if "Winograd" in c["verdict"] else
+                 f"{c['times']:.2f}x" for c in cells]  # fmt: skip
+        lines.append([pattern, f"{sparsity:.2f}", *words])
+    header = ["pattern", "zeros", *(f"{layer}, {source[device]}" for layer, device in columns)]
+    commands = "; ".join(dict.fromkeys(_made_by(row["command"], row["machine"]) for row in rows))
+    return (
+        f"## What patterns are worth\n\n{commands}\n\nTimes as fast as the best dense kernel of the layer. Winograd:"
+        " dense in that form is faster than to skip these zeros, and the layer runs so. No depthwise kernel skips"
+        " taps.\n\n" + _table(header, lines)
     )
 
 

@@ -24,28 +24,35 @@ if TYPE_CHECKING:
     from edgesparse.compile import compile_model as compile
     from edgesparse.devices import known_devices, load_device
     from edgesparse.errors import EdgeSparseError, GateError, InputError, RuntimeFailure, UnsupportedError
+    from edgesparse.evaluate import evaluate
     from edgesparse.explain import explain
     from edgesparse.frontend import export
     from edgesparse.importer import load, save
     from edgesparse.runtimes import open
     from edgesparse.sparsify import sparsify
+    from edgesparse.sparsity.recover import recover
+    from edgesparse.sparsity.torch_masks import Gradual, torch_masks
     from edgesparse.tune import tune
 
 _WHERE = {
     "EdgeSparseError": "errors",
     "GateError": "errors",
+    "Gradual": "sparsity.torch_masks",
     "InputError": "errors",
     "RuntimeFailure": "errors",
     "UnsupportedError": "errors",
     "compile": "compile:compile_model",
+    "evaluate": "evaluate",
     "explain": "explain",
     "export": "frontend",
     "known_devices": "devices",
     "load": "importer",
     "load_device": "devices",
     "open": "runtimes",
+    "recover": "sparsity.recover",
     "save": "importer",
     "sparsify": "sparsify",
+    "torch_masks": "sparsity.torch_masks",
     "tune": "tune",
 }
 """Public name -> module (or ``module:name there``); by name, so that nothing here is imported early."""
@@ -53,19 +60,23 @@ _WHERE = {
 __all__ = [
     "EdgeSparseError",
     "GateError",
+    "Gradual",
     "InputError",
     "RuntimeFailure",
     "UnsupportedError",
     "__version__",
     "compile",
+    "evaluate",
     "explain",
     "export",
     "known_devices",
     "load",
     "load_device",
     "open",
+    "recover",
     "save",
     "sparsify",
+    "torch_masks",
     "tune",
 ]
 

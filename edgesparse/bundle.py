@@ -13,6 +13,7 @@ from edgesparse.bands import call_numbers
 from edgesparse.build import Artifact
 from edgesparse.errors import InputError
 from edgesparse.manifest import Layer, Manifest, Port
+from edgesparse.stored import geometry, stored, traffic
 from edgesparse.types import MemoryPlan, Selection, Sources, Target
 from edgesparse.workspace import OLD, check_place, workspace
 
@@ -46,11 +47,11 @@ def write(
     content: dict[str, bytes] = {"weights.bin": sources.weights, **artifact.files}
     content.update({n: t.encode() for n, t in sources.files.items()})
     package = resources("edgesparse")
-    for name in HEADERS:
-        content[name] = (package / "runtimes/c" / name).read_bytes()
+    for file in HEADERS:
+        content[file] = (package / "runtimes/c" / file).read_bytes()
     if target.kind == "wasm":
-        for name in LOADER:
-            content[name] = (package / "runtimes/web" / name).read_bytes()
+        for file in LOADER:
+            content[file] = (package / "runtimes/web" / file).read_bytes()
     manifest = describe(artifact, sources, selection, memory, target, content, name, version, notes)
     content["manifest.json"] = manifest.model_dump_json(indent=1).encode() + b"\n"
     try:
@@ -115,7 +116,8 @@ def describe(
 def layers(selection: Selection, target: Target) -> tuple[Layer, ...]:
     """What the manifest says of every kernel call."""
     found = []
-    for step, numbers in zip(selection.steps, call_numbers(selection), strict=True):
+    facts = zip(selection.steps, call_numbers(selection), traffic(selection), stored(selection), strict=True)
+    for step, numbers, (reads, writes), constants in facts:
         why = [step.binding.reason, *(f"not {r.kernel}: {r.reason}" for r in selection.rejected[step.call.name])]
         found.append(
             Layer(
@@ -133,6 +135,10 @@ def layers(selection: Selection, target: Target) -> tuple[Layer, ...]:
                 measured=step.binding.measured,
                 calls=numbers,
                 reason="; ".join(w for w in why if w),
+                reads=reads,
+                writes=writes,
+                stored=constants,
+                **geometry(selection, step.call),
             )  # fmt: skip
         )
     return tuple(found)

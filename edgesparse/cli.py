@@ -14,6 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from edgesparse.cli_reports import commands as report_commands
 from edgesparse.cli_sparsity import commands as sparsity_commands
 from edgesparse.errors import EdgeSparseError, GateError
 from edgesparse.options import (
@@ -45,6 +46,7 @@ app = typer.Typer(
     "5 a gate failed.",
 )  # fmt: skip
 app.add_typer(sparsity_commands)
+app.add_typer(report_commands)
 
 
 def main() -> None:

@@ -77,7 +77,7 @@ def run_onnxruntime(model: Path, manifest: Manifest, samples: Sequence[Sample]) 
     try:
         peer = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions have no other base class
-        raise InputError(f"onnxruntime cannot load the model: {_first_line(error)}", where=str(model)) from error
+        raise InputError(f"onnxruntime cannot load the model: {first_line(error)}", where=str(model)) from error
     names = [port.name for port in manifest.inputs]
     wanted = [port.name for port in manifest.outputs]
     has = [o.name for o in peer.get_outputs()]
@@ -94,7 +94,7 @@ def run_onnxruntime(model: Path, manifest: Manifest, samples: Sequence[Sample]) 
         try:
             results.append(tuple(peer.run(wanted, dict(zip(names, sample, strict=True)), quiet)))
         except Exception as error:
-            raise InputError(f"onnxruntime cannot run the model: {_first_line(error)}", where=str(model)) from error
+            raise InputError(f"onnxruntime cannot run the model: {first_line(error)}", where=str(model)) from error
     return results
 
 
@@ -126,5 +126,5 @@ def output_error(name: str, reference: Sequence[Array], given: Sequence[Array]) 
     return OutputError(name, max_abs, max_rel, agree, rows)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

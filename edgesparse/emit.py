@@ -15,8 +15,9 @@ import numpy as np
 from edgesparse.bands import call_numbers
 from edgesparse.emit_bands import END_OF_ROUNDS, begin_of_rounds, tables
 from edgesparse.parts import by_weights, divided, meetings
-from edgesparse.plan import ALIGN_BYTES, scratch_name
-from edgesparse.types import Array, Chain, Kernel, MemoryPlan, Selection, Sources, Step, TensorSpec
+from edgesparse.plan import scratch_name
+from edgesparse.stored import weights_bin
+from edgesparse.types import Chain, Kernel, MemoryPlan, Selection, Sources, Step, TensorSpec
 
 _CALLS = (
     "int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, const void *weights_,\n"
@@ -27,7 +28,8 @@ _NAME_LENGTH = 48
 
 def emit(selection: Selection, memory: MemoryPlan, name: str) -> Sources:
     """The C sources of one model. ``name`` goes into comments and `es_the_model`."""
-    weights, offsets = _weights(selection)
+    weights, placed = weights_bin(selection)
+    offsets = {p.name: p.offset for p in placed}
     return Sources(
         {
             "model.c": _model_c(selection, memory, name, offsets, len(weights)),
@@ -37,28 +39,6 @@ def emit(selection: Selection, memory: MemoryPlan, name: str) -> Sources:
         },
         weights,
     )  # fmt: skip
-
-
-def _weights(selection: Selection) -> tuple[bytes, dict[str, int]]:
-    """weights.bin: every constant that a call reads, 64-byte aligned, equal ones stored once."""
-    chunks: list[bytes] = []
-    offsets: dict[str, int] = {}
-    seen: dict[bytes, int] = {}
-    size = 0
-    for step in selection.steps:
-        pool: Mapping[str, Array] = {**selection.graph.constants, **step.binding.constants}
-        for value in step.binding.arguments.values():
-            if not isinstance(value, str) or value not in pool or value in offsets:
-                continue
-            data = np.ascontiguousarray(pool[value]).tobytes()
-            if data in seen:
-                offsets[value] = seen[data]
-                continue
-            offsets[value] = seen[data] = size
-            padding = -len(data) % ALIGN_BYTES
-            chunks += [data, bytes(padding)]
-            size += len(data) + padding
-    return b"".join(chunks), offsets
 
 
 def call_name(step: Step) -> str:

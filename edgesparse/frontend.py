@@ -1,24 +1,19 @@
-"""torch.nn.Module -> ir.Model. The only file that imports torch, and only when it is called."""
+"""torch.nn.Module -> ir.Model. Imports torch only when it is called."""
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
-import inspect
 import io
 import logging
-import sys
-import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import onnx_ir as ir
 
-from edgesparse.errors import EdgeSparseError, InputError
+from edgesparse.errors import InputError
+from edgesparse.user_code import load_function
 
 _log = logging.getLogger(__name__)
 USAGE = "edgesparse export FILE.py:FUNCTION -o model.onnx"
@@ -32,7 +27,7 @@ def export(module: Any, example_inputs: Any, *, opset: int = 18) -> ir.Model:
     Raises:
         InputError: torch is not installed, these are no module and no tensors, or torch cannot export the module.
     """
-    torch = _torch()
+    torch = require_torch()
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
     if not isinstance(module, torch.nn.Module):
         raise InputError(f"not a torch.nn.Module but {type(module).__name__}", hint="es.export(module, example_inputs)")
@@ -70,29 +65,20 @@ def export_factory(reference: str, *, opset: int = 18) -> ir.Model:
     Raises:
         InputError: as `export`; no such file or function, it fails, or it returns something else.
     """
-    file, colon, name = reference.rpartition(":")
-    path = Path(file if colon else reference)
-    if not path.is_file():
-        raise InputError("no such Python file", where=str(path), hint=USAGE)
-    if not name or not colon:
-        raise InputError("which function of it?", where=str(path), hint=USAGE)
-    _torch()
-    with _users_code(path), redirect_stdout(sys.stderr):
-        loaded = _load(path)
-        factory = getattr(loaded, name, None)
-        if not callable(factory):
-            near = difflib.get_close_matches(name, _functions(loaded), n=3) or _functions(loaded)
-            raise InputError(f"no function '{name}'", where=str(path), hint=f"it has {', '.join(near) or 'none'}")
-        result = factory()
+    file, _, name = reference.rpartition(":")
+    if Path(file).is_file():
+        require_torch()  # before the code of the file imports it
+    result = load_function(reference, USAGE)()
     if not (isinstance(result, tuple) and len(result) == 2):
         raise InputError(
-            f"{name}() returns {type(result).__name__}", where=str(path),
+            f"{name}() returns {type(result).__name__}", where=file,
             hint="it should return two things: a torch.nn.Module and its example inputs",
         )  # fmt: skip
     return export(result[0], result[1], opset=opset)
 
 
-def _torch() -> Any:
+def require_torch() -> Any:
+    """The module torch. Raises InputError, with a hint how to install it, where it is missing."""
     try:
         import torch
         import torch.onnx
@@ -137,38 +123,3 @@ def _forget_origin(model: ir.Model) -> None:
         made = [value for node in graph.all_nodes() for value in node.outputs]
         for value in (*graph.inputs, *graph.initializers.values(), *made):
             value.metadata_props.clear()
-
-
-def _load(path: Path) -> ModuleType:
-    name = f"edgesparse_export_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise InputError("not a Python file", where=str(path), hint=USAGE)
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[name] = loaded  # dataclasses and pickle look their module up here
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-@contextmanager
-def _users_code(path: Path) -> Iterator[None]:
-    """Errors in the file are the user's: one line with the place in it, not a traceback through this package."""
-    sys.path.insert(0, str(path.absolute().parent))
-    try:
-        yield
-    except EdgeSparseError:
-        raise
-    except Exception as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-        if isinstance(error, SyntaxError) and error.filename == str(path):
-            lines.append(error.lineno)
-        where = f"{path}:{lines[-1]}" if lines else str(path)
-        raise InputError(f"{type(error).__name__}: {error}", where=where, hint="the error is in this file") from error
-    finally:
-        sys.path.remove(str(path.absolute().parent))
-
-
-def _functions(module: ModuleType) -> list[str]:
-    """Public functions that are defined in ``module`` itself."""
-    found = inspect.getmembers(module, inspect.isfunction)
-    return [name for name, f in found if f.__module__ == module.__name__ and not name.startswith("_")]

@@ -40,6 +40,24 @@ class Port(BaseModel):
         return self
 
 
+class Stored(BaseModel):
+    """A constant of a layer in weights.bin: the C parameter that it is, and where it lies.
+
+    ``kind`` is values, indices or bias. ``padding_bytes`` follow it, up to the next multiple of 64; ``zero_bytes`` of
+    its own are zeros. ``shared``: an earlier layer has the same bytes, so that it takes no place of its own.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    parameter: str
+    kind: str
+    dtype: str
+    offset: NonNegativeInt
+    bytes: NonNegativeInt
+    padding_bytes: NonNegativeInt = 0
+    zero_bytes: NonNegativeInt = 0
+    shared: bool = False
+
+
 class Layer(BaseModel):
     """One kernel call: what runs, why, and how sparse its weights are.
 
@@ -47,6 +65,11 @@ class Layer(BaseModel):
     kernel's if no weight were zero; ``skipping_us``: that of the best kernel that skips zeros, which gets shorter with
     each of them. All are 0 where there is only one kernel. ``calls`` are the numbers under which `model_calls` in C
     runs it: several where layers take turns.
+
+    ``reads`` and ``writes`` name tensors: those of other layers, inputs and outputs of the model. ``weight_shape`` is
+    (output channels, input channels, positions of the kernel), the last as one number or as height and width; () where
+    no weights could be left out. Offsets in ``stored`` are input channel x ``plane_bytes`` + ``tap_bytes`` of the
+    position. Bundles of older versions have none of these.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -64,6 +87,12 @@ class Layer(BaseModel):
     measured: bool = False
     calls: tuple[NonNegativeInt, ...] = ()
     reason: str = ""
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    weight_shape: tuple[NonNegativeInt, ...] = ()
+    plane_bytes: NonNegativeInt = 0
+    tap_bytes: tuple[int, ...] = ()
+    stored: tuple[Stored, ...] = ()
 
 
 class Manifest(BaseModel):

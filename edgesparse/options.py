@@ -30,6 +30,10 @@ Precision = Annotated[
 Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
 Runtime = Annotated[str, typer.Option(help="auto, local, qemu, wasmtime or node")]
 Threads = Annotated[int, typer.Option(min=0, help="how many run the model; 0: one for each CPU it may use")]
+Calibration = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="FILE.npz", help="samples: one array per input of the model, stacked on axis 0"),
+]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
 Inputs = Annotated[Path, typer.Option("--input", help=".npz with one key per input, or .npy for a single input")]
 
@@ -62,6 +66,24 @@ def parse_shapes(texts: list[str]) -> dict[str, tuple[int, ...]]:
             raise InputError(f"--shape gives '{name}' twice", hint="give it once, with all dimensions")
         shapes[name] = tuple(int(p) for p in parts)
     return shapes
+
+
+def parse_milliseconds(option: str, text: str) -> float:
+    """``8ms``, ``800us``, ``0.01s`` or a number of milliseconds -> milliseconds.
+
+    Raises:
+        InputError: anything else, or no more than 0.
+    """
+    units = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+    short = text.strip().lower()
+    unit = next((u for u in units if short.endswith(u)), "")
+    try:
+        found = float(short.removesuffix(unit)) * units.get(unit, 1.0)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise InputError(f"{option} {text!r} is no time", hint=f"{option} 8ms, or 800us")
+    return found
 
 
 def check_file(path: Path, force: bool) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 PIPED_WIDTH = 200
+LONGEST_NAME = 44
 
 
 def stdout() -> Console:
@@ -85,6 +86,12 @@ def progress(title: str) -> Iterator[Any]:
 def kilobytes(count: int) -> str:
     """``123456`` -> ``123.5 kB`` (1 kB = 1000 bytes)."""
     return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.2f} MB"
+
+
+def short(name: str) -> str:
+    """The end of a long name: what converters join with semicolons is a list of all that became the node."""
+    last = name.rpartition(";")[2]
+    return last if len(last) <= LONGEST_NAME else f"…{last[1 - LONGEST_NAME :]}"
 
 
 def shape_text(shape: Sequence[object]) -> str:

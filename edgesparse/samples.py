@@ -21,6 +21,37 @@ def read_inputs(path: Path, names: Sequence[str]) -> dict[str, Array]:
     Raises:
         InputError: no such file, not a NumPy file, no numbers in it, or keys that are not exactly ``names``.
     """
+    arrays = _read(path)
+    wanted = ", ".join(names)
+    if "" in arrays:
+        if len(names) != 1:
+            raise InputError(
+                f"one array, but the model has {len(names)} inputs: {wanted}", where=str(path),
+                hint="use an .npz with one key per input",
+            )  # fmt: skip
+        return {names[0]: arrays[""]}
+    if set(arrays) != set(names):
+        raise InputError(
+            f"holds {', '.join(arrays) or 'nothing'}, but the inputs of the model are {wanted}", where=str(path),
+            hint="the keys of an .npz must be the names of the inputs",
+        )  # fmt: skip
+    return arrays
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an ``.npz`` by name.
+
+    Raises:
+        InputError: no such file, not an .npz, no numbers in it.
+    """
+    arrays = _read(path)
+    if "" in arrays:
+        raise InputError("one array without a name", where=str(path), hint="use an .npz, with a key for every array")
+    return arrays
+
+
+def _read(path: Path) -> dict[str, Array]:
+    """Arrays by name; that of an .npy has the name ""."""
     hint = f"numpy.savez({str(path)!r}, **inputs) writes one"
     try:
         if not path.is_file():
@@ -42,19 +73,6 @@ def read_inputs(path: Path, names: Sequence[str]) -> dict[str, Array]:
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         what = "holds Python objects, not numbers" if "allow_pickle" in str(error) else f"damaged NumPy file: {error}"
         raise InputError(what, where=str(path), hint=hint) from error
-    wanted = ", ".join(names)
-    if "" in arrays:
-        if len(names) != 1:
-            raise InputError(
-                f"one array, but the model has {len(names)} inputs: {wanted}", where=str(path),
-                hint="use an .npz with one key per input",
-            )  # fmt: skip
-        return {names[0]: arrays[""]}
-    if set(arrays) != set(names):
-        raise InputError(
-            f"holds {', '.join(arrays) or 'nothing'}, but the inputs of the model are {wanted}", where=str(path),
-            hint="the keys of an .npz must be the names of the inputs",
-        )  # fmt: skip
     return arrays
 
 

@@ -47,7 +47,7 @@ def select(graph: LoweredGraph, target: Target, measured: Mapping[str, float] | 
                 )  # fmt: skip
             )
             continue
-        found = _timed(found, call, measured or {})
+        found = timed(found, call, measured or {})
         chosen = found[0]
         for other in found[1:]:
             times = other.binding.predicted_us / max(chosen.binding.predicted_us, 1e-9)
@@ -107,8 +107,10 @@ def _text(value: float | tuple[int, ...]) -> str:
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _timed(found: Sequence[Candidate], call: OpCall, measured: Mapping[str, float]) -> list[Candidate]:
-    """By measured times where every candidate has one: those of a model and of a clock do not compare."""
+def timed(found: Sequence[Candidate], call: OpCall, measured: Mapping[str, float]) -> list[Candidate]:
+    """Fastest first: by measured times where every candidate has one, for those of a model and of a clock do not
+    compare.
+    """
     times = [measured.get(measure_key(call, c.binding, c.label), 0.0) for c in found]
     if not all(times):
         return list(found)

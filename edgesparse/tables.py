@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesparse.compare import OutputError
-from edgesparse.inspect import Inspection, WeightedLayer
+from edgesparse.inspect import Inspection
 from edgesparse.manifest import Manifest
 from edgesparse.report import (
     kilobytes,
@@ -18,6 +18,7 @@ from edgesparse.report import (
     print_json,
     print_table,
     shape_text,
+    short,
     warn,
 )
 from edgesparse.types import Array, RunResult
@@ -25,7 +26,6 @@ from edgesparse.types import Array, RunResult
 if TYPE_CHECKING:
     from edgesparse.explain import Verdict
     from edgesparse.quickstart import Tour
-    from edgesparse.sparsify import SparsifyReport
     from edgesparse.tune import TuneReport
 
 _RECORDED = ("pattern", "sparsity", "zeros")
@@ -72,36 +72,6 @@ def inspection(path: Path, found: Inspection, json: bool) -> None:
     return None
 
 
-def sparsified(path: Path, report: SparsifyReport, found: Sequence[WeightedLayer], json: bool) -> None:
-    pruned, dense = {p.name: p for p in report.layers}, {d.name: d.reason for d in report.dense}
-    layers = [
-        {
-            **dataclasses.asdict(x),
-            "pattern": report.pattern if x.weight in pruned else "dense",
-            "zeros_before": pruned[x.weight].zeros_before if x.weight in pruned else x.zeros,
-            "kept_magnitude": pruned[x.weight].kept_magnitude if x.weight in pruned else 1.0,
-            "why_dense": dense.get(x.weight, "" if x.weight in pruned else "its weight is no initializer"),
-        }
-        for x in found
-    ]
-    if json:
-        facts = {k: getattr(report, k) for k in ("pattern", "sparsity", "method", "allocation", "zeros")}
-        return print_json({"file": str(path), **facts, "layers": layers})
-    rows = [
-        (
-            x["name"], shape_text(x["shape"]), x["pattern"], f"{100 * x['zeros_before']:.1f}",
-            f"{100 * x['zeros']:.1f}", f"{100 * x['kept_magnitude']:.1f}", x["macs"] or "",
-            x["why_dense"].removeprefix(f"{x['op']} '{x['name']}' "),
-        )
-        for x in layers
-    ]  # fmt: skip
-    columns = ("layer", "weight", "pattern", "zeros % before", "after", "kept sum |w| %", "MACs", "why dense")
-    print_table("Layers with weights", columns, rows)
-    print(f"{100 * report.zeros:.1f}% zeros in the {len(report.layers)} pruned weights, {len(report.dense)} left dense")
-    print(f"wrote {path} ({kilobytes(path.stat().st_size)})")
-    return None
-
-
 def bundle(path: Path, manifest: Manifest, json: bool) -> None:
     if json:
         return print_json({"bundle": str(path), **manifest.model_dump(mode="json")})
@@ -129,18 +99,18 @@ def bundle(path: Path, manifest: Manifest, json: bool) -> None:
 
 def explanation(path: Path, device: str, found: Sequence[Verdict], json: bool) -> None:
     if json:
-        document = [{**dataclasses.asdict(v), "speedup": v.speedup} for v in found]
+        document = [{**dataclasses.asdict(v), "speedup": v.speedup, "verdict": v.verdict} for v in found]
         return print_json({"model": str(path), "device": device, "layers": document})
     timed = [v for v in found if v.us]
     measured = all(v.measured for v in timed) and timed
     rows = [
         (
-            v.layer, v.kernel, v.pattern, f"{100 * v.zeros:.0f}" if v.pattern else "", v.us or None,
-            v.dense_us or None, round(v.speedup, 2) if v.dense_us else None, v.reason.partition("; not ")[0], v.advice,
+            short(v.layer), v.kernel, v.pattern, f"{100 * v.zeros:.0f}" if v.pattern else "", v.us or None,
+            v.dense_us or None, v.verdict, v.reason.partition("; not ")[0], v.advice,
         )
         for v in found
     ]  # fmt: skip
-    columns = ("layer", "kernel", "pattern", "zeros %", "us", "if dense", "times", "why", "to make it faster")
+    columns = ("layer", "kernel", "pattern", "zeros %", "us", "if dense", "verdict", "why", "to make it faster")
     source = "measured" if measured else "estimated"
     print_table(f"{path} on {device}: microseconds on one core, {source}", columns, rows)
     total, dense = sum(v.us for v in timed), sum(v.dense_us for v in timed)
@@ -149,6 +119,7 @@ def explanation(path: Path, device: str, found: Sequence[Verdict], json: bool) -
             f"{total:.0f} us in layers with a choice of kernels, {dense:.0f} us if all were dense: "
             f"{dense / total:.2f} times; --json says why other kernels were not taken"
         )
+        note("`edgesparse whatif` shows for each layer from which sparsity on which pattern is faster")
     return None
 
 

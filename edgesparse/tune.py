@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,9 +101,18 @@ def measure(
     warmup_runs: int,
 ) -> float:  # fmt: skip
     """The median of ``num_runs`` runs of a bundle that is nothing but this call, in microseconds."""
-    alone = _alone(graph, call)
+    with alone(graph, call, candidate, target, runtime) as session:
+        result = session.bench(random_inputs(session.manifest), num_runs=num_runs, warmup_runs=warmup_runs)
+    return statistics.median(result.wall_ns) / 1000
+
+
+@contextmanager
+def alone(
+    graph: LoweredGraph, call: OpCall, candidate: Candidate, target: Target, runtime: str
+) -> Iterator[runtimes.Session]:
+    """An opened bundle that is nothing but ``call``, computed by ``candidate``."""
     step = Step(call, packed(candidate.binding), candidate.kernels)
-    selection = Selection(alone, (step,), {call.name: ()}, target.isas)
+    selection = Selection(_alone(graph, call), (step,), {call.name: ()}, target.isas)
     memory = plan(selection)
     sources = emit(selection, memory, "tune")
     artifact = build(sources, selection, target)
@@ -110,8 +120,7 @@ def measure(
         bundle = folder / "tune.edge"
         write(artifact, sources, selection, memory, target, bundle, name="tune", version=__version__)
         with runtimes.open(bundle, runtime) as session:
-            result = session.bench(random_inputs(session.manifest), num_runs=num_runs, warmup_runs=warmup_runs)
-    return statistics.median(result.wall_ns) / 1000
+            yield session
 
 
 def _alone(graph: LoweredGraph, call: OpCall) -> LoweredGraph:

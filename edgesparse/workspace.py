@@ -68,6 +68,14 @@ def workspace(parent: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to the file ``path``, whole or not at all. Raises OSError where the disk refuses."""
+    with workspace(path.absolute().parent) as scratch:
+        fresh = scratch / "fresh"
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+
+
 def sweep(parent: Path) -> None:
     """Remove workspaces in ``parent`` that nobody holds. Those of other users are theirs to remove."""
     for folder in parent.glob(f"{PREFIX}*"):

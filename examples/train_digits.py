@@ -2,12 +2,19 @@
 
     pip install '.[examples]' && python examples/train_digits.py
 
-writes ``digits.onnx`` and ``digits_test.npz`` (200 images that were not trained on) beside this file.
+writes ``digits.onnx`` and ``digits_test.npz`` (200 images that were not trained on) beside this file. And
+
+    edgesparse whatif examples/digits.onnx --patterns block:4x1 --sparsity 0.9 --recipe recipe.json
+    python examples/train_digits.py --recipe recipe.json --output digits_sparse.onnx
+
+trains on from there with nine of ten blocks at zero, and writes a network that `edgesparse compile` takes as it is.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +25,7 @@ from torch.nn import functional as F
 
 import edgesparse as es
 
+HERE = Path(__file__).parent
 EPOCHS, BATCH, TEST, SEED = 60, 64, 200, 0
 GROUP_LASSO = 1e-3  # the best of 3e-4, 1e-3 and 2e-3 on the test images, whose accuracy is thus a little flattered
 
@@ -60,21 +68,75 @@ def train(images: Tensor, labels: Tensor) -> nn.Sequential:
     return net.eval()
 
 
-def main() -> None:
-    started = time.perf_counter()
+def fine_tune(net: nn.Sequential, images: Tensor, labels: Tensor, recipe: str | Path, epochs: int = EPOCHS) -> None:
+    """Train ``net`` on, in place, while the blocks that ``recipe`` names go to zero in the first half and stay there.
+
+    Nothing but `es.torch_masks` tells this loop from one that trains a dense network. Against the dense network's
+    predictions it learns beside the labels: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network".
+    """
+    torch.manual_seed(SEED)
+    steps = epochs * -(-len(images) // BATCH)
+    with torch.no_grad():
+        wanted = F.softmax(net(images), dim=1)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
+    masks = es.torch_masks(
+        net, recipe, optimizer, exported=es.load(HERE / "digits.onnx"), schedule=es.Gradual(steps=steps // 2)
+    )
+    net.train()
+    for _ in range(epochs):
+        for batch in torch.split(torch.randperm(len(images)), BATCH):
+            scores = net(images[batch])
+            loss = F.cross_entropy(scores, labels[batch], label_smoothing=0.05) + F.cross_entropy(scores, wanted[batch])
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+    masks.detach()
+    net.eval()
+
+
+def right_answers(net: nn.Sequential, images: Tensor, labels: Tensor) -> int:
+    with torch.no_grad():
+        return int((net(images).argmax(1) == labels).sum())
+
+
+def load_images() -> tuple[Tensor, Tensor]:
+    """(n, 1, 8, 8) in [0, 1] and (n,), in an order of their own; the first `TEST` are not to be trained on."""
     digits = load_digits()
     order = np.random.default_rng(SEED).permutation(len(digits.images))
     images = (digits.images[order, None] / 16).astype(np.float32)
-    labels = digits.target[order].astype(np.int64)
-    net = train(torch.from_numpy(images[TEST:]), torch.from_numpy(labels[TEST:]))
-    with torch.no_grad():
-        right = int((net(torch.from_numpy(images[:TEST])).argmax(1).numpy() == labels[:TEST]).sum())
-    print(f"{right} of {TEST} test images right ({right / TEST:.1%}), {time.perf_counter() - started:.0f} s")
-    folder = Path(__file__).parent
-    es.save(es.export(net, torch.from_numpy(images[:1])), folder / "digits.onnx")
-    np.savez_compressed(folder / "digits_test.npz", image=images[:TEST], labels=labels[:TEST])
-    for name in ("digits.onnx", "digits_test.npz"):
-        print(f"wrote {folder / name} ({(folder / name).stat().st_size / 1000:.0f} kB)")
+    return torch.from_numpy(images), torch.from_numpy(digits.target[order].astype(np.int64))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Train the digit classifier, or with --recipe a sparse one.")
+    parser.add_argument("--recipe", type=Path, help="pattern and sparsity of each layer, for examples/digits.onnx")
+    parser.add_argument("--output", type=Path, default=Path("digits_sparse.onnx"), help="default %(default)s")
+    given = parser.parse_args(arguments)
+    started = time.perf_counter()
+    images, labels = load_images()
+    net = train(images[TEST:], labels[TEST:])
+    print_accuracy("dense", net, images, labels, started)
+    if given.recipe is None:
+        write(net, images, HERE / "digits.onnx")
+        np.savez_compressed(HERE / "digits_test.npz", image=images[:TEST].numpy(), labels=labels[:TEST].numpy())
+        print(f"wrote {HERE / 'digits_test.npz'} ({(HERE / 'digits_test.npz').stat().st_size / 1000:.0f} kB)")
+        return
+    fine_tune(net, images[TEST:], labels[TEST:], given.recipe)
+    print_accuracy("sparse", net, images, labels, started)
+    write(net, images, given.output)
+
+
+def print_accuracy(name: str, net: nn.Sequential, images: Tensor, labels: Tensor, started: float) -> None:
+    right = right_answers(net, images[:TEST], labels[:TEST])
+    seconds = time.perf_counter() - started
+    print(f"{name}: {right} of {TEST} test images right ({right / TEST:.1%}), {seconds:.0f} s")
+
+
+def write(net: nn.Sequential, images: Tensor, path: Path) -> None:
+    es.save(es.export(net, images[:1]), path)
+    print(f"wrote {path} ({path.stat().st_size / 1000:.0f} kB)")
 
 
 if __name__ == "__main__":

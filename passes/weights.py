@@ -29,6 +29,7 @@ class Weight:
     transposed: bool  # stored as (Ci, Co)
     dense: str = ""
     optional: bool = False
+    depthwise: bool = False
 
     @property
     def name(self) -> str:
@@ -61,7 +62,10 @@ def find_weights(model: ir.Model) -> tuple[Weight, ...]:
         if not reason:
             optional = FIRST if first & set(nodes) else CLASSIFIER if last & set(nodes) else ""
         names = tuple(node.name or "" for node in nodes)
-        found.append(Weight(value, names, views[0][0], reason or optional, bool(optional)))
+        depthwise = any(_is_depthwise(node, value) for node in nodes)
+        if not reason and depthwise:
+            optional = f"Conv '{names[0]}' is depthwise: every output reads few inputs already"
+        found.append(Weight(value, names, views[0][0], reason or optional, bool(optional), depthwise))
     return tuple(found)
 
 
@@ -114,10 +118,9 @@ def _view(node: ir.Node, index: int) -> tuple[bool, str]:
         groups = attribute_int(node, "group", 1)
         if index == 0 or array.ndim < 3:
             return False, f"{where} convolves a constant"
-        if groups == 1:
+        if groups == 1 or array.shape[1] == 1:
             return False, ""
-        kind = "depthwise" if array.shape[1] == 1 else f"in {groups} groups"
-        return False, f"{where} is {kind}: every output reads few inputs already"
+        return False, f"{where} is in {groups} groups: every output reads few inputs already"
     if array.ndim != 2:
         return False, f"{where} has a weight of {array.ndim} dimensions; 2 are supported"
     if node.op_type == "Gemm" and index == 1:
@@ -125,6 +128,11 @@ def _view(node: ir.Node, index: int) -> tuple[bool, str]:
     if node.op_type == "Gemm":  # y = A' x: A' is (Co, Ci)
         return attribute_int(node, "transA", 0) == 1, ""
     return index == 1, ""
+
+
+def _is_depthwise(node: ir.Node, weight: ir.Value) -> bool:
+    array = constant(weight)
+    return is_op(node, "Conv") and array is not None and attribute_int(node, "group", 1) > 1 and array.shape[1] == 1
 
 
 def _sharing(value: ir.Value, nodes: list[ir.Node], transposed: list[bool]) -> str:

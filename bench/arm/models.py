@@ -52,5 +52,5 @@ def pruned(name: str, pattern: str, sparsity: float) -> ir.Model:
     """``name`` with the share ``sparsity`` of its units of ``pattern`` set to zero; dense at 0."""
     model = es.load(exported(name))
     if sparsity:
-        es.sparsify(model, pattern=pattern, sparsity=sparsity)
+        es.sparsify(model, pattern=pattern, sparsity=sparsity, rearrange=False)
     return model

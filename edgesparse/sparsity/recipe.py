@@ -26,7 +26,7 @@ class Recipe(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    schema_version: int = Field(1, ge=1, le=1)
+    schema_version: int = Field(default=1, ge=1, le=1)
     note: str = ""
     layers: dict[str, LayerRecipe]
 

@@ -29,6 +29,26 @@ def test_kernels_keeps_the_fastest_and_divides_by_the_dense_one() -> None:
     assert "| conv | block:4x1 | 0.5 | k | 55.0 | 50.0 | 50% | 1.82x | 91% |" in text
 
 
+def worth(device: str, pattern: str, sparsity: float, kernel: str, us: float, verdict: str) -> dict[str, Any]:
+    return {
+        "device": device, "isa": "i", "source": "measured, local", "layer": "conv", "pattern": pattern,
+        "sparsity": sparsity, "kernel": kernel, "us": us, "times": 100 / us, "instructions": 0.0, "verdict": verdict,
+        "command": "python -m bench.patterns", "machine": MACHINE,
+    }  # fmt: skip
+
+
+def test_patterns_stand_beside_each_other() -> None:
+    rows = [
+        worth("a", "dense", 0, "k", 100, ""), worth("a", "nm:2:4x4", 0.5, "k", 50, "faster"),
+        worth("b", "dense", 0, "k", 100, ""), worth("b", "nm:2:4x4", 0.5, "k", 100, "dense, as Winograd, .."),
+        worth("b", "taps:4", 5 / 9, "k", 80, "faster"),
+    ]  # fmt: skip
+    text = section(rows)
+    assert "| pattern | zeros | conv, a (i, measured, local) | conv, b (i, measured, local) |" in text
+    assert "| nm:2:4x4 | 0.50 | 2.00x | Winograd 1.00x |" in text
+    assert "| taps:4 | 0.56 |  | 1.25x |" in text
+
+
 def test_estimates_are_called_estimates() -> None:
     row = {"kernel": "k", "mcpu": "neoverse-n1", "stands_for": "A76", "fma_per_cycle": 1.987, "compiler": "c",
            "instructions": 3}  # fmt: skip
@@ -57,3 +77,15 @@ def test_files_that_hold_no_results(tmp_path: Path, text: str, capsys: pytest.Ca
     (tmp_path / "k.json").write_text(text)
     assert report.main([str(tmp_path / "k.json"), "-o", str(tmp_path / "R.md")]) == 2
     assert "k.json" in capsys.readouterr().err and not (tmp_path / "R.md").exists()
+
+
+def test_allocation_names_the_uniform_plan_or_none() -> None:
+    best = {"pattern": "block:4x1", "sparsity": 0.43, "ms": 9.14, "error": 2.1}
+    row = {
+        "what": "allocation", "command": "python -m bench.allocation", "machine": MACHINE, "model": "m",
+        "dense_ms": 14.0, "speedup": 1.5, "target_ms": 9.333, "ms": 9.24, "off": -0.01, "error": 1.8,
+        "best_uniform": best,
+    }  # fmt: skip
+    text = section([row, {**row, "speedup": 6.0, "best_uniform": None}])
+    assert "| m | 14 | 1.5 | 9.333 | 9.24 | -1.0% | 1.800 | block:4x1 at 0.43 | 9.14 | 2.100 |" in text
+    assert "| m | 14 | 6 | 9.333 | 9.24 | -1.0% | 1.800 | none |  |  |" in text

@@ -46,7 +46,7 @@ def sparsify_keeping_scale(model: ir.Model, pattern: str, sparsity: float) -> No
     """
     simplify(model)
     before = {name: value.const_value for name, value in model.graph.initializers.items()}
-    es.sparsify(model, pattern=pattern, sparsity=sparsity)
+    es.sparsify(model, pattern=pattern, sparsity=sparsity, rearrange=False)
     for name, value in model.graph.initializers.items():
         old, new = before[name], value.const_value
         assert old is not None and new is not None

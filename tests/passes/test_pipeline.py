@@ -15,7 +15,7 @@ from edgesparse.passes.pipeline import OPTIMISE, SIMPLIFY, optimise, simplify
 from tests.conftest import PROJECT
 from tests.passes.unfuse import check_same, ops, parse
 
-ELSEWHERE = {"Prune"}  # run by sparsify
+ELSEWHERE = {"Prune", "RearrangeChannels"}  # run by sparsify
 RNG = np.random.default_rng(2)
 
 

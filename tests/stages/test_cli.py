@@ -26,6 +26,7 @@ from .conftest import Call
 
 COMMANDS = (
     "devices", "inspect", "sparsify", "export", "compile", "explain", "tune", "run", "bench", "compare", "quickstart",
+    "evaluate", "size", "view", "sweep", "whatif", "recover",
 )  # fmt: skip
 
 

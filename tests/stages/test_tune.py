@@ -120,17 +120,18 @@ def layer(pattern: str, zeros: float, us: float, op: str = "spmm", skipping_us: 
 @pytest.mark.parametrize(
     ("given", "advice"),
     [
-        (layer("dense", 0.0, 100.0), "block:4x1 at 0.5 would take about 50 us"),
-        (layer("unstructured", 0.9, 40.0), "the same zeros as block:4x1 would take about 10 us"),
-        (layer("block:2x1", 0.5, 60.0), "the same zeros as block:4x1 would take about 50 us"),
+        (layer("dense", 0.0, 100.0), "block:4x1 at 0.5 would take 50 us at best"),
+        (layer("unstructured", 0.9, 40.0), "the same zeros as block:4x1 would take 10 us at best"),
+        (layer("block:2x1", 0.5, 60.0), "the same zeros as block:4x1 would take 50 us at best"),
         (layer("block:4x1", 0.5, 60.0), ""),
         (layer("block:16x1", 0.5, 60.0), ""),
         (layer("unstructured", 0.2, 82.0), ""),  # not worth it
         (layer("dense", 0.0, 100.0, op="depthwise"), ""),
         # Winograd is the best dense kernel: zeros shorten the time of another one
-        (layer("dense", 0.0, 100.0, skipping_us=180.0), "block:4x1 at 0.5 would take about 90 us"),
+        (layer("dense", 0.0, 100.0, skipping_us=180.0), "block:4x1 at 0.5 would take 90 us at best"),
         (layer("dense", 0.0, 100.0, skipping_us=250.0), ""),
-        (layer("unstructured", 0.9, 40.0, skipping_us=250.0), "the same zeros as block:4x1 would take about 25 us"),
+        (layer("unstructured", 0.9, 40.0, skipping_us=250.0), "the same zeros as block:4x1 would take 25 us at best"),
+        (layer("unstructured", 0.02, 100.0), "block:4x1 at 0.5 would take 50 us at best"),  # as training left it
         (layer("", 0.0, 0.0, op="reduce"), ""),
     ],
 )
@@ -138,3 +139,19 @@ def test_advice(given: Layer, advice: str) -> None:
     (verdict,) = explain([given])
     assert verdict.advice == advice
     assert verdict.speedup == pytest.approx(100 / given.predicted_us if given.predicted_us else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (layer("", 0.0, 0.0, op="reduce"), "no weights"),
+        (layer("dense", 0.0, 100.0, op="depthwise"), "dense: zeros are not skipped"),
+        (layer("dense", 0.0, 100.0), "dense: no zeros"),
+        (layer("unstructured", 0.02, 100.0), "dense: hardly a zero"),
+        (layer("unstructured", 0.5, 100.0), "as fast as dense: its zeros do not pay"),
+        (layer("block:4x1", 0.5, 50.0), "sparse: 2.00 times as fast as dense"),
+    ],
+)
+def test_verdicts_in_words(given: Layer, words: str) -> None:
+    (verdict,) = explain([given])
+    assert verdict.verdict == words

@@ -1,0 +1,171 @@
+"""The commands of `edgesparse` that say how good, how large and how sparse a model is; `cli.py` adds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional, cast
+
+import typer
+
+from edgesparse.options import Force, Json, Model, Out, Precision, Runtime, Shapes, check_file, load_model
+
+if TYPE_CHECKING:
+    from edgesparse.evaluate import Metric
+
+commands = typer.Typer()
+
+# Optional[...] below and not "... | None": typer evaluates it on Python 3.10, too.
+
+Either = Annotated[Path, typer.Argument(help="a bundle, or an ONNX file", metavar="NAME.edge|MODEL.onnx")]
+For = Annotated[str, typer.Option("--device", help="for an ONNX file: what it would be compiled for")]
+Data = Annotated[
+    Path, typer.Option(help=".npz with one array per input of the model, samples stacked on axis 0, and labels: [n]")
+]
+MetricName = Annotated[
+    str, typer.Option(help="top1, agreement, map, or FILE.py:FUNCTION, a function of (outputs, data), arrays by name")
+]
+OutputName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--output-name", metavar="NAME", help="which output has the scores of classes, if there are several"),
+]
+
+
+@commands.command(epilog="Example: edgesparse evaluate sparse.onnx --data xy.npz --metric top1 --against model.onnx")
+def evaluate(
+    model: Either,
+    data: Data,
+    metric: MetricName = "top1",
+    against: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="NAME.edge|MODEL.onnx", help="the model to compare with: the dense one, mostly"),
+    ] = None,
+    output_name: OutputName = None,
+    runtime: Runtime = "auto",
+    json: Json = False,
+) -> None:
+    """Run labelled samples and count the right answers; with --against beside another model."""
+    from edgesparse import report, tables_reports
+    from edgesparse.evaluate import evaluate as judge
+
+    with report.progress("evaluate") as on_progress:
+        found = judge(
+            model, data, _metric(metric), against, output=output_name, runtime=runtime, on_progress=on_progress
+        )  # fmt: skip
+    tables_reports.evaluation(data, found, json)
+
+
+@commands.command(epilog="Example: edgesparse size model.edge, or: edgesparse size sparse.onnx --device pixel-8")
+def size(
+    model: Either, device: For = "host", precision: Precision = "f32", shape: Shapes = None, json: Json = False
+) -> None:  # fmt: skip
+    """Show where the bytes of the weights go: values, indices, padding; beside dense weights and gzip."""
+    from edgesparse import report, tables_reports
+    from edgesparse.size import size as measure
+
+    source = model if model.is_dir() else load_model(model, shape)
+    with report.progress("size") as on_progress:
+        found = measure(source, device, precision, on_progress)
+    tables_reports.sizes(model, found, json)
+
+
+@commands.command(
+    epilog="Example: edgesparse view model.edge -o view.html, or: edgesparse view model.onnx -o view.html"
+)
+def view(
+    model: Either,
+    output: Out,
+    device: For = "host",
+    precision: Precision = "f32",
+    shape: Shapes = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Draw the network as one HTML file: times, zeros, fall-backs, and a picture of every weight. No network needed."""
+    check_file(output, force)
+    from edgesparse import report
+    from edgesparse.compiled import compiled
+    from edgesparse.view import view as draw
+    from edgesparse.workspace import write_text
+
+    found = compiled(model if model.is_dir() else load_model(model, shape), device, precision, model.stem)
+    with report.progress("view") as on_progress:
+        page = draw(found, on_progress=on_progress)
+    write_text(output, page)
+    written = output.stat().st_size
+    if json:
+        return report.print_json(
+            {"file": str(output), "bytes": written, "device": found.device, "layers": len(found.layers)}
+        )
+    print(f"wrote {output} ({report.kilobytes(written)}); open it in a browser")
+    return None
+
+
+@commands.command(
+    epilog="Example: edgesparse sweep model.onnx --data xy.npz --pattern unstructured,block:4x1 -o sweep.svg"
+)
+def sweep(
+    model: Model,
+    data: Data,
+    pattern: Annotated[str, typer.Option(help="one or several, separated by commas")] = "unstructured",
+    method: Annotated[str, typer.Option(help="as for `sparsify`; several are separated by commas")] = "magnitude",
+    nm: Annotated[bool, typer.Option("--nm", help="N:M patterns as well: 4:8, 2:8, 1:8, 2:4, 1:4")] = False,
+    calibration: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="x.npz", help="samples without labels, for methods that need them"),
+    ] = None,
+    metric: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="as for `evaluate`; default: top1 with labels, else agreement with the dense model"),
+    ] = None,
+    rearrange: Annotated[
+        bool, typer.Option("--rearrange/--no-rearrange", help="order channels so that blocks keep more: much slower")
+    ] = False,
+    keep: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NAME", help="leave this layer dense; may be repeated"),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--output", "-o", metavar="FILE.svg", help="draw it"),
+    ] = None,
+    output_name: OutputName = None,
+    shape: Shapes = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Show how far a model can be pruned in one shot: accuracy over sparsity 0 to 0.9, beside random masks."""
+    if output is not None:
+        check_file(output, force)
+    from edgesparse import report, tables_reports
+    from edgesparse.samples import read_arrays
+    from edgesparse.sparsity.sweep import NM
+    from edgesparse.sparsity.sweep import sweep as look
+    from edgesparse.sparsity.sweep_plot import svg
+    from edgesparse.workspace import write_text
+
+    judge = None if metric is None else _metric(metric)
+    samples = None if calibration is None else read_arrays(calibration)
+    patterns = [*_words(pattern), *(NM if nm else ())]
+    with report.progress("sweep") as on_progress:
+        found = look(
+            load_model(model, shape), data, patterns, _words(method), calibration=samples, metric=judge,
+            output=output_name, rearrange=rearrange, keep=tuple(keep or ()), on_progress=on_progress,
+        )  # fmt: skip
+    if output is not None:
+        write_text(output, svg(f"{model.name}, {data.name}", found))
+    tables_reports.sweep(model, found, output, json)
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _metric(name: str) -> str | Metric:
+    """The name of a metric, or the function that ``FILE.py:FUNCTION`` names."""
+    from edgesparse.user_code import load_function
+
+    if not (name.endswith(".py") or ".py:" in name):
+        return name
+    function = load_function(name, "--metric FILE.py:FUNCTION, a function of (outputs, data)")
+    function.__name__ = name
+    return cast("Metric", function)
