@@ -16,7 +16,7 @@ from edgesparse.types import Array
 
 Order = NDArray[np.int64]
 DESCENTS = 6e9  # elements to look at on the way down from the orders to begin with: some five seconds at the most
-KICKS = 3e8  # and from disturbed ones: about half a second
+KICKS, KICKED = 3e8, 64  # and from disturbed ones: about half a second, of fewer than so many channels less
 CALL = 20_000  # elements that could be looked at while NumPy is called
 STARTS, SMALL = 4, 256  # random orders to begin with, of at most so many channels
 DISTURBED = 6  # channels that change places before the next descent
@@ -46,7 +46,7 @@ def best_orders(size: int, groups: Sequence[Groups]) -> Iterator[Order]:
         if value > worth:
             best, worth = found, value
             yield found
-    budget = KICKS
+    budget = KICKS * min(1.0, (size / KICKED) ** 2)
     while budget > 0 and size > 2:
         order, touched = _disturbed(best, rng)
         found, spent = search.descend(order, touched, budget, rng)

@@ -195,8 +195,13 @@ def _masks(model: ir.Model) -> dict[str, Array]:
     for weight in pruned:
         assert weight.value.const_value is not None
         array = weight.value.const_value.numpy()
-        if array.dtype == np.float32 and np.count_nonzero(array) < array.size:
-            found[weight.name] = (array != 0).astype(np.float32)
+        if np.count_nonzero(array) == array.size:
+            continue
+        if array.dtype != np.float32:
+            raise InputError(
+                f"weight '{weight.name}' is {array.dtype}; recover trains float32", hint="recover first, convert later"
+            )
+        found[weight.name] = (array != 0).astype(np.float32)
     if not found:
         raise InputError(
             "no weight of the model has zeros: there is nothing to recover", where=model.graph.name or "model",
