@@ -8,7 +8,6 @@ stay dense, as they do by default.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -22,6 +21,7 @@ import onnx_ir as ir
 
 import edgesparse as es
 from bench.machine import facts
+from bench.results import write_rows
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.patterns import parse_pattern
 from edgesparse.report import progress
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench.accuracy: {error}", file=sys.stderr)
         return error.exit_code
     if given.json:
-        given.json.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_rows(given.json, lines)
         print(f"wrote {given.json}", file=sys.stderr)
     return 0
 

@@ -9,7 +9,6 @@ in turns with the dense network, on one core.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 
 from bench.cases import exported
 from bench.machine import facts
+from bench.results import write_rows
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.importer import load
 from edgesparse.passes.weights import Weight
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for row in measure(name, speedups, patterns, say):
                     rows.append({**common, **row, "machine": machine})
                     if given.json:  # an interrupted run leaves what it has
-                        given.json.write_text("".join(json.dumps(row) + "\n" for row in rows))
+                        write_rows(given.json, rows)
     except EdgeSparseError as error:
         print(f"bench.allocation: {error}", file=sys.stderr)
         return error.exit_code

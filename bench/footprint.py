@@ -7,7 +7,6 @@ Python, NumPy and the engine; "nothing" is the same process without an engine.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ from typing import Any
 
 from bench.cases import DENSE, Case, pruned
 from bench.machine import facts
+from bench.results import write_rows
 from edgesparse.errors import BuildError, EdgeSparseError
 from edgesparse.manifest import read_manifest
 from edgesparse.report import print_table
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     print_table("", COLUMNS, [cells(row) for row in rows])
     if given.json:
-        given.json.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(given.json, rows)
         print(f"wrote {given.json}", file=sys.stderr)
     return 0
 

@@ -7,7 +7,6 @@ multiply-adds and the bandwidths are measured in the same run, before and after.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from bench.layers import LAYERS, Layer, graph
 from bench.machine import facts
 from bench.peak import Peak, peak
+from bench.results import write_rows
 from edgesparse.devices import load_device
 from edgesparse.patterns import parse_pattern
 from edgesparse.report import print_table, progress
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_table("", ("layer", "pattern", "zeros", "kernel", "us", "GF/s", "of peak", "of ideal"), rows)
     if given.json:
         machine = {**facts(given.cpu), "gflops": before.gflops, "gflops_after": after.gflops, **before.read_gbs}
-        given.json.write_text("".join(json.dumps({**asdict(r), "machine": machine}) + "\n" for r in found))
+        write_rows(given.json, ({**asdict(r), "machine": machine} for r in found))
         print(f"wrote {given.json}", file=sys.stderr)
 
 

@@ -8,7 +8,6 @@ the instructions that were executed under qemu; neither is a time.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from bench.arm.layers import count_bundle
 from bench.layers import Layer, graph
 from bench.machine import facts
+from bench.results import write_rows
 from edgesparse.devices import load_device
 from edgesparse.patterns import parse_pattern
 from edgesparse.report import note, print_table, progress
@@ -186,8 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.json:
         command = " ".join(["python -m bench.patterns", *(arguments or sys.argv[1:])])
         extra = {"command": command, "machine": facts(given.cpu)}
-        lines = (json.dumps({**asdict(r), "verdict": r.verdict, **extra}) + "\n" for r in found)
-        given.json.write_text("".join(lines))
+        write_rows(given.json, ({**asdict(r), "verdict": r.verdict, **extra} for r in found))
         print(f"wrote {given.json}", file=sys.stderr)
 
 

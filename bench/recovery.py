@@ -7,7 +7,6 @@ masks train, the others judge. About two CPU minutes a split.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import onnx_ir as ir
 import edgesparse as es
 from bench.accuracy import TASKS, Split, accuracy
 from bench.machine import facts
+from bench.results import write_rows
 from edgesparse.errors import EdgeSparseError
 from edgesparse.report import progress
 from edgesparse.sparsity.recover import EPOCHS
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench.recovery: {error}", file=sys.stderr)
         return error.exit_code
     if given.json:
-        given.json.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_rows(given.json, lines)
         print(f"wrote {given.json}", file=sys.stderr)
     return 0
 

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 
-from edgesparse.options import Force, Json, Model, Out, Precision, Runtime, Shapes, check_file, load_model
+from edgesparse.options import (
+    Calibration,
+    Force,
+    Json,
+    Keep,
+    Model,
+    Out,
+    Precision,
+    Runtime,
+    Shapes,
+    check_file,
+    load_model,
+)
 
 if TYPE_CHECKING:
     from edgesparse.evaluate import Metric
@@ -109,10 +121,7 @@ def sweep(
     pattern: Annotated[str, typer.Option(help="one or several, separated by commas")] = "unstructured",
     method: Annotated[str, typer.Option(help="as for `sparsify`; several are separated by commas")] = "magnitude",
     nm: Annotated[bool, typer.Option("--nm", help="N:M patterns as well: 4:8, 2:8, 1:8, 2:4, 1:4")] = False,
-    calibration: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(metavar="x.npz", help="samples without labels, for methods that need them"),
-    ] = None,
+    calibration: Calibration = None,
     metric: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="as for `evaluate`; default: top1 with labels, else agreement with the dense model"),
@@ -120,10 +129,7 @@ def sweep(
     rearrange: Annotated[
         bool, typer.Option("--rearrange/--no-rearrange", help="order channels so that blocks keep more: much slower")
     ] = False,
-    keep: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="NAME", help="leave this layer dense; may be repeated"),
-    ] = None,
+    keep: Keep = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option("--output", "-o", metavar="FILE.svg", help="draw it"),

@@ -12,7 +12,9 @@ from edgesparse.options import (
     Calibration,
     Device,
     Force,
+    Include,
     Json,
+    Keep,
     Model,
     Out,
     Runtime,
@@ -68,16 +70,8 @@ def sparsify(
             "--rearrange/--no-rearrange", help="order channels so that blocks keep more; the outputs stay as they are"
         ),
     ] = True,
-    keep: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="NAME", help="leave this layer dense; may be repeated"),
-    ] = None,
-    include: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            metavar="NAME", help="prune this layer, too: the first convolution, the classifier, a depthwise one"
-        ),
-    ] = None,
+    keep: Keep = None,
+    include: Include = None,
     recipe: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(

@@ -78,7 +78,7 @@ def inspect(model: ir.Model) -> Inspection:
     from edgesparse.importer import bind_default_shapes
     from edgesparse.lower import unsupported
     from edgesparse.passes.pipeline import optimise, simplify
-    from edgesparse.sparsify import METADATA_KEY, recorded
+    from edgesparse.sparsity.record import METADATA_KEY, recorded
 
     inputs = tuple(_port(v) for v in model.graph.inputs if v.name not in model.graph.initializers)
     outputs = tuple(_port(v) for v in model.graph.outputs)

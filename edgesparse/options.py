@@ -34,6 +34,14 @@ Calibration = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(metavar="FILE.npz", help="samples: one array per input of the model, stacked on axis 0"),
 ]
+Keep = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(metavar="NAME", help="leave this layer dense; may be repeated"),
+]
+Include = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(metavar="NAME", help="prune this layer, too: the first convolution, the classifier, a depthwise one"),
+]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
 Inputs = Annotated[Path, typer.Option("--input", help=".npz with one key per input, or .npy for a single input")]
 

@@ -7,11 +7,8 @@ method which units stay and what the others become (`sparsity.masks`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -20,16 +17,18 @@ import onnx_ir as ir
 
 from edgesparse.errors import InputError
 from edgesparse.passes.pipeline import simplify
-from edgesparse.passes.rearrange_channels import RearrangeChannels
-from edgesparse.passes.weights import WEIGHTED, Weight, find_weights, source_names
+from edgesparse.passes.rearrange_channels import Gain, RearrangeChannels
+from edgesparse.passes.weights import Weight
 from edgesparse.patterns import Pattern, parse_pattern
 from edgesparse.sparsity.allocation import ALLOCATIONS
 from edgesparse.sparsity.batchnorm import reestimate_batchnorms
 from edgesparse.sparsity.calibration import Samples, check_samples
+from edgesparse.sparsity.chosen import KeptDense, Plan, chosen_weights, nothing_to_prune, planned, weight_names
 from edgesparse.sparsity.layer import layer_of, moments_of
 from edgesparse.sparsity.magnitude_errors import magnitude_errors
 from edgesparse.sparsity.masks import CALIBRATED, METHODS, choose, random_mask, saliency
 from edgesparse.sparsity.recipe import Recipe
+from edgesparse.sparsity.record import record
 from edgesparse.sparsity.traces import error_traces
 from edgesparse.types import Array, Shape
 from edgesparse.verify import check_model
@@ -37,19 +36,8 @@ from edgesparse.verify import check_model
 if TYPE_CHECKING:
     from edgesparse.sparsity.latency import LatencyPlan
 
-METADATA_KEY = "edgesparse.sparsity"
 LATENCY = "latency"
 Progress = Callable[[int, int, str], None]
-Plan = dict[str, tuple[Pattern, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class KeptDense:
-    """A weight that was left alone, and why."""
-
-    name: str
-    nodes: tuple[str, ...]
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +45,10 @@ class Pruned:
     """What happened to one weight. ``shape`` is (Co, Ci, *kernel); shares are in [0, 1].
 
     ``kept_magnitude``: the share of ``sum |w|`` that the mask keeps, 1 for a weight of zeros; ``random_magnitude`` that
-    of a random mask with as many zeros, ``natural_magnitude`` that of the same method's mask before channels were
-    rearranged (by magnitude). ``error``: ``E|y - y_dense|^2 / E|y_dense|^2`` of the layer's output on the calibration
-    samples, behind pruned predecessors; ``random_error`` with a random mask, its bias re-estimated. None without any.
+    of a random mask with as many zeros. ``natural_share`` and ``rearranged_share``, where channels were rearranged: the
+    share of importance that the pattern can keep before and after (of ``|w|``; with samples of `saliency`). ``error``:
+    ``E|y - y_dense|^2 / E|y_dense|^2`` of the layer's output on the calibration samples, behind pruned predecessors;
+    ``random_error`` with a random mask, its bias re-estimated. ``remark``: what did not go as asked for, or "".
     """
 
     name: str
@@ -72,7 +61,8 @@ class Pruned:
     zeros: float
     kept_magnitude: float
     random_magnitude: float
-    natural_magnitude: float
+    natural_share: float | None = None
+    rearranged_share: float | None = None
     error: float | None = None
     random_error: float | None = None
     remark: str = ""
@@ -142,14 +132,14 @@ def sparsify(
         raise InputError(f"method '{method}' needs calibration samples", hint="--calibration x.npz, or magnitude")
     if allocation == LATENCY and (target_ms is None) == (speedup is None):
         raise InputError("allocation 'latency' needs a target", hint="--target-latency 8ms or --speedup 2")
-    before = _names(check_model(model))
+    before = weight_names(check_model(model))
     simplify(model)
     samples = None if calibration is None else check_samples(model, calibration)
     fits = [*patterns] if recipe is None else [parse_pattern(x.pattern) for x in recipe.layers.values()]
-    chosen, dense = _chosen(model, before, fits, keep, include)
+    chosen, dense = chosen_weights(model, before, fits, keep, include)
     latency = None
     if recipe is not None:
-        plan, more = _by_recipe(chosen, recipe, before, _names(model))
+        plan, more = planned(chosen, recipe, before, weight_names(model))
         dense += more
     elif allocation == LATENCY:
         from edgesparse.sparsity.latency import allocate  # brings the compiler
@@ -160,8 +150,8 @@ def sparsify(
         latency = allocate(
             model, chosen, patterns, errors, device, target_ms=target_ms, speedup=speedup, on_progress=on_progress
         )
-        plan, more = _by_recipe(
-            chosen, latency.recipe, before, _names(model), "faster dense, or not needed for the target"
+        plan, more = planned(
+            chosen, latency.recipe, before, weight_names(model), "faster dense, or not needed for the target"
         )
         dense += more
     else:
@@ -170,12 +160,15 @@ def sparsify(
         plan = {name: (patterns[0], share) for name, share in shares.items()}
     todo = tuple(w for w in chosen if w.name in plan)
     if not todo:
-        _nothing_to_prune(model, dense)
-    natural, rearranged = {w.name: _kept(w.array(), plan[w.name][0].mask(w.array(), plan[w.name][1])) for w in todo}, 0
+        nothing_to_prune(model, dense)
+    gains: dict[str, Gain] = {}
+    rearranged = 0
     if rearrange:
-        rearranged = _rearrange(model, todo, plan, samples)
-    layers = _prune(model, todo, plan, method, samples, natural, on_progress)
-    _record(model, layers)
+        if on_progress is not None:
+            on_progress(0, len(todo), "rearranging channels")
+        gains, rearranged = _rearrange(model, todo, plan, samples)
+    layers = _prune(model, todo, plan, method, samples, gains, on_progress)
+    record(model, layers)
     text = " ".join(dict.fromkeys(p.text for p, _ in plan.values()))
     count = 0 if samples is None else len(next(iter(samples.values())))
     return SparsifyReport(text, sparsity, method, allocation, layers, tuple(dense), count, rearranged, latency)
@@ -218,72 +211,10 @@ def _sparsity(patterns: Sequence[Pattern], given: float | None, recipe: Recipe |
     return given
 
 
-def _chosen(
-    model: ir.Model, before: Mapping[str, set[str]], patterns: Sequence[Pattern], keep: Sequence[str],
-    include: Sequence[str],
-) -> tuple[list[Weight], list[KeptDense]]:  # fmt: skip
-    """The weights to prune, and those that stay dense."""
-    weights = find_weights(model)
-    aliases = {w.name: _aliases(w, before, _names(model)) for w in weights}
-    known = sorted({name for names in aliases.values() for name in names})
-    kept = _matching("keep", keep, aliases, known)
-    wanted = _matching("include", include, aliases, known)
-    chosen, dense = [], []
-    for weight in weights:
-        reason = "" if weight.optional and weight.name in wanted else weight.dense
-        if weight.name in kept:
-            reason = "asked for (keep)"
-        elif not reason:
-            refused = [p.refuses(weight.array().shape, weight.depthwise) for p in patterns]
-            reason = refused[0] if refused and all(refused) else ""
-        if weight.name in wanted and reason and weight.name not in kept:
-            raise InputError(f"cannot prune '{weight.name}', asked for with include: {reason}")
-        if reason:
-            dense.append(KeptDense(weight.name, weight.nodes, reason))
-            continue
-        if np.isnan(weight.array()).any():
-            raise InputError(
-                f"weight '{weight.name}' holds NaN: its magnitudes cannot be ranked",
-                where=model.graph.name or "model", hint=f"repair the weight, or leave it dense: --keep {weight.name}",
-            )  # fmt: skip
-        chosen.append(weight)
-    if not chosen:
-        _nothing_to_prune(model, dense)
-    return chosen, dense
-
-
-def _nothing_to_prune(model: ir.Model, dense: Sequence[KeptDense]) -> None:
-    lines = "".join(f"\n  - {d.name}: {d.reason}" for d in dense) or " it has no constant weights"
-    raise InputError(
-        f"nothing to prune:{lines}", where=model.graph.name or "model",
-        hint="include names layers to prune that stay dense by default",
-    )  # fmt: skip
-
-
-def _by_recipe(
-    weights: Sequence[Weight], recipe: Recipe, before: Mapping[str, set[str]], after: Mapping[str, set[str]],
-    reason: str = "not in the recipe",
-) -> tuple[Plan, list[KeptDense]]:  # fmt: skip
-    """Pattern and sparsity of each weight that ``recipe`` names, by node or by weight."""
-    aliases = {w.name: _aliases(w, before, after) for w in weights}
-    plan: Plan = {}
-    for name, layer in recipe.layers.items():
-        found = [w for w in weights if name in aliases[w.name]]
-        if not found:
-            raise InputError(
-                f"the recipe names '{name}', which is no layer that can be pruned",
-                hint=f"layers: {', '.join(repr(w.nodes[0] or w.name) for w in weights[:5])}; others need include",
-            )
-        parsed = parse_pattern(layer.pattern)
-        refused = parsed.refuses(found[0].array().shape, found[0].depthwise)
-        if refused:
-            raise InputError(f"the recipe gives '{name}' the pattern {layer.pattern}: {refused}")
-        plan[found[0].name] = (parsed, layer.sparsity)
-    return plan, [KeptDense(w.name, w.nodes, reason) for w in weights if w.name not in plan]
-
-
-def _rearrange(model: ir.Model, weights: tuple[Weight, ...], plan: Plan, samples: Samples | None) -> int:
-    """How many weights have their channels in another order now."""
+def _rearrange(
+    model: ir.Model, weights: tuple[Weight, ...], plan: Plan, samples: Samples | None
+) -> tuple[dict[str, Gain], int]:
+    """What it gains each weight, and how many weights have their channels in another order now."""
     importance = None
     if samples is not None:
         importance = {}
@@ -296,14 +227,15 @@ def _rearrange(model: ir.Model, weights: tuple[Weight, ...], plan: Plan, samples
         weights, {n: p for n, (p, _) in plan.items()}, {n: s for n, (_, s) in plan.items()}, importance
     )
     rearrange(model)
-    return sum(
+    moved = sum(
         any(not np.array_equal(one, np.arange(len(one))) for one in both) for both in rearrange.permutations.values()
     )
+    return {gain.name: gain for gain in rearrange.gains}, moved
 
 
 def _prune(
     model: ir.Model, weights: Sequence[Weight], plan: Plan, method: str, samples: Samples | None,
-    natural: Mapping[str, float], on_progress: Progress | None,
+    gains: Mapping[str, Gain], on_progress: Progress | None,
 ) -> tuple[Pruned, ...]:  # fmt: skip
     """Each weight after those before it, so that with samples it can make up for what they lost."""
     dense_model = model if samples is None else model.clone()
@@ -326,6 +258,9 @@ def _prune(
             random_error = moments.error(by_chance.weights)
         layer.replace(model, choice.weights)
         new = weight.array()
+        instead = f"{choice.method} in the place of {method}: {layer.why_not or 'its rows are long'}"
+        remarks = [pattern.remark(old.shape), instead if choice.method != method else ""]
+        gain = gains.get(weight.name)
         done.append(
             Pruned(
                 weight.name,
@@ -338,10 +273,11 @@ def _prune(
                 1.0 - np.count_nonzero(new) / new.size,
                 _kept(old, choice.mask),
                 _kept(old, chance),
-                natural[weight.name],
+                None if gain is None else gain.natural,
+                None if gain is None else gain.rearranged,
                 None if moments is None else moments.error(choice.weights),
                 random_error,
-                pattern.remark(old.shape),
+                ", ".join(filter(None, remarks)),
             )  # fmt: skip
         )
     if samples is not None:
@@ -358,56 +294,3 @@ def _kept(weight: Array, mask: Array) -> float:
 def _one_of(option: str, given: str, known: Iterable[str]) -> None:
     if given not in known:
         raise InputError(f"unknown {option} '{given}'", hint=f"known: {', '.join(known)}")
-
-
-def _names(model: ir.Model) -> dict[str, set[str]]:
-    """Node name -> names of the initializers it reads."""
-    return {n.name: set(source_names(n)) for n in model.graph if n.name and n.op_type in WEIGHTED}
-
-
-def _aliases(weight: Weight, before: Mapping[str, set[str]], after: Mapping[str, set[str]]) -> set[str]:
-    """All names under which a user may know ``weight``: simplification renames initializers."""
-    found = {weight.name, *weight.nodes} - {""}
-    for node in weight.nodes:
-        found |= before.get(node, set()) | after.get(node, set())
-    return found
-
-
-def _matching(option: str, patterns: Sequence[str], aliases: Mapping[str, set[str]], known: Sequence[str]) -> set[str]:
-    """The weights that ``patterns`` name. Raises InputError for one that names none."""
-    found: set[str] = set()
-    for text in (patterns,) if isinstance(patterns, str) else patterns:
-        # names may hold [ ] themselves: literally first, only then as a wildcard
-        hits = {weight for weight, names in aliases.items() if text in names}
-        hits = hits or {weight for weight, names in aliases.items() if any(fnmatchcase(n, text) for n in names)}
-        if not hits:
-            near = get_close_matches(text, known, n=3, cutoff=0.5) or list(known[:5])
-            raise InputError(
-                f"{option}: no layer with weights is named '{text}'",
-                hint=f"did you mean {', '.join(repr(n) for n in near)}?" if near else "the model has no weights",
-            )  # fmt: skip
-        found |= hits
-    return found
-
-
-def _record(model: ir.Model, pruned: Iterable[Pruned]) -> None:
-    """Add to what an earlier call recorded, so that layers can be pruned one after the other."""
-    record = recorded(model)
-    for layer in pruned:
-        for name in layer.nodes if any(layer.nodes) else (layer.name,):
-            record[name] = {
-                "pattern": layer.pattern, "sparsity": round(layer.sparsity, 6), "zeros": round(layer.zeros, 6)
-            }  # fmt: skip
-    model.metadata_props[METADATA_KEY] = json.dumps(record)
-
-
-def recorded(model: ir.Model) -> dict[str, dict[str, str | float]]:
-    """What `sparsify` recorded in the model's metadata: node name -> pattern, sparsity, zeros. Empty if nothing."""
-    text = model.metadata_props.get(METADATA_KEY, "{}")
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise InputError(f"metadata '{METADATA_KEY}' is not a JSON object", where=model.graph.name or "model")
-    return found

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesparse.evaluate import Beside, Evaluation, Score
-from edgesparse.report import kilobytes, note, print_json, print_table, warn
+from edgesparse.report import kilobytes, note, print_json, print_table, short, warn
 from edgesparse.size import SizeReport
 
 if TYPE_CHECKING:
     from edgesparse.sparsity.sweep import Sweep
 
 SIGNIFICANT = 0.05
-NAME_LENGTH = 36
 
 
 def evaluation(data: Path, found: Evaluation, json: bool) -> None:
@@ -131,11 +130,6 @@ def sweep(path: Path, found: Sweep, plot: Path | None, json: bool) -> None:
     if plot is not None:
         print(f"wrote {plot}")
     return None
-
-
-def short(name: str) -> str:
-    """Converters write whole paths; the end tells layers apart."""
-    return name if len(name) <= NAME_LENGTH else f"..{name[-NAME_LENGTH:]}"
 
 
 def _with_total(layer: object) -> dict[str, object]:

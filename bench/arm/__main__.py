@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from bench.arm.layers import Count, count_bundle
 from bench.arm.litert import VERSION, count_litert
 from bench.arm.mca import MODELS, PROGRAM, estimate_tiles
 from bench.arm.models import DEVICE, exported, pruned
+from bench.results import write_rows
 from edgesparse.build import compiler_version
 from edgesparse.compare import TOLERANCE, output_error, run_onnxruntime
 from edgesparse.errors import EdgeSparseError, GateError
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         rows = list(_estimates() if options.mca else _counts(options))
         if options.json:
-            Path(options.json).write_text("".join(json.dumps(row) + "\n" for row in rows))
+            write_rows(Path(options.json), rows)
     except EdgeSparseError as error:
         print(f"bench.arm: {error}", file=sys.stderr)
         return error.exit_code

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesparse.patterns.pattern import Columns, Mask, Scores, positions, row_sums, uneven
+from edgesparse.patterns.pattern import Columns, Mask, RowUnits, positions, uneven
 from edgesparse.types import Array, Shape
 
 LARGEST_M = 16
@@ -15,7 +15,7 @@ NM_ROWS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, slots=True)
-class NM:
+class NM(RowUnits):
     """``keep`` of every ``group`` consecutive input channels stay, at each kernel position; ``rows`` output channels
     share the choice (1: row by row; 4: "vector-wise", which runs as blocks of 4x1 do).
 
@@ -47,15 +47,6 @@ class NM:
         last = shape[1] % self.group
         short = f"the last group has {last} of {self.group} input channels, {min(self.keep, last)} stay" if last else ""
         return ", ".join(filter(None, [uneven(shape, self.rows), short]))
-
-    def units(self, shape: Shape) -> Shape:
-        return (-(-shape[0] // self.rows), *shape[1:])
-
-    def scores(self, importance: Array) -> Scores:
-        return row_sums(importance, self.rows)
-
-    def expand(self, kept: Mask, shape: Shape) -> Mask:
-        return kept.repeat(self.rows, axis=0)[: shape[0]]
 
     def mask(self, importance: Array, sparsity: float) -> Mask:
         """``sparsity`` 0 keeps all; otherwise it is that of the pattern."""

@@ -100,3 +100,19 @@ def uneven(shape: Shape, rows: int, columns: int = 1) -> str:
 def positions(shape: Shape) -> int:
     """How many there are in the kernel."""
     return int(np.prod(shape[2:], dtype=np.int64))
+
+
+class RowUnits:
+    """For patterns whose units are single weights of ``rows`` neighbouring output channels."""
+
+    __slots__ = ()
+    rows: int
+
+    def units(self, shape: Shape) -> Shape:
+        return (-(-shape[0] // self.rows), *shape[1:])
+
+    def scores(self, importance: Array) -> Scores:
+        return row_sums(importance, self.rows)
+
+    def expand(self, kept: Mask, shape: Shape) -> Mask:
+        return kept.repeat(self.rows, axis=0)[: shape[0]]

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from edgesparse.patterns.pattern import Columns, Mask, Scores, row_sums, uneven
+from edgesparse.patterns.pattern import Columns, Mask, RowUnits, Scores, uneven
 from edgesparse.types import Array, Shape
 
 TAPS, DICTIONARY = 9, 8
@@ -18,7 +18,7 @@ TAP_ROWS, DEFAULT_ROWS = (1, 2, 4, 8, 16), 4
 
 
 @dataclass(frozen=True, slots=True)
-class Taps:
+class Taps(RowUnits):
     """``keep`` of the 9 positions of the 3x3 kernels of ``rows`` output channels and one input channel stay: one of
     the `DICTIONARY` patterns of the layer, which are chosen so that they keep the most over all kernels.
 
@@ -43,16 +43,6 @@ class Taps:
 
     def remark(self, shape: Shape) -> str:
         return uneven(shape, self.rows)
-
-    def units(self, shape: Shape) -> Shape:
-        return (-(-shape[0] // self.rows), *shape[1:])
-
-    def scores(self, importance: Array) -> Scores:
-        """Of each tap of ``rows`` kernels, ``(Co/rows, Ci, 3, 3)``: it is their choice together that a mask makes."""
-        return row_sums(importance, self.rows)
-
-    def expand(self, kept: Mask, shape: Shape) -> Mask:
-        return kept.repeat(self.rows, axis=0)[: shape[0]]
 
     def mask(self, importance: Array, sparsity: float) -> Mask:
         """``sparsity`` 0 keeps all; otherwise it is that of the pattern."""

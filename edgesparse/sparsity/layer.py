@@ -61,10 +61,10 @@ def layer_of(weight: Weight) -> Layer:
     """The layer that ``weight`` belongs to, in the model that the weight is of."""
     nodes = tuple(dict.fromkeys(usage.node for usage in weight.value.uses()))
     if any(is_op(n, "Conv") and attribute_int(n, "group", 1) != 1 for n in nodes):
-        return Layer(weight, nodes, None, "in groups: ranked by magnitude")
+        return Layer(weight, nodes, None, "it is in groups")
     bias = _bias(nodes[0]) if len(nodes) == 1 else None
     if any(_variable_bias(n) for n in nodes):
-        return Layer(weight, nodes, None, "its bias is not constant: ranked by magnitude")
+        return Layer(weight, nodes, None, "its bias is not constant")
     return Layer(weight, nodes, bias)
 
 

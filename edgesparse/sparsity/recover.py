@@ -14,8 +14,8 @@ from edgesparse.errors import InputError
 from edgesparse.frontend import require_torch
 from edgesparse.passes.pipeline import simplify
 from edgesparse.passes.weights import find_weights
-from edgesparse.sparsify import recorded
 from edgesparse.sparsity.calibration import Samples, check_samples
+from edgesparse.sparsity.record import recorded
 from edgesparse.types import Array
 from edgesparse.verify import check_model
 

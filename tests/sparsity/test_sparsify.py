@@ -158,7 +158,9 @@ def test_rearranged_channels_keep_more() -> None:
     reports = [es.sparsify(ir.from_proto(network()), "block:4x1", 0.5, rearrange=r) for r in (False, True)]
     natural, rearranged = ([p.kept_magnitude for p in r.layers] for r in reports)
     assert sum(rearranged) > sum(natural)
-    assert [p.natural_magnitude for p in reports[1].layers] == pytest.approx(natural)
+    assert [p.natural_share for p in reports[1].layers] == pytest.approx(natural)
+    assert [p.rearranged_share for p in reports[1].layers] == pytest.approx(rearranged)
+    assert all(p.natural_share is None for p in reports[0].layers)
 
 
 @pytest.mark.parametrize(

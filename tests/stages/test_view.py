@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -249,11 +250,12 @@ def test_the_command(call: Call, tmp_path: Path) -> None:
     assert call("view", "none.onnx", "-o", "w.html")[0] == 2 and not (tmp_path / "w.html").exists()
 
 
-def test_in_chromium(tmp_path: Path) -> None:
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("Chromium is not installed; to install it: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'edgesparse[bench]'")
+def test_in_chromium(tmp_path: Path, require: Callable[[str], None]) -> None:
+    require("chromium")
+    require("playwright")
+    from playwright import sync_api as playwright
+
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     onnx.save(residual(HOSTILE), tmp_path / "m.onnx")
     (tmp_path / "v.html").write_text(view(tmp_path / "m.onnx"))
     said: list[str] = []

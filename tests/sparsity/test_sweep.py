@@ -21,9 +21,8 @@ from edgesparse.sparsity.knee import knee, non_increasing, within_loss
 from edgesparse.sparsity.sweep import SPARSITIES, Curve, Point, Sweep, sweep
 from edgesparse.sparsity.sweep_plot import svg
 from edgesparse.types import Array
+from tests.stages.conftest import Call
 from tests.tiny_models import f32, model, numbers
-
-from .conftest import Call
 
 STEP = 0.05
 EACH = [round(STEP * k, 2) for k in range(19)]

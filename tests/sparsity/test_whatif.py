@@ -19,9 +19,8 @@ from edgesparse.sparsity.curves import html, svg
 from edgesparse.sparsity.latency import LatencyPlan
 from edgesparse.sparsity.recipe import read_recipe
 from edgesparse.sparsity.whatif import WhatIf, WhatIfLayer, plan_for_speedup, whatif
+from tests.stages.conftest import Call
 from tests.tiny_models import f32, linear, model, numbers
-
-from .conftest import Call
 
 SVG = "{http://www.w3.org/2000/svg}"
 
