@@ -48,7 +48,7 @@ def sparsify(
         Optional[str],  # noqa: UP045
         typer.Option(
             help="magnitude, random, and with --calibration wanda, sparsegpt, obc: the last two move the weights that "
-            "stay so that outputs stay the same. Default: obc with --calibration, else magnitude"
+            "stay so that outputs change as little as they can. Default: obc with --calibration, else magnitude"
         ),
     ] = None,
     calibration: Calibration = None,

@@ -109,7 +109,7 @@ def sparsify(
     Args:
         sparsity: the share of units to zero, in [0, 1). N:M and tap patterns have their own.
         method: "magnitude"; "random"; and with ``calibration`` "wanda", "sparsegpt" and "obc", of which the last two
-            move the weights that stay, so that each layer's output stays what it was. Default: "obc" with
+            move the weights that stay, so that each layer's output changes as little as it can. Default: "obc" with
             ``calibration``, else "magnitude".
         allocation: "uniform": of every weight; "erk"; "global": of all weights ranked together; "latency": what
             ``target_ms`` or ``speedup`` on ``device`` needs, from several ``pattern`` if given.

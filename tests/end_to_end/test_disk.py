@@ -156,7 +156,7 @@ def test_killed_in_the_middle(call: Call, tmp_path: Path) -> None:
     assert _child(cache=cache).wait(timeout=300) == 0
     seconds = time.monotonic() - start
     for name in ("m.edge", "n.edge", *("m.edge", "n.edge") * 2):
-        (cache / "objects" / os.listdir(cache / "objects")[0]).unlink()  # something to compile
+        next(path for path in (cache / "objects").iterdir() if path.is_file()).unlink()  # something to compile
         child = _child("--force", "-o", name, cache=cache)
         time.sleep(pause.uniform(0.4, 1.0) * seconds)
         if child.poll() is None:
