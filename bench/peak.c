@@ -13,7 +13,7 @@ __attribute__((visibility("default"))) float es_multiply_adds(int64_t rounds) {
 #pragma unroll
     for (int i = 0; i < CHAINS; i++) {
       sum[i] = sum[i] * factor + term;
-      __asm__ volatile("" : "+x"(sum[i]));
+      __asm__ volatile("" : "+v"(sum[i]));  // v: all 32 registers of AVX-512
     }
   vf all = sum[0];
 #pragma unroll

@@ -1,7 +1,11 @@
-"""Latency over sparsity as an SVG, written by hand: colours are engines, dashes are patterns."""
+"""Latency or accuracy over sparsity as an SVG, written by hand.
+
+Latency: colours are engines, dashes are patterns.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
@@ -13,15 +17,19 @@ WIDTH, HEIGHT = 900, 460
 LEFT, TOP, RIGHT, BOTTOM = 60, 40, 640, 400  # of the axes; the legend is right of them
 SLOWEST = 3.0  # a line above so many times our dense latency is named, not drawn: it would flatten all others
 
-Line = Mapping[float, float]  # sparsity -> ms
+Line = Mapping[float, float]  # sparsity -> ms, or percent
 
 
-def svg(title: str, lines: Mapping[tuple[str, str], Line], ideal_from_ms: float | None) -> str:
-    """``lines``: (engine, pattern) -> its points, at least one.
+def svg(
+    title: str, lines: Mapping[tuple[str, str], Line], ideal_from_ms: float | None, unit: str = "ms"
+) -> str:  # fmt: skip
+    """``lines``: (what has a colour, what has a dash) -> its points, at least one, in ``unit``.
 
     ``ideal_from_ms``: the dense latency from which 1/density is drawn; None: no such line.
     """
     limit = SLOWEST * (ideal_from_ms or min((min(line.values()) for line in lines.values()), default=1.0))
+    if unit != "ms":
+        limit = math.inf
     drawn = {key: line for key, line in lines.items() if max(line.values()) <= limit}
     left_out = [f"{e} {p}: {max(line.values()):.0f} ms" for (e, p), line in lines.items() if (e, p) not in drawn]
     top_ms = _round_up(max((max(line.values()) for line in drawn.values()), default=1.0) * 1.05)
@@ -29,7 +37,7 @@ def svg(title: str, lines: Mapping[tuple[str, str], Line], ideal_from_ms: float 
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         _text(LEFT, 22, title, size=15),
-        *_axes(top_ms),
+        *_axes(top_ms, unit),
     ]
     if ideal_from_ms is not None:
         ends = _points({0.0: ideal_from_ms, 1.0: 0.0}, top_ms)
@@ -42,7 +50,7 @@ def svg(title: str, lines: Mapping[tuple[str, str], Line], ideal_from_ms: float 
         for share, ms in line.items():
             x, y = _place(share, ms, top_ms)
             colour = COLOURS[engines.index(engine) % len(COLOURS)]
-            tip = escape(f"{engine} {pattern} {share:g}: {ms:.2f} ms")
+            tip = escape(f"{engine} {pattern} {share:g}: {ms:.2f} {unit}")
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"><title>{tip}</title></circle>')
     parts += _legend(engines, patterns, ideal_from_ms is not None, left_out)
     return "\n".join([*parts, "</svg>"]) + "\n"
@@ -65,7 +73,7 @@ def _points(line: Line, top_ms: float) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
-def _axes(top_ms: float) -> list[str]:
+def _axes(top_ms: float, unit: str) -> list[str]:
     parts = []
     for i in range(6):
         ms = top_ms * i / 5
@@ -78,7 +86,7 @@ def _axes(top_ms: float) -> list[str]:
         parts.append(_text(x, BOTTOM + 18, f"{i / 10:g}", anchor="middle"))
     parts.append(f'<line x1="{LEFT}" y1="{BOTTOM}" x2="{RIGHT}" y2="{BOTTOM}" stroke="#444"/>')
     parts.append(_text((LEFT + RIGHT) / 2, BOTTOM + 38, "sparsity of the pruned layers", anchor="middle"))
-    parts.append(_text(LEFT - 6, TOP - 8, "ms", anchor="end"))
+    parts.append(_text(LEFT - 6, TOP - 8, unit, anchor="end"))
     return parts
 
 

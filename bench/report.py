@@ -12,7 +12,7 @@ from bench.cases import DENSE
 from bench.peers import OURS
 from bench.plot import svg
 from bench.results import STATUS, TIMED, Result, read, read_rows
-from bench.sections import is_section, section
+from bench.sections import is_section, pictures, section
 from bench.table import markdown
 from bench.wasm import table as web_table
 from edgesparse.errors import EdgeSparseError
@@ -32,7 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = [result for path, found in rows.items() if not is_section(found[0]) for result in read(path)]
         if options.remarks:
             sections.append(options.remarks.read_text())
-        for path in write(results, options.output, sections):
+        written = write(results, options.output, sections)
+        for found in rows.values():
+            for name, picture in pictures(found).items():
+                written.append(options.output.with_name(name))
+                written[-1].write_text(picture)
+        for path in written:
             print(f"wrote {path}")
     except EdgeSparseError as error:
         print(f"error: {error}", file=sys.stderr)

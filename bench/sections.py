@@ -1,11 +1,11 @@
-"""JSON lines of bench.kernels, .patterns, .arm, .allocation and .footprint as sections of RESULTS.md."""
+"""JSON lines of all benchmarks but bench.networks and bench.wasm as sections of RESULTS.md."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import allocation, footprint
+from bench import accuracy_tables, allocation, footprint
 
 Row = Mapping[str, Any]
 
@@ -21,9 +21,19 @@ def section(rows: Sequence[Row]) -> str:
         return _patterns(rows)
     if "instructions" in first or "missing" in first:
         return _instructions(rows)
-    if first.get("what") == "allocation":
+    what = first.get("what")
+    if what == "allocation":
         return _allocation(rows)
+    if what == "accuracy":
+        return accuracy_tables.accuracy(rows)
+    if what == "recovery":
+        return accuracy_tables.recovery(rows)
     return _footprint(rows)
+
+
+def pictures(rows: Sequence[Row]) -> dict[str, str]:
+    """File name -> SVG, which the section shows."""
+    return accuracy_tables.pictures(rows) if rows[0].get("what") == "accuracy" else {}
 
 
 def is_section(row: Row) -> bool:

@@ -26,7 +26,7 @@ from edgesparse.sparsity.calibration import Samples, check_samples
 from edgesparse.sparsity.chosen import KeptDense, Plan, chosen_weights, nothing_to_prune, planned, weight_names
 from edgesparse.sparsity.layer import layer_of, moments_of
 from edgesparse.sparsity.magnitude_errors import magnitude_errors
-from edgesparse.sparsity.masks import CALIBRATED, METHODS, choose, random_mask, saliency
+from edgesparse.sparsity.masks import CALIBRATED, METHODS, calibrated_magnitude, choose, random_mask
 from edgesparse.sparsity.recipe import Recipe
 from edgesparse.sparsity.record import record
 from edgesparse.sparsity.traces import error_traces
@@ -46,9 +46,10 @@ class Pruned:
 
     ``kept_magnitude``: the share of ``sum |w|`` that the mask keeps, 1 for a weight of zeros; ``random_magnitude`` that
     of a random mask with as many zeros. ``natural_share`` and ``rearranged_share``, where channels were rearranged: the
-    share of importance that the pattern can keep before and after (of ``|w|``; with samples of `saliency`). ``error``:
-    ``E|y - y_dense|^2 / E|y_dense|^2`` of the layer's output on the calibration samples, behind pruned predecessors;
-    ``random_error`` with a random mask, its bias re-estimated. ``remark``: what did not go as asked for, or "".
+    share of importance that the pattern can keep before and after: of ``|w|``, or of `calibrated_magnitude` where the
+    method looks at samples. ``error``: ``E|y - y_dense|^2 / E|y_dense|^2`` of the layer's output on the calibration
+    samples, behind pruned predecessors; ``random_error`` with a random mask, its bias re-estimated. ``remark``: what
+    did not go as asked for, or "".
     """
 
     name: str
@@ -166,7 +167,7 @@ def sparsify(
     if rearrange:
         if on_progress is not None:
             on_progress(0, len(todo), "rearranging channels")
-        gains, rearranged = _rearrange(model, todo, plan, samples)
+        gains, rearranged = _rearrange(model, todo, plan, samples if method in CALIBRATED else None)
     layers = _prune(model, todo, plan, method, samples, gains, on_progress)
     record(model, layers)
     text = " ".join(dict.fromkeys(p.text for p, _ in plan.values()))
@@ -222,7 +223,7 @@ def _rearrange(
             layer = layer_of(weight)
             if not layer.why_not:
                 moments = moments_of(layer, model, model, samples)
-                importance[weight.name] = saliency(weight.array(), layer.dense(), moments)
+                importance[weight.name] = calibrated_magnitude(weight.array(), moments)
     rearrange = RearrangeChannels(
         weights, {n: p for n, (p, _) in plan.items()}, {n: s for n, (_, s) in plan.items()}, importance
     )

@@ -12,9 +12,11 @@
 #include "activation_f32.h"
 #include "mean_f32.h"
 
-_Static_assert((ES_VL == 4 || ES_VL == 8) && MR % ES_VL == 0, "transpose is for vectors of 4 and 8 floats");
+enum { ROW = MR / ES_VL, KC = 64, GROUP = 104, SIDE = ES_VL == 4 ? 4 : 8 };  // SIDE: of what is transposed at a time
 
-enum { ROW = MR / ES_VL, KC = 64, GROUP = 96 };
+_Static_assert(MR % ES_VL == 0 && ES_VL % SIDE == 0, "blocks are whole vectors, which are whole transposed squares");
+
+typedef float square_row __attribute__((vector_size(4 * SIDE), aligned(4)));
 
 typedef struct {
   const float *bias, *residual, *slope;
@@ -53,22 +55,25 @@ ES_INLINE void channels_tile(const int n, const float *x, const float *w, const 
     for (int c = 0; c < ROW; c++) store_vf(sums + q * MR + c * ES_VL, acc[q][c]);
 }
 
-// to[i][q] = from[q][i] for i, q < ES_VL; rows of `from` lie MR apart, rows of `to` GROUP.
+// to[i][q] = from[q][i] for i, q < SIDE; rows of `from` lie MR apart, rows of `to` GROUP.
+ES_INLINE square_row row_at(const float *from) { return *(const square_row *)from; }
+ES_INLINE void put_row(float *to, square_row row) { *(square_row *)to = row; }
+
 #if ES_VL == 4
 ES_INLINE void transpose(const float *from, float *to) {
-  const vf a = load_vf(from), b = load_vf(from + MR), c = load_vf(from + 2 * MR), d = load_vf(from + 3 * MR);
-  const vf low = __builtin_shufflevector(a, b, 0, 4, 1, 5), high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const vf low2 = __builtin_shufflevector(c, d, 0, 4, 1, 5), high2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  store_vf(to, __builtin_shufflevector(low, low2, 0, 1, 4, 5));
-  store_vf(to + GROUP, __builtin_shufflevector(low, low2, 2, 3, 6, 7));
-  store_vf(to + 2 * GROUP, __builtin_shufflevector(high, high2, 0, 1, 4, 5));
-  store_vf(to + 3 * GROUP, __builtin_shufflevector(high, high2, 2, 3, 6, 7));
+  const square_row a = row_at(from), b = row_at(from + MR), c = row_at(from + 2 * MR), d = row_at(from + 3 * MR);
+  const square_row low = __builtin_shufflevector(a, b, 0, 4, 1, 5), high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const square_row low2 = __builtin_shufflevector(c, d, 0, 4, 1, 5), high2 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  put_row(to, __builtin_shufflevector(low, low2, 0, 1, 4, 5));
+  put_row(to + GROUP, __builtin_shufflevector(low, low2, 2, 3, 6, 7));
+  put_row(to + 2 * GROUP, __builtin_shufflevector(high, high2, 0, 1, 4, 5));
+  put_row(to + 3 * GROUP, __builtin_shufflevector(high, high2, 2, 3, 6, 7));
 }
 #else
 ES_INLINE void transpose(const float *from, float *to) {
-  vf a[8], b[8];
+  square_row a[8], b[8];
 #pragma unroll
-  for (int i = 0; i < 8; i++) a[i] = load_vf(from + i * MR);
+  for (int i = 0; i < 8; i++) a[i] = row_at(from + i * MR);
 #pragma unroll
   for (int i = 0; i < 8; i += 2) {
     b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
@@ -83,8 +88,8 @@ ES_INLINE void transpose(const float *from, float *to) {
     }
 #pragma unroll
   for (int i = 0; i < 4; i++) {
-    store_vf(to + i * GROUP, __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11));
-    store_vf(to + (i + 4) * GROUP, __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15));
+    put_row(to + i * GROUP, __builtin_shufflevector(a[i], a[i + 4], 0, 1, 2, 3, 8, 9, 10, 11));
+    put_row(to + (i + 4) * GROUP, __builtin_shufflevector(a[i], a[i + 4], 4, 5, 6, 7, 12, 13, 14, 15));
   }
 }
 #endif
@@ -111,15 +116,17 @@ void ES_KERNEL(spmm_f32)(const float *x, const float *w, const int32_t *offset, 
   (void)spare;
   es_channels s = {bias, residual, slope, y, 0, y_plane, residual_plane, act, lo, hi, 0};
   s.clamped = es_act_bounds(act, &s.lo, &s.hi);
-  float sums[(GROUP + ES_VL) * MR], turned[ES_VL * GROUP];
+  float sums[(GROUP + ES_VL) * MR], turned[SIDE * GROUP + ES_VL];
   for (int64_t image = 0; image < images; image++) {
     for (int64_t b = begin; b < end; b++) {
       if (scratch) s.y = scratch, s.first = b * MR;  // planes of which only the means are written
       const int64_t first = start[b], stop = start[b + 1];
       for (int64_t r = 0; r < rows; r++)
-        for (int64_t p0 = 0; p0 < columns; p0 += GROUP) {
+        for (int64_t p0 = 0, count = 0; p0 < columns; p0 += count) {
           const float *pixels = x + image * x_image + r * x_row + p0;
-          const int64_t count = columns - p0 < GROUP ? columns - p0 : GROUP, tiles = (count + NP - 1) / NP;
+          const int64_t left = columns - p0, groups = (left + GROUP - 1) / GROUP;
+          count = (left + groups - 1) / groups;  // all about the same
+          const int64_t tiles = (count + NP - 1) / NP;
           const int64_t base = count / tiles, longer = count % tiles;
           int64_t j = first;
           do {
@@ -138,15 +145,36 @@ void ES_KERNEL(spmm_f32)(const float *x, const float *w, const int32_t *offset, 
                 ES_CASE(5)
                 ES_CASE(6)
 #endif
+#if NP > 6
+                ES_CASE(7)
+                ES_CASE(8)
+                ES_CASE(9)
+                ES_CASE(10)
+                ES_CASE(11)
+                ES_CASE(12)
+                ES_CASE(13)
+                ES_CASE(14)
+                ES_CASE(15)
+                ES_CASE(16)
+                ES_CASE(17)
+                ES_CASE(18)
+                ES_CASE(19)
+                ES_CASE(20)
+                ES_CASE(21)
+                ES_CASE(22)
+                ES_CASE(23)
+                ES_CASE(24)
+                ES_CASE(25)
+#endif
 #undef ES_CASE
               }
               p += n;
             }
             j += KC;
           } while (j < stop);
-          for (int64_t c = 0; c < MR && b * MR + c < channels; c += ES_VL) {
-            for (int64_t p = 0; p < count; p += ES_VL) transpose(sums + p * MR + c, turned + p);
-            for (int64_t i = 0; i < ES_VL && b * MR + c + i < channels; i++) {
+          for (int64_t c = 0; c < MR && b * MR + c < channels; c += SIDE) {
+            for (int64_t p = 0; p < count; p += SIDE) transpose(sums + p * MR + c, turned + p);
+            for (int64_t i = 0; i < SIDE && b * MR + c + i < channels; i++) {
               const float *row = turned + i * GROUP;
               const int64_t channel = b * MR + c + i;
               if (pitch <= valid) {

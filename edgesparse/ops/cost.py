@@ -20,7 +20,7 @@ LANES: Mapping[str, int] = {
 # Cycles of one kept entry (MR weights times one vector of pixels) by block height MR, for the heights that have a
 # kernel. Heights of 4 and more run at the speed of the multiply-adds, 1 and 2 at that of the loads.
 ENTRY_CYCLES: Mapping[str, Mapping[int, float]] = {
-    "avx512": {1: 2.44, 2: 2.6, 4: 4.43, 16: 17.4},  # Zen 4, whose vectors of 512 bits take two cycles
+    "avx512": {1: 2.3, 2: 2.3, 4: 4.06},  # Zen 4, whose vectors of 512 bits take two cycles
     "avx2": {1: 1.25, 2: 1.56, 4: 2.15},  # Zen 3
     "sse2": {1: 1.6, 2: 2.3, 4: 4.2},
     "scalar": {1: 1.6, 2: 2.3, 4: 4.2},
@@ -33,7 +33,7 @@ ENTRY_CYCLES: Mapping[str, Mapping[int, float]] = {
 VECTORS: Mapping[int, int] = {1: 4, 2: 4, 4: 3, 8: 2, 16: 1}  # of a tile, about: NV of the kernels
 SHORT_CYCLES = 0.7  # an entry of a tile with fewer vectors: the loads of its weights serve less
 # Cycles of one kept entry for one pixel where channels are in the lanes (spmm_channels_f32.h), by block height.
-PIXEL_CYCLES: Mapping[str, Mapping[int, float]] = {"avx2": {16: 1.2}, "sse2": {16: 4.8}}
+PIXEL_CYCLES: Mapping[str, Mapping[int, float]] = {"avx512": {16: 1.07}, "avx2": {16: 1.2}, "sse2": {16: 4.8}}
 # Cycles of one tap of one pixel for a block of 16 output channels (entry_f32.c), and of storing it.
 TAP_CYCLES: Mapping[str, float] = {
     "avx512": 1.2, "avx2": 1.2, "sse2": 4.8, "scalar": 20.0, "neon": 2.2, "simd128": 5.0, "relaxed": 4.0,

@@ -73,14 +73,18 @@ def random_mask(name: str, weight: Array, pattern: Pattern, sparsity: float) -> 
     return pattern.mask(rng.random(weight.shape), sparsity)
 
 
+def calibrated_magnitude(weight: Array, moments: Moments) -> Array:
+    """``|W_ij| |a_j|_2``, shaped as ``weight``: what a weight contributes to its output. Source: see `wanda`."""
+    norm = np.sqrt(np.maximum(np.diag(moments.h)[: moments.columns], 0.0))
+    return np.asarray(np.abs(weight) * norm.reshape(1, *weight.shape[1:]))
+
+
 def wanda(weight: Array, pattern: Pattern, sparsity: float, moments: Moments) -> Mask:
-    """Calibration-norm magnitude: ``|W_ij| |a_j|_2``, ranked within each output row (each group of rows).
+    """`calibrated_magnitude`, ranked within each output row (each group of rows).
 
     Source: "A Simple and Effective Pruning Approach for Large Language Models" (Sun et al. 2023).
     """
-    norm = np.sqrt(np.maximum(np.diag(moments.h)[: moments.columns], 0.0))
-    importance = np.abs(weight.reshape(len(weight), -1)) * norm
-    importance = importance.reshape(weight.shape)
+    importance = calibrated_magnitude(weight, moments)
     parts = [pattern.mask(importance[at : at + pattern.rows], sparsity) for at in range(0, len(weight), pattern.rows)]
     return np.concatenate(parts)
 
