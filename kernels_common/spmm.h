@@ -88,21 +88,20 @@ typedef struct {
 #include "spmm_tile.h"
 #endif
 
-#if defined(__aarch64__) && MR % 4 == 0 && defined(ES_FLOATS)
-#define ES_PIXEL 1
-#include "spmm_pixel_f32.h"
+#if MR % 4 == 0 && defined(ES_FLOATS) && (defined(__aarch64__) || ES_VL == 16)
+#define ES_PIXELS 1
+#include "spmm_pixels_f32.h"
 #else
-#define ES_PIXEL 0
+#define ES_PIXELS 0
 #endif
 
 // One row of `columns` pixels: tiles of at most NV vectors, as even as possible; the last vector
 // is moved left so that it ends with the row (it computes a few pixels twice, reads nothing beyond).
 ES_INLINE void spmm_row(const es_spmm *s, const ES_T *x, int64_t y0, int64_t columns, int64_t pitch, int64_t valid) {
-#if ES_PIXEL
-  if (spmm_ends_with_pixel(s, columns, pitch, valid)) {
-    int64_t p = 0;
-    for (; p + NV * 4 + 1 < columns; p += NV * 4) spmm_tile4(s, NV, x + p, y0, p, ES_LAST, pitch, valid);
-    spmm_tile_pixel(s, x + p, y0 + p);
+#if ES_PIXELS
+  const int pixels = spmm_pixels(s, columns, pitch, valid);
+  if (pixels) {
+    spmm_row_pixels(s, pixels, x, y0, columns);
     return;
   }
 #endif

@@ -25,8 +25,8 @@ ES_INLINE void spmm_images(const es_spmm *all, const ES_T *x, ES_T *means, int64
 #ifdef ES_FAR_BYTES
   s.far = !means && s.channels * s.y_plane * (int64_t)sizeof(ES_T) > ES_FAR_BYTES;
 #endif
-#if ES_PIXEL
-  if (spmm_ends_with_pixel(&s, columns, pitch, valid)) spare = 0;
+#if ES_PIXELS
+  if (spmm_pixels(&s, columns, pitch, valid)) spare = 0;
 #endif
   const int64_t written = whole - columns <= spare ? plane + whole - columns : plane;
   if (written > plane) columns = whole;

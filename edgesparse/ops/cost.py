@@ -31,6 +31,7 @@ ENTRY_CYCLES: Mapping[str, Mapping[int, float]] = {
     "relaxed": {1: 1.28, 2: 1.67, 4: 2.97},
 }
 VECTORS: Mapping[int, int] = {1: 4, 2: 4, 4: 3, 8: 2, 16: 1}  # of a tile, about: NV of the kernels
+PIXELS_ALONE: Mapping[str, tuple[int, ...]] = {"avx512": (1, 4)}  # behind whole vectors: spmm_pixels_f32.h
 SHORT_CYCLES = 0.7  # an entry of a tile with fewer vectors: the loads of its weights serve less
 # Cycles of one kept entry for one pixel where channels are in the lanes (spmm_channels_f32.h), by block height.
 PIXEL_CYCLES: Mapping[str, Mapping[int, float]] = {"avx512": {16: 1.07}, "avx2": {16: 1.2}, "sse2": {16: 4.8}}
@@ -61,7 +62,9 @@ def spmm_us(machine: Machine, height: int, entries: int, blocks: int, pixels: in
     per_pixel = PIXEL_CYCLES.get(machine.isa, {}).get(height)
     if per_pixel is not None:
         return overlapped_us(machine, pixels * (entries * per_pixel + blocks * height), bytes_)
-    vectors = -(-pixels // LANES[machine.isa])
+    vectors, left = divmod(pixels, LANES[machine.isa])
+    few = left in PIXELS_ALONE.get(machine.isa, ()) and height % 4 == 0  # these cost next to nothing
+    vectors += left > 0 and not few
     tiles = -(-vectors // VECTORS[height])
     short = tiles * VECTORS[height] - vectors
     per_entry = vectors * ENTRY_CYCLES[machine.isa][height] + short * SHORT_CYCLES

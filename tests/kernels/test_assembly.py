@@ -21,9 +21,9 @@ def _hot_loops(kernel: Kernel) -> list[Loop]:
     found = hot_loops(kernel)
     tiles = kernel.tiles
     tile = tiles["MR"] * tiles["NV"] if "NV" in tiles else tiles["MR"] * tiles["NP"] // ISAS[kernel.isa].width
-    pixel = tiles["MR"] // 4  # on arm64 the last pixel of a plane may go along with a tile
+    pixel = tiles["MR"] // 4  # the last pixel of a row, with AVX-512 also the last four, may go along with a tile
     count = found[0].multiply_adds
-    whole = count % tile == 0 or count % (tile + pixel) == 0
+    whole = any(count % (tile + pixels * pixel) == 0 for pixels in (0, 1, 4))
     assert whole, f"{kernel.symbol}: {count} multiply-adds in the hot loop, the tile has {tile}"
     return found
 

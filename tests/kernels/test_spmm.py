@@ -46,7 +46,8 @@ def test_pixels(random: np.random.Generator) -> Iterator[Case]:
     for pixels in (*SIZES[1:], 127, 128, 129, 200, 257):
         for pattern in ("dense", "unstructured"):
             yield from conv(random, (2, 5, 1, pixels), 9, pattern=pattern)
-    for pixels in (13, 25, 37, 49, 73, 97):  # tiles of 12 or 24 and one more; blocks that are whole and not
+    # whole vectors or tiles and one pixel more, or four; blocks that are whole and not
+    for pixels in (13, 25, 36, 37, 49, 52, 65, 68, 73, 81, 84, 97, 113, 196):
         for outputs in (3, 6, 8, 13):
             yield from conv(random, (2, 5, 1, pixels), outputs, pattern="rows:4", es_act="clip", es_lo=0.0, es_hi=6.0)
 
