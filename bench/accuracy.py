@@ -77,7 +77,7 @@ def digits(splits: int = SPLITS) -> Task:
     found = []
     for seed in range(splits):
         chosen = TEST + np.random.default_rng(seed).permutation(len(images) - TEST)[:CALIBRATING]
-        found.append(Split({"image": images[chosen]}, {"image": images[:TEST]}, labels[:TEST]))
+        found.append(Split({"input": images[chosen]}, {"input": images[:TEST]}, labels[:TEST]))
     return Task(PROJECT / "examples" / "digits.onnx", tuple(found))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import accuracy_tables, allocation, footprint
+from bench import accuracy_tables, allocation, footprint, rearrangement
+from edgesparse.report import short
 
 Row = Mapping[str, Any]
 
@@ -26,6 +27,8 @@ def section(rows: Sequence[Row]) -> str:
         return _allocation(rows)
     if what == "accuracy":
         return accuracy_tables.accuracy(rows)
+    if what == "rearrangement":
+        return _rearrangement(rows)
     if what == "recovery":
         return accuracy_tables.recovery(rows)
     return _footprint(rows)
@@ -116,6 +119,25 @@ def _allocation(rows: Sequence[Row]) -> str:
         " that takes the same time, in the pattern that loses least. All measured, in turns with the dense network.\n\n"
         + _table(allocation.COLUMNS, [allocation.cells(row) for row in rows])
     )
+
+
+def _rearrangement(rows: Sequence[Row]) -> str:
+    """A table of networks, and one of the layers of each that was trained."""
+    parts = [
+        f"## Channels rearranged\n\n{_made_by(rows[0]['command'], rows[0]['machine'])}\n\nThe share of the magnitude"
+        f" that `{rows[0]['pattern']}` at {rows[0]['zeros']:g} keeps, a mean over layers; how many of the layers that lose"
+        " any in the natural order keep more; the largest difference of an output of the dense network, relative to"
+        " the largest output.\n\n" + _table(rearrangement.COLUMNS, [rearrangement.cells(row) for row in rows])
+    ]
+    for row in rows:
+        lines = [
+            [short(x["layer"]), "x".join(map(str, x["shape"])), f"{x['natural']:.3f}", f"{x['rearranged']:.3f}",
+             x["rows_stay"]]
+            for x in row["layers"]
+        ]  # fmt: skip
+        table = _table(["layer", "shape", "natural", "rearranged", "why its output channels stay"], lines)
+        parts.append(f"<details><summary>{row['model']}, layer by layer</summary>\n\n{table}\n\n</details>")
+    return "\n\n".join(parts)
 
 
 def _patterns(rows: Sequence[Row]) -> str:

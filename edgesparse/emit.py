@@ -259,7 +259,8 @@ def _dispatch_c(selection: Selection) -> str:
         *(f"es_code model_calls__{isa};" for isa in selection.isas),
         "static const struct { const char *name; es_code *run; } variants[] = {",
         *(f'    {{"{isa}", model_calls__{isa}}},' for isa in selection.isas), "};",
-        f"enum {{ VARIANTS = {len(selection.isas)}, CALLS = {calls} }};", "static int chosen = -1;", "",
+        f"enum {{ VARIANTS = {len(selection.isas)} }};", f"const int es_call_count = {calls};", "static int chosen = -1;",
+        "",
         "static int choose(void) {",
         "  for (int i = 0; chosen < 0 && i < VARIANTS; i++)",
         "    if (es_cpu_has(variants[i].name)) chosen = i;",
@@ -280,7 +281,7 @@ def _dispatch_c(selection: Selection) -> str:
         "               void *const *outputs) {",
         "  return es_calls(call, call + 1, part, parts, NULL, weights, arena, inputs, outputs);", "}", "",
         "int model_run(const void *weights, void *arena, const void *const *inputs, void *const *outputs) {",
-        "  return es_pool_run(&(es_job){CALLS, weights, arena, inputs, outputs});",
+        "  return es_pool_run(&(es_job){0, es_call_count, weights, arena, inputs, outputs});",
         "}", "",
     ]  # fmt: skip
     return "\n".join(lines)

@@ -23,8 +23,9 @@ static int64_t es_cpu_capacity(uint32_t cpu) {
   return capacity;
 }
 
-// The `count` biggest of the CPUs that the calling thread may use. Returns 0, and chooses none, where all are the same.
-static int es_big_cpus(uint32_t *cpus, uint64_t count) {
+// The `count` biggest of the CPUs that the calling thread may use, or the smallest. Returns 0, and chooses none, where
+// all are the same.
+static int es_sized_cpus(uint32_t *cpus, uint64_t count, int smallest) {
   static int16_t capacity[ES_CPUS];  // and -1 where it may not run
   uint64_t mask[ES_CPUS / 64] = {0};
   if (sys_call(SYS_sched_getaffinity, 0, sizeof mask, (int64_t)mask, 0, 0, 0) < 0) return 0;
@@ -38,6 +39,8 @@ static int es_big_cpus(uint32_t *cpus, uint64_t count) {
     if (capacity[cpu] > most) most = capacity[cpu];
   }
   if (least == most) return 0;
+  for (uint32_t cpu = 0; smallest && cpu < ES_CPUS; cpu++)
+    if (capacity[cpu] >= 0) capacity[cpu] = (int16_t)(most - capacity[cpu]);
   for (uint64_t i = 0; i < count; i++) {
     uint32_t best = 0;
     for (uint32_t cpu = 1; cpu < ES_CPUS; cpu++)

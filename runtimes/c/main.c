@@ -5,6 +5,8 @@
 #include "cores.h"
 #include "format.h"
 #include "model_info.h"
+#include "observe.h"
+#include "pool.h"
 #include "start.h"
 #include "sys.h"
 
@@ -12,12 +14,19 @@ enum { MAX_PORTS = 64, MAX_PATH = 4096, MAX_CPU = 1023, MAX_THREADS = 256 };
 static const uint64_t MAX_SAMPLES = 1u << 30, MAX_RUNS = 10000000;
 
 typedef struct {
-  const char *weights, *inputs[MAX_PORTS], *outputs[MAX_PORTS];
+  const char *weights, *cores, *inputs[MAX_PORTS], *outputs[MAX_PORTS];
   uint32_t input_count, output_count;
   uint64_t samples, num_runs, warmup_runs, threads;
+  uint64_t max_secs;
   uint32_t cpus[MAX_THREADS], cpu_count;
-  int json;
+  int json, per_layer;
 } options;
+
+// The times of the runs that were asked for, as far as there was time for them.
+typedef struct {
+  uint64_t done, *wall_ns, *counted[ES_COUNTERS];
+  uint64_t *call_ns;  // --per-layer: es_call_count for each run
+} timings;
 
 static const char *program = "model";
 static es_text text;  // every line this program prints; zero-initialised, so that it takes no room in the file
@@ -91,10 +100,14 @@ __attribute__((noreturn)) static void print_help(void) {
          "  --samples N        the files hold N samples one after the other (default 1)\n"
          "  --num-runs R       then time R runs on the first sample (default 0)\n"
          "  --warmup-runs W    untimed runs before them (default 0)\n"
+         "  --max-secs S       stop timing after S seconds, when at least one run was timed\n"
+         "  --per-layer        after each timed run another one that times every kernel call\n"
          "  --threads N        run on N threads; 0: as many as there are CPUs (default 1)\n"
          "  --cpu C[,C...]     run on CPU number C only; with threads, one number for each\n"
          "                     (default: timed runs on the biggest cores, where they differ)\n"
-         "  --json             print one JSON document: isa, threads, cpus, samples, wall_ns\n"
+         "  --cores WHICH      big, little or all, or a mask of CPU numbers in hexadecimal (0xf0), in the place of --cpu\n"
+         "  --json             print one JSON document: isa, threads, cpus, samples, wall_ns; of timed runs also\n"
+         "                     call_ns, cycles, instructions, cache_misses, clocks and temperatures\n"
          "  --version          print the model's name and the instruction set\n"
          "  --help             print this\n");
   es_flush(&text);
@@ -149,9 +162,13 @@ static void parse(int argc, const char *const *argv, options *o) {
       o->json = 1;
       continue;
     }
-    static const char *const with_value[] = {"--weights",  "--input",       "--output",  "--samples",
-                                             "--num-runs", "--warmup-runs", "--threads", "--cpu"};
-    enum { WEIGHTS, INPUT, OUTPUT, SAMPLES, NUM_RUNS, WARMUP_RUNS, THREADS, CPU, COUNT };
+    if (es_same(name, "--per-layer")) {
+      o->per_layer = 1;
+      continue;
+    }
+    static const char *const with_value[] = {"--weights",     "--input",    "--output",  "--samples", "--num-runs",
+                                             "--warmup-runs", "--max-secs", "--threads", "--cores",   "--cpu"};
+    enum { WEIGHTS, INPUT, OUTPUT, SAMPLES, NUM_RUNS, WARMUP_RUNS, MAX_SECS, THREADS, CORES, CPU, COUNT };
     int which = 0;
     while (which < COUNT && !es_same(name, with_value[which])) which++;
     if (which == COUNT) fail("unknown option ", name, " (see --help)", 0);
@@ -170,6 +187,8 @@ static void parse(int argc, const char *const *argv, options *o) {
       case SAMPLES: o->samples = number("--samples ", value, MAX_SAMPLES); break;
       case NUM_RUNS: o->num_runs = number("--num-runs ", value, MAX_RUNS); break;
       case WARMUP_RUNS: o->warmup_runs = number("--warmup-runs ", value, MAX_RUNS); break;
+      case MAX_SECS: o->max_secs = number("--max-secs ", value, 1000000); break;
+      case CORES: o->cores = value; break;
       case THREADS: o->threads = number("--threads ", value, MAX_THREADS); break;
       default: parse_cpus(value, o);
     }
@@ -186,8 +205,30 @@ static void parse(int argc, const char *const *argv, options *o) {
     fail("no --output for ", es_the_model.outputs[o->output_count].name, " (give all or none)", 0);
 }
 
-// The threads that --threads asks for, on the CPUs of --cpu; timed runs are on the big ones, unless told otherwise.
+// --cores 0xf0: this thread, and those that it starts, may run on these CPUs only.
+static void use_mask(const char *digits) {
+  uint64_t mask[16] = {0};
+  uint32_t count = 0;
+  while (digits[count]) count++;
+  if (count == 0 || count > 256) fail("--cores", " is big, little, all or a mask such as 0xf0", "", 0);
+  for (uint32_t i = 0; i < count; i++) {
+    const char c = digits[count - 1 - i];
+    const int letter = (c | 32) >= 'a' && (c | 32) <= 'f';
+    if (!letter && (c < '0' || c > '9')) fail("--cores", " is big, little, all or a mask such as 0xf0", "", 0);
+    mask[i / 16] |= (uint64_t)(letter ? (c | 32) - 'a' + 10 : c - '0') << i % 16 * 4;
+  }
+  const int64_t error = sys_call(SYS_sched_setaffinity, 0, sizeof mask, (int64_t)mask, 0, 0, 0);
+  if (error < 0) fail("this process may not run on the CPUs of ", "--cores 0x", digits, error);
+}
+
+// The threads that --threads asks for, on the CPUs of --cpu or --cores; timed runs are on the big ones, unless told
+// otherwise.
 static void start_threads(options *o) {
+  const char *cores = o->cores;
+  const int big = cores && es_same(cores, "big"), little = cores && es_same(cores, "little");
+  const int all = cores && es_same(cores, "all"), mask = cores && !big && !little && !all;
+  if (cores && o->cpu_count) fail("--cpu", " and --cores exclude each other", "", 0);
+  if (mask) use_mask(cores[0] == '0' && (cores[1] | 32) == 'x' ? cores + 2 : cores);
   const int64_t allowed = sys_cpu_count();
   if (o->threads == 0) o->threads = o->cpu_count ? o->cpu_count : (uint64_t)(allowed > MAX_THREADS ? MAX_THREADS : allowed);
   if (o->cpu_count && o->cpu_count != o->threads) fail("--cpu", " needs one number for each of the ", "--threads", 0);
@@ -206,7 +247,8 @@ static void start_threads(options *o) {
     }
     default: fail("the system gives no ", "threads", "", 0);
   }
-  if (o->num_runs && !o->cpu_count && es_big_cpus(o->cpus, o->threads)) o->cpu_count = (uint32_t)o->threads;
+  if ((cores ? big || little : o->num_runs && !o->cpu_count) && es_sized_cpus(o->cpus, o->threads, little))
+    o->cpu_count = (uint32_t)o->threads;
   for (uint32_t i = 0; i < o->cpu_count; i++) {
     const int64_t error = sys_pin_to_cpu(i ? model_thread_id((int)i) : 0, o->cpus[i]);
     if (error < 0) fail("this process may not run on the CPU number given with ", "--cpu", "", error);
@@ -245,7 +287,81 @@ static const char *temporary_name(const char *path) {
 }
 
 static void run(const void *weights, void *arena, const void *const *inputs, void *const *outputs) {
-  if (model_run(weights, arena, inputs, outputs) != 0) fail("the model", " failed", "", 0);
+  switch (model_run(weights, arena, inputs, outputs)) {
+    case 0: break;
+    case ES_NO_ISA: fail("this CPU has none of the instruction sets that ", es_the_model.name, " was compiled for", 0);
+    default: fail("the model", " failed", "", 0);
+  }
+}
+
+// Nanoseconds of every kernel call of one run.
+static void run_calls(es_job job, uint64_t *call_ns) {
+  uint64_t before = sys_clock_ns();
+  for (int call = 0; call < es_call_count; call++) {
+    job.first = call, job.last = call + 1;
+    if (es_pool_run(&job) != 0) fail("the model", " failed", "", 0);
+    const uint64_t now = sys_clock_ns();
+    call_ns[call] = now - before;
+    before = now;
+  }
+}
+
+static timings time_runs(const options *o, es_observer *observer, const es_job *job) {
+  timings t = {0};
+  const uint64_t bytes = o->num_runs * sizeof(uint64_t), begin = sys_clock_ns();
+  t.wall_ns = allocate("timings", bytes);
+  for (int i = 0; i < ES_COUNTERS; i++) t.counted[i] = allocate("timings", bytes);
+  if (o->per_layer) t.call_ns = allocate("timings", bytes * (uint64_t)es_call_count);
+  while (t.done < o->num_runs) {
+    uint64_t counted[ES_COUNTERS];
+    es_observe(observer, t.done, t.done == 0);
+    for (int i = 0; i < ES_COUNTERS; i++) counted[i] = es_counted(observer, i);
+    const uint64_t before = sys_clock_ns();
+    run(job->weights, job->arena, job->inputs, job->outputs);
+    t.wall_ns[t.done] = sys_clock_ns() - before;
+    for (int i = 0; i < ES_COUNTERS; i++) t.counted[i][t.done] = es_counted(observer, i) - counted[i];
+    if (o->per_layer) run_calls(*job, t.call_ns + t.done * (uint64_t)es_call_count);
+    t.done++;
+    if (o->max_secs && sys_clock_ns() - begin >= o->max_secs * 1000000000u) break;
+  }
+  if (t.done) es_observe(observer, t.done, 1);
+  return t;
+}
+
+static void put_numbers(const char *name, const uint64_t *values, uint64_t count) {
+  es_put(&text, ", \"");
+  es_put(&text, name);
+  es_put(&text, "\": [");
+  for (uint64_t i = 0; i < count; i++) {
+    if (i) es_put(&text, ", ");
+    es_put_number(&text, values[i]);
+  }
+  es_put(&text, "]");
+}
+
+// What --json says of timed runs beside wall_ns.
+static void put_timings(const options *o, const es_observer *observer, const timings *t) {
+  static const char *const names[ES_COUNTERS] = {"cycles", "instructions", "cache_misses"};
+  for (int i = 0; i < ES_COUNTERS; i++)
+    if (observer->counters[i] >= 0) put_numbers(names[i], t->counted[i], t->done);
+  es_put(&text, ", \"counters_error\": ");
+  es_put_number(&text, (uint64_t)-observer->why);
+  if (o->per_layer) {
+    es_put(&text, ", \"call_ns\": [");
+    for (uint64_t r = 0; r < t->done; r++)
+      for (int call = 0; call < es_call_count; call++) {
+        es_put(&text, call ? ", " : r ? "], [" : "[");
+        es_put_number(&text, t->call_ns[r * (uint64_t)es_call_count + (uint64_t)call]);
+      }
+    es_put(&text, es_call_count && t->done ? "]]" : "]");
+  }
+  es_put(&text, ", \"page_bytes\": ");
+  es_put_number(&text, getauxval(6));  // AT_PAGESZ
+  es_put(&text, ", \"hwcap\": ");
+  es_put_number(&text, getauxval(16));  // AT_HWCAP
+  es_put(&text, ", \"hwcap2\": ");
+  es_put_number(&text, getauxval(26));  // AT_HWCAP2
+  es_put_observations(&text, observer);
 }
 
 int es_main(int argc, const char *const *argv) {
@@ -293,12 +409,10 @@ int es_main(int argc, const char *const *argv) {
 
   for (uint32_t i = 0; i < m->input_count; i++) inputs[i] = mapped[i];
   for (uint64_t i = 0; i < o.warmup_runs; i++) run(weights, arena, inputs, outputs);
-  uint64_t *wall_ns = allocate("timings", o.num_runs * sizeof *wall_ns);
-  for (uint64_t i = 0; i < o.num_runs; i++) {
-    const uint64_t before = sys_clock_ns();
-    run(weights, arena, inputs, outputs);
-    wall_ns[i] = sys_clock_ns() - before;
-  }
+  static es_observer observer;
+  if (o.num_runs) es_observe_begin(&observer, o.cpus, o.cpu_count);
+  const es_job job = {0, es_call_count, weights, arena, inputs, outputs};
+  const timings timed = time_runs(&o, &observer, &job);
 
   text.fd = 1;
   if (o.json) {
@@ -315,19 +429,16 @@ int es_main(int argc, const char *const *argv) {
     }
     es_put(&text, "], \"samples\": ");
     es_put_number(&text, o.samples);
-    es_put(&text, ", \"wall_ns\": [");
-    for (uint64_t i = 0; i < o.num_runs; i++) {
-      if (i) es_put(&text, ", ");
-      es_put_number(&text, wall_ns[i]);
-    }
-    es_put(&text, "]}\n");
+    put_numbers("wall_ns", timed.wall_ns, timed.done);
+    if (o.num_runs) put_timings(&o, &observer, &timed);
+    es_put(&text, "}\n");
   } else {
     es_put_number(&text, o.samples);
     es_put(&text, " samples, ");
     es_put(&text, model_isa());
-    for (uint64_t i = 0; i < o.num_runs; i++) {
+    for (uint64_t i = 0; i < timed.done; i++) {
       es_put(&text, i ? " " : "; nanoseconds: ");
-      es_put_number(&text, wall_ns[i]);
+      es_put_number(&text, timed.wall_ns[i]);
     }
     es_put(&text, "\n");
   }

@@ -5,7 +5,7 @@
 #include "parts.h"
 
 typedef struct {
-  int last;  // calls 0..last-1
+  int first, last;  // calls first..last-1
   const void *weights;
   void *arena;
   const void *const *inputs;
@@ -13,6 +13,7 @@ typedef struct {
 } es_job;
 
 #pragma GCC visibility push(hidden)
+extern const int es_call_count;  // of the model; dispatch.c
 // Part `part` of `parts` of calls first..last-1; dispatch.c.
 int es_calls(int first, int last, int part, int parts, es_team *team, const void *weights, void *arena,
              const void *const *inputs, void *const *outputs);
@@ -28,7 +29,7 @@ int model_worker(int part);
 #pragma GCC visibility pop
 
 static inline int es_job_part(const es_job *job, int part, int parts, es_team *team) {
-  return es_calls(0, job->last, part, parts, team, job->weights, job->arena, job->inputs, job->outputs);
+  return es_calls(job->first, job->last, part, parts, team, job->weights, job->arena, job->inputs, job->outputs);
 }
 #ifdef ES_ONE_THREAD
 static inline int es_pool_run(const es_job *job) { return es_job_part(job, 0, 1, NULL); }

@@ -89,3 +89,38 @@ def test_allocation_names_the_uniform_plan_or_none() -> None:
     text = section([row, {**row, "speedup": 6.0, "best_uniform": None}])
     assert "| m | 14 | 1.5 | 9.333 | 9.24 | -1.0% | 1.800 | block:4x1 at 0.43 | 9.14 | 2.100 |" in text
     assert "| m | 14 | 6 | 9.333 | 9.24 | -1.0% | 1.800 | none |  |  |" in text
+
+
+def right(pattern: str, sparsity: float, method: str, rearranged: bool, *accuracy: float) -> dict[str, Any]:
+    return {
+        "what": "accuracy", "model": "m", "pattern": pattern, "sparsity": sparsity, "method": method,
+        "rearranged": rearranged, "accuracy": accuracy, "samples": 400, "command": "python -m bench.accuracy",
+        "machine": MACHINE,
+    }  # fmt: skip
+
+
+def test_accuracy_is_a_table_and_a_picture(tmp_path: Path) -> None:
+    rows = [
+        right("dense", 0.0, "", False, 90, 92), right("block:4x1", 0.3, "obc", True, 90, 91),
+        right("block:4x1", 0.3, "random", False, 20, 30), right("block:4x1", 0.5, "random", False, 10, 10),
+        right("nm:2:4", 0.5, "obc", False, 88, 88),
+    ]  # fmt: skip
+    given, out = tmp_path / "a.json", tmp_path / "R.md"
+    given.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert report.main([str(given), "-o", str(out)]) == 0
+    text = out.read_text()
+    assert "| block:4x1 | obc, rearranged | **90.5 ± 0.5** |  |" in text
+    assert "| block:4x1 | random | 25.0 ± 5.0 | **10.0 ± 0.0** |" in text
+    assert "| nm:2:4 | 0.5 | obc | **88.0 ± 0.0** |" in text and "Dense: 91.0 ± 1.0; 2 splits, 400 samples" in text
+    (name,) = [path.name for path in tmp_path.iterdir() if path.suffix == ".svg"]
+    assert f"]({name})" in text
+    picture = (tmp_path / name).read_text()
+    assert "block:4x1 obc, rearranged 0.3: 90.50 %" in picture and "nm:2:4" not in picture
+
+
+def test_recovery_is_compared_with_dense() -> None:
+    row = {
+        "what": "recovery", "model": "m", "pattern": "block:4x1", "sparsity": 0.5, "dense": [90, 92], "pruned": [85, 85],
+        "recovered": [90, 90], "minutes": [2, 3], "command": "python -m bench.recovery", "machine": MACHINE,
+    }  # fmt: skip
+    assert "| m | block:4x1 0.5 | 91.0 ± 1.0 | 85.0 ± 0.0 | 90.0 ± 0.0 | -1.0 | 2.5 |" in section([row])
