@@ -127,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--splits", type=int, default=SPLITS, help="default %(default)s")
     parser.add_argument("--json", type=Path, help="write one JSON line per result to this file")
     given = parser.parse_args(arguments)
-    command = "python -m bench.accuracy " + " ".join(sys.argv[1:] if arguments is None else arguments)
+    words = [w.replace(str(given.json), given.json.name) if given.json else w for w in arguments or sys.argv[1:]]
+    command = f"python -m bench.accuracy {' '.join(words)}"
     common = {"what": "accuracy", "command": command.strip(), "machine": facts()}
     lines = []
     try:

@@ -34,7 +34,7 @@ PAGE_FLAG = "-Wl,-z,max-page-size=16384"
 LIBRARY_LINK_FLAGS = (*LINK_FLAGS, PAGE_FLAG, "-shared", "-Wl,-soname,libmodel.so")
 PROGRAM_LINK_FLAGS = (*LINK_FLAGS, PAGE_FLAG, "-static")
 # what the loaders look for, beside `memory`, which the linker exports by itself
-WASM_EXPORTS = ("model_run", "es_the_model", "__heap_base")
+WASM_EXPORTS = ("model_run", "model_calls", "es_the_model", "__heap_base")
 WASM_LINK_FLAGS = (
     *LINK_FLAGS, "-Wl,--no-entry", "-Wl,-z,stack-size=131072", *(f"-Wl,--export={name}" for name in WASM_EXPORTS),
 )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from edgesparse.cli_profile import commands as profile_commands
 from edgesparse.cli_reports import commands as report_commands
 from edgesparse.cli_sparsity import commands as sparsity_commands
 from edgesparse.errors import EdgeSparseError, GateError
@@ -47,6 +48,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(sparsity_commands)
 app.add_typer(report_commands)
+app.add_typer(profile_commands)
 
 
 def main() -> None:

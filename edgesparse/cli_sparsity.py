@@ -123,7 +123,7 @@ def recover(
     calibration: Annotated[
         Path, typer.Option(metavar="FILE.npz", help="samples: one array per input of the model, stacked on axis 0")
     ],
-    epochs: Annotated[int, typer.Option(help="how often all samples are seen")] = 200,
+    epochs: Annotated[int, typer.Option(help="how often all samples are seen")] = 400,
     minutes: Annotated[float, typer.Option(help="of CPU time, at most")] = 10.0,
     batch: Annotated[int, typer.Option(help="samples in one step")] = 64,
     learning_rate: Annotated[float, typer.Option(help="the highest one")] = 3e-3,

@@ -276,7 +276,7 @@ def _dispatch_c(selection: Selection) -> str:
         "  return variants[chosen].run(first, last, part, parts, team, weights, arena, inputs, outputs);", "}", "",
         "int model_calls(int first, int last, const void *weights, void *arena, const void *const *inputs,",
         "                void *const *outputs) {",
-        "  return es_calls(first, last, 0, 1, NULL, weights, arena, inputs, outputs);", "}", "",
+        "  return es_pool_run(&(es_job){first, last, weights, arena, inputs, outputs});", "}", "",
         "int model_part(int call, int part, int parts, const void *weights, void *arena, const void *const *inputs,",
         "               void *const *outputs) {",
         "  return es_calls(call, call + 1, part, parts, NULL, weights, arena, inputs, outputs);", "}", "",

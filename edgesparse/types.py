@@ -298,5 +298,18 @@ class RunResult:
 
     outputs: Mapping[str, Array]
     wall_ns: tuple[int, ...] = ()
-    op_ns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """Timed runs, whole and call by call. After each whole run (``wall_ns``) comes one of which every kernel call was
+    timed: ``call_ns`` has a row for each, in it a time for each call, as `manifest.Layer.calls` numbers them.
+
+    ``facts``: what the runtime says besides, see `profile.Profile`.
+    """
+
+    outputs: tuple[Array, ...]
+    wall_ns: tuple[int, ...]
+    call_ns: tuple[tuple[int, ...], ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)

@@ -3,7 +3,8 @@
 One file per runtime, found by its name. A runtime is a module with
 
 * ``KINDS``: the kinds of bundle it runs;
-* ``open(bundle: Path, manifest: Manifest, *, <options>) -> Session``.
+* ``open(bundle: Path, manifest: Manifest, *, <options>) -> Session``;
+* ``TARGET``, where it runs on one of several devices: the option that is given behind a colon (``adb:SERIAL``).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from edgesparse.runtimes.session import Session
 
 __all__ = ["Session", "known", "open"]
 
-NOT_RUNTIMES = ("session", "program")  # what the runtimes share
+NOT_RUNTIMES = ("session", "program", "call_timer")  # what the runtimes share
 FOR_TESTS = ("null",)  # computes nothing: not offered to anybody
 COMPILE = {
     "shared": "edgesparse compile MODEL.onnx --device host -o NAME.edge",
@@ -43,13 +44,15 @@ def known() -> list[str]:
 def open(bundle: Path | str, runtime: str = "auto", **options: Any) -> Session:
     """Open the bundle folder with the runtime of that name, or the usual one for its kind.
 
+    ``adb:SERIAL`` and ``ssh:USER@HOST[:PORT]`` say on which device.
+
     Raises:
         InputError: not a bundle, no such runtime or option, or a bundle this runtime cannot run.
         RuntimeFailure: the engine is missing, or a file of the bundle is damaged.
     """
     bundle = Path(bundle)
     manifest = read_manifest(bundle)
-    name = _usual(manifest) if runtime == "auto" else runtime
+    name, colon, target = (_usual(manifest) if runtime == "auto" else runtime).partition(":")
     if name not in known():
         offered = [n for n in known() if n not in FOR_TESTS]
         raise InputError(f"there is no runtime '{name}'", hint=f"runtimes: auto, {', '.join(offered)}")
@@ -60,6 +63,12 @@ def open(bundle: Path | str, runtime: str = "auto", **options: Any) -> Session:
             where=str(bundle),
             hint=f"{COMPILE[module.KINDS[0]]} makes one, or run this with the runtime {_usual(manifest)}",
         )  # fmt: skip
+    if colon:
+        option = getattr(module, "TARGET", "")
+        if not option or not target or option in options:
+            hint = f"give one device, as in {name}:{option.upper()}" if option else f"its name is {name}"
+            raise InputError(f"'{runtime}' is not how a runtime is named", hint=hint)
+        options[option] = target
     _check_options(module, name, options)
     session: Session = module.open(bundle, manifest, **options)
     return session

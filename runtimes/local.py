@@ -28,7 +28,7 @@ from edgesparse.runtimes.session import (
     read_verified,
     thread_count,
 )
-from edgesparse.types import Array
+from edgesparse.types import Array, CallTimes
 
 KINDS = ("shared", "executable")  # the latter holds a libmodel.so beside the program
 ALIGN = 64
@@ -125,6 +125,34 @@ class LocalSession(Session):
                     on_progress(i + 1, num_runs)
         return outputs, tuple(wall_ns)
 
+    def time_sample_calls(
+        self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int | None, on_progress: Progress | None
+    ) -> CallTimes:
+        from edgesparse.runtimes.call_timer import call_timer  # brings the compiler
+
+        sample, outputs = _aligned_like(sample), _aligned_like(empty_outputs(self.manifest))
+        ins, outs = self._pointers(sample), self._pointers(outputs)
+        calls = 1 + max((max(x.calls) for x in self.manifest.layers if x.calls), default=-1)
+        timer, wall_ns, call_ns = call_timer(), [], []
+        places = (self._weights.address, self._arena.ctypes.data, ins, outs)
+        run_ns, times = ctypes.c_uint64(), (ctypes.c_uint64 * max(calls, 1))()
+        with self._turn, _on_cpus([0, *self._library.thread_ids], self._cpus):
+            for _ in range(warmup_runs):
+                self._call(ins, outs)
+            begin = time.monotonic()
+            for i in range(num_runs):
+                code = timer.es_time_run(self._library.model_run_at, *places, ctypes.byref(run_ns))
+                code = code or timer.es_time_calls(self._library.model_calls_at, calls, *places, times)
+                if code != 0:
+                    raise RuntimeFailure(f"a run returned {code}", where=str(self.bundle), hint="compile it again")
+                wall_ns.append(run_ns.value)
+                call_ns.append(tuple(times[:calls]))
+                if on_progress is not None:
+                    on_progress(i + 1, num_runs)
+                if max_secs is not None and time.monotonic() - begin >= max_secs:
+                    break
+        return CallTimes(outputs, tuple(wall_ns), tuple(call_ns), {"cpus": list(self._cpus)})
+
     def close(self) -> None:
         with self._turn:
             self._library.close()
@@ -169,6 +197,8 @@ class _Library:
             self.model_run = library.model_run
             self.model_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
             self.model_run.restype = ctypes.c_int
+            self.model_run_at = ctypes.cast(library.model_run, ctypes.c_void_p)
+            self.model_calls_at = ctypes.cast(library.model_calls, ctypes.c_void_p)
             _check_facts(bundle, manifest, _Facts.in_dll(library, "es_the_model"))
             library.model_isa.restype = ctypes.c_char_p
             library.model_use_isa.argtypes = [ctypes.c_char_p]

@@ -14,15 +14,24 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
 from edgesparse.runtimes.session import Progress, Sample, Session
-from edgesparse.types import DTYPES, Array
+from edgesparse.types import DTYPES, Array, CallTimes
 
 DEFAULT_TIMEOUT_S = 600.0
+
+
+class Finished(NamedTuple):
+    """How a program ended: ``exit_code`` is 128 + N where signal N killed it."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
 
 
 class ProgramSession(Session):
@@ -51,11 +60,26 @@ class ProgramSession(Session):
     def run_samples(self, samples: Sequence[Sample]) -> list[Sample]:
         return self._start(self._command, samples, [])[0]
 
+    def time_sample_calls(
+        self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int | None, on_progress: Progress | None
+    ) -> CallTimes:
+        more = ["--num-runs", str(num_runs), "--warmup-runs", str(warmup_runs), "--per-layer"]
+        more += ["--max-secs", str(max_secs)] if max_secs is not None else []
+        (outputs,), facts = self._start(self._bench_command, [sample], more)
+        wall_ns, call_ns = tuple(facts.pop("wall_ns", ())), tuple(map(tuple, facts.pop("call_ns", ())))
+        calls = 1 + max((max(x.calls) for x in self.manifest.layers if x.calls), default=-1)
+        if not wall_ns or len(call_ns) != len(wall_ns) or any(len(run) != calls for run in call_ns):
+            raise self._failure(f"the program timed {len(wall_ns)} runs, {len(call_ns)} of them by kernel calls")
+        if on_progress is not None:
+            on_progress(len(wall_ns), len(wall_ns))
+        return CallTimes(outputs, wall_ns, call_ns, facts)
+
     def time_sample(
         self, sample: Sample, num_runs: int, warmup_runs: int, on_progress: Progress | None
     ) -> tuple[Sample, tuple[int, ...]]:
         more = ["--num-runs", str(num_runs), "--warmup-runs", str(warmup_runs)]
-        results, wall_ns = self._start(self._bench_command, [sample], more)
+        results, facts = self._start(self._bench_command, [sample], more)
+        wall_ns = tuple(facts.get("wall_ns", ()))
         if len(wall_ns) != num_runs:
             raise self._failure(f"the program timed {len(wall_ns)} runs, not {num_runs}")
         if on_progress is not None:
@@ -64,52 +88,69 @@ class ProgramSession(Session):
 
     def _start(
         self, command: Sequence[str], samples: Sequence[Sample], more: Sequence[str]
-    ) -> tuple[list[Sample], tuple[int, ...]]:
-        """Outputs of every sample and the program's timings."""
-        with tempfile.TemporaryDirectory(prefix="edgesparse-") as folder:
-            arguments = [*command, "--json", "--samples", str(len(samples)), *more]
-            outputs = [Path(folder, f"out{i}.bin") for i in range(len(self.manifest.outputs))]
+    ) -> tuple[list[Sample], dict[str, Any]]:
+        """Outputs of every sample, and what the program says of itself."""
+        with tempfile.TemporaryDirectory(prefix="edgesparse-") as path:
+            folder = Path(path)
+            inputs = [f"in{i}.bin" for i in range(len(self.manifest.inputs))]
+            outputs = [f"out{i}.bin" for i in range(len(self.manifest.outputs))]
             try:
-                for i in range(len(self.manifest.inputs)):
-                    path = Path(folder, f"in{i}.bin")
-                    with path.open("wb") as file:
+                for i, name in enumerate(inputs):
+                    with (folder / name).open("wb") as file:
                         for sample in samples:
                             file.write(sample[i].data)
-                    arguments += ["--input", str(path)]
             except OSError as error:
-                what = f"cannot write {path}: {error.strerror}"
+                what = f"cannot write {folder / name}: {error.strerror}"
                 raise self._failure(what, "free some space, or set TMPDIR") from error
-            for path in outputs:
-                arguments += ["--output", str(path)]
-            facts = self._finish(arguments)
-            columns = [self._read(path, i, len(samples)) for i, path in enumerate(outputs)]
+            facts = self._run(folder, [*command, "--json", "--samples", str(len(samples)), *more], inputs, outputs)
+            columns = [self._read(folder / name, i, len(samples)) for i, name in enumerate(outputs)]
         self.machine["isa"] = str(facts.get("isa", ""))
-        return [tuple(column[s] for column in columns) for s in range(len(samples))], tuple(facts.get("wall_ns", ()))
+        return [tuple(column[s] for column in columns) for s in range(len(samples))], facts
 
-    def _finish(self, arguments: Sequence[str]) -> dict[str, list[int]]:
-        """Run to the end and parse the JSON document. Raises RuntimeFailure."""
+    def _run(
+        self, folder: Path, arguments: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
+    ) -> dict[str, Any]:
+        """Run to the end, from and to these files of ``folder``; the JSON document. Raises RuntimeFailure."""
+        arguments = [*arguments, *ports(str(folder), inputs, outputs)]
         try:
             done = subprocess.run(arguments, capture_output=True, timeout=self._timeout_s, stdin=subprocess.DEVNULL)
         except subprocess.TimeoutExpired as error:
-            raise self._failure(
-                f"{arguments[0]} did not finish within {self._timeout_s:g} s and was stopped", "raise timeout_s"
-            ) from error
+            raise self._late(arguments[0]) from error
         except OSError as error:
             raise self._failure(f"{arguments[0]} cannot be started: {error.strerror}") from error
+        # qemu passes a signal on either way
+        exit_code = done.returncode if done.returncode >= 0 else 128 - done.returncode
+        return self._facts(Finished(exit_code, done.stdout, done.stderr))
+
+    def _facts(self, done: Finished) -> dict[str, Any]:
+        """The JSON document that the program printed. Raises RuntimeFailure where it failed."""
         words = done.stderr.decode(errors="replace").strip()
-        if done.returncode < 0 or done.returncode > 128:  # qemu passes a signal on either way
-            number = -done.returncode if done.returncode < 0 else done.returncode - 128
+        if done.exit_code > 128:
+            number = done.exit_code - 128
             raise self._failure(
                 f"the program was killed by {_signal_name(number)}" + (f": {words}" if words else ""),
-                "the CPU lacks an instruction the bundle was compiled for" if number == signal.SIGILL else "",
+                self._why_killed(number),
             )
-        if done.returncode != 0:
-            raise self._failure(words or f"the program ended with exit code {done.returncode}")
+        if done.exit_code != 0:
+            raise self._failure(words or f"the program ended with exit code {done.exit_code}")
         try:
-            facts: dict[str, list[int]] = json.loads(done.stdout)
-        except ValueError as error:
-            raise self._failure(f"the program printed no JSON document: {done.stdout[:200]!r}") from error
+            facts = json.loads(done.stdout)
+        except ValueError:
+            facts = None
+        if not isinstance(facts, dict):
+            raise self._failure(f"the program printed no JSON document: {done.stdout[:200]!r}")
+        wall_ns = facts.get("wall_ns", [])
+        if not isinstance(wall_ns, list) or not all(type(ns) is int for ns in wall_ns):
+            raise self._failure(f"the program printed timings that are none: {str(wall_ns)[:200]}")
         return facts
+
+    def _why_killed(self, number: int) -> str:
+        """What signal ``number`` says of the cause, or nothing."""
+        return "the CPU lacks an instruction the bundle was compiled for" if number == signal.SIGILL else ""
+
+    def _late(self, program: str) -> RuntimeFailure:
+        what = f"{program} did not finish within {self._timeout_s:g} s and was stopped"
+        return self._failure(what, "raise timeout_s")
 
     def _read(self, path: Path, index: int, samples: int) -> Array:
         """Output ``index`` of all samples, (samples, *shape)."""
@@ -123,6 +164,12 @@ class ProgramSession(Session):
 
     def _failure(self, what: str, hint: str = "") -> RuntimeFailure:
         return RuntimeFailure(what, where=str(self.bundle), hint=hint)
+
+
+def ports(folder: str, inputs: Sequence[str], outputs: Sequence[str]) -> list[str]:
+    """The options that name these files of ``folder``."""
+    named = [("--input", name) for name in inputs] + [("--output", name) for name in outputs]
+    return [word for option, name in named for word in (option, f"{folder}/{name}")]
 
 
 def _signal_name(number: int) -> str:

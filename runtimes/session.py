@@ -14,7 +14,7 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest, Port
-from edgesparse.types import DTYPES, Array, RunResult, Shape
+from edgesparse.types import DTYPES, Array, CallTimes, RunResult, Shape
 
 if sys.version_info >= (3, 11):
     from typing import Self
@@ -69,14 +69,46 @@ class Session(ABC):
             InputError: as `run`, or a number of runs that is not possible.
             RuntimeFailure: the engine failed.
         """
+        sample = self._sample_to_time(inputs, num_runs, warmup_runs)
+        outputs, wall_ns = self.time_sample(sample, num_runs, warmup_runs, on_progress)
+        names = [port.name for port in self.manifest.outputs]
+        return RunResult(dict(zip(names, outputs, strict=True)), wall_ns, machine=dict(self.machine))
+
+    def time_calls(
+        self,
+        inputs: Inputs,
+        num_runs: int = 50,
+        warmup_runs: int = 5,
+        max_secs: int | None = None,
+        on_progress: Progress | None = None,
+    ) -> CallTimes:
+        """Time ``num_runs`` runs, each followed by one that times every kernel call; fewer after ``max_secs`` seconds.
+
+        Raises:
+            InputError: as `bench`.
+            RuntimeFailure: the engine failed, or this runtime cannot time kernel calls.
+        """
+        sample = self._sample_to_time(inputs, num_runs, warmup_runs)
+        if max_secs is not None and max_secs < 1:
+            raise InputError(f"cannot time for {max_secs} seconds", where="max_secs", hint="give at least 1")
+        return self.time_sample_calls(sample, num_runs, warmup_runs, max_secs, on_progress)
+
+    def _sample_to_time(self, inputs: Inputs, num_runs: int, warmup_runs: int) -> Sample:
         if num_runs < 1:
             raise InputError(f"cannot time {num_runs} runs", where="num_runs", hint="give at least 1")
         if warmup_runs < 0:
             raise InputError(f"{warmup_runs} is not a number of runs", where="warmup_runs", hint="give 0 or more")
         (sample,) = check_inputs(self.manifest, inputs, each=False)
-        outputs, wall_ns = self.time_sample(sample, num_runs, warmup_runs, on_progress)
-        names = [port.name for port in self.manifest.outputs]
-        return RunResult(dict(zip(names, outputs, strict=True)), wall_ns, machine=dict(self.machine))
+        return sample
+
+    def time_sample_calls(
+        self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int | None, on_progress: Progress | None
+    ) -> CallTimes:
+        """As `time_calls`; the arguments have been checked."""
+        raise RuntimeFailure(
+            f"the runtime {self.machine.get('runtime', '')} cannot time kernel calls", where=str(self.bundle),
+            hint="--runtime local, qemu or node can",
+        )  # fmt: skip
 
     @abstractmethod
     def run_samples(self, samples: Sequence[Sample]) -> list[Sample]:

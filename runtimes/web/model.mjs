@@ -141,13 +141,18 @@ export class Model {
     return this.#views(this.outputs, 2 + this.inputs.length);
   }
 
-  /** Run on what is in inputViews(), copying nothing. Throws RunError. */
-  execute() {
+  /**
+   * Run on what is in inputViews(), copying nothing; or only kernel calls first..last-1, as manifest.layers[i].calls
+   * numbers them: to time them. Throws RunError.
+   */
+  execute(first, last) {
     if (this.#exports === null) throw new RunError("closed", "the model is closed");
     const at = this.#at;
     let code;
     try {
-      code = this.#exports.model_run(at[0], at[1], at.at(-2), at.at(-1));
+      const { model_run: run, model_calls: calls } = this.#exports;
+      const places = [at[0], at[1], at.at(-2), at.at(-1)];
+      code = first === undefined ? run(...places) : calls(first, last, ...places);
     } catch (cause) {
       throw new RunError("trap", `model_run stopped: ${cause.message}`, "compile the model again", cause);
     }

@@ -13,8 +13,10 @@ const HELP = `usage: node runner.mjs --bundle NAME.edge --input IN.bin ... [--ou
   --samples N        the files hold N samples one after the other (default 1)
   --num-runs R       then time R runs on the first sample (default 0)
   --warmup-runs W    untimed runs before them (default 0)
+  --max-secs S       stop timing after S seconds, when at least one run was timed
+  --per-layer        after each timed run another one that times every kernel call
   --threads N        run on N threads; 0: as many as there are CPUs (default 1)
-  --json             print one JSON document: isa, threads, samples, wall_ns
+  --json             print one JSON document: isa, threads, samples, wall_ns, call_ns
   --version          print the version of node.js and of V8
   --help             print this
 `;
@@ -26,15 +28,15 @@ function fail(message) {
 }
 
 function parse(words) {
-  const options = { input: [], output: [], samples: 1, "num-runs": 0, "warmup-runs": 0, threads: 1, json: false };
+  const options = { input: [], output: [], samples: 1, "num-runs": 0, "warmup-runs": 0, threads: 1, json: false, "per-layer": false };
   for (let i = 0; i < words.length; i++) {
     const name = words[i].startsWith("--") ? words[i].slice(2) : "";
     if (name === "help" || name === "version") return { [name]: true };
-    if (name === "json") {
-      options.json = true;
+    if (name === "json" || name === "per-layer") {
+      options[name] = true;
       continue;
     }
-    if (!["bundle", "input", "output", "samples", "num-runs", "warmup-runs", "threads"].includes(name)) {
+    if (!["bundle", "input", "output", "samples", "num-runs", "warmup-runs", "max-secs", "threads"].includes(name)) {
       fail(`unknown option ${words[i]} (see --help)`);
     }
     if (i + 1 === words.length) fail(`option ${words[i]} needs a value`);
@@ -97,16 +99,31 @@ function runSamples(model, files, paths, samples) {
   }
 }
 
-function time(model, files, warmupRuns, numRuns) {
+function time(model, files, options) {
   fill(model, files, 0);
-  for (let i = 0; i < warmupRuns; i++) model.execute();
-  const wallNs = [];
-  for (let i = 0; i < numRuns; i++) {
+  for (let i = 0; i < options["warmup-runs"]; i++) model.execute();
+  const calls = 1 + Math.max(-1, ...model.manifest.layers.flatMap((layer) => layer.calls));
+  const wallNs = [], callNs = [], begin = process.hrtime.bigint();
+  for (let i = 0; i < options["num-runs"]; i++) {
     const before = process.hrtime.bigint();
     model.execute();
     wallNs.push(Number(process.hrtime.bigint() - before));
+    if (options["per-layer"]) callNs.push(timeCalls(model, calls));
+    if (options["max-secs"] && process.hrtime.bigint() - begin >= 1e9 * options["max-secs"]) break;
   }
-  return wallNs;
+  return { wall_ns: wallNs, ...(options["per-layer"] ? { call_ns: callNs } : {}) };
+}
+
+function timeCalls(model, calls) {
+  const times = new Array(calls);
+  let before = process.hrtime.bigint();
+  for (let call = 0; call < calls; call++) {
+    model.execute(call, call + 1);
+    const now = process.hrtime.bigint();
+    times[call] = Number(now - before);
+    before = now;
+  }
+  return times;
 }
 
 async function main(words) {
@@ -127,12 +144,12 @@ async function main(words) {
   }
   const files = model.inputs.map((port, i) => readInput(options.input[i], port, options.samples));
   runSamples(model, files, options.output, options.samples);
-  const wallNs = time(model, files, options["warmup-runs"], options["num-runs"]);
+  const times = time(model, files, options);
   model.close();
   const isa = model.manifest.isas.join(",");
-  const facts = { model: model.manifest.name, isa, threads: model.threads, samples: options.samples, wall_ns: wallNs };
-  const times = wallNs.length ? `; nanoseconds: ${wallNs.join(" ")}` : "";
-  process.stdout.write(options.json ? `${JSON.stringify(facts)}\n` : `${options.samples} samples, ${isa}${times}\n`);
+  const facts = { model: model.manifest.name, isa, threads: model.threads, samples: options.samples, ...times };
+  const shown = times.wall_ns.length ? `; nanoseconds: ${times.wall_ns.join(" ")}` : "";
+  process.stdout.write(options.json ? `${JSON.stringify(facts)}\n` : `${options.samples} samples, ${isa}${shown}\n`);
   return undefined;
 }
 

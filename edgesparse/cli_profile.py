@@ -1,0 +1,120 @@
+"""The commands of `edgesparse` that time layers; `cli.py` adds them."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from edgesparse.errors import GateError, InputError
+from edgesparse.options import Force, Json, Runtime, Threads, check_file
+
+if TYPE_CHECKING:
+    from edgesparse.profile import Profile
+
+commands = typer.Typer()
+
+# Optional[...] below and not "... | None": typer evaluates it on Python 3.10, too.
+
+Csv = Annotated[Optional[Path], typer.Option("--csv", metavar="FILE.csv", help="a line for each layer")]  # noqa: UP045
+Trace = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="FILE.json", help="Chrome's trace format, for ui.perfetto.dev: a track for each bundle"),
+]
+Save = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="FILE.json", help="all times and facts, for `edgesparse diff` and --baseline"),
+]
+FailAbove = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(min=0.0, metavar="PERCENT", help="exit with 5 where the whole run is so much slower, beyond chance"),
+]
+
+
+@commands.command(epilog="Example: edgesparse profile dense.edge sparse.edge --runtime local --trace trace.json")
+def profile(
+    bundles: Annotated[
+        list[Path], typer.Argument(help="one bundle, or two that take turns", metavar="NAME.edge [OTHER.edge]")
+    ],
+    input: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help=".npz or .npy with one sample; without it: random numbers, always the same"),
+    ] = None,
+    num_runs: Annotated[int, typer.Option(min=1)] = 50,
+    warmup_runs: Annotated[int, typer.Option(min=0)] = 5,
+    max_secs: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(min=1, help="stop timing after so many seconds"),
+    ] = None,
+    runtime: Runtime = "auto",
+    threads: Threads = 1,
+    csv: Csv = None,
+    trace: Trace = None,
+    save: Save = None,
+    baseline: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE.json", help="what --save wrote before: compare with it"),
+    ] = None,
+    fail_above: FailAbove = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Time every layer of a bundle; of two bundles in turns, layer by layer beside each other."""
+    from edgesparse import report, runtimes, tables_profile
+    from edgesparse.profile import profile as measure
+    from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, trace_json
+    from edgesparse.samples import random_inputs, read_inputs
+
+    if len(bundles) > 2:
+        raise InputError(f"{len(bundles)} bundles", hint="give one, or two to compare")
+    if fail_above is not None and baseline is None:
+        raise InputError("--fail-above compares with --baseline", hint="give --baseline FILE.json")
+    for path in (csv, trace, save):
+        if path is not None:
+            check_file(path, force)
+    before = None if baseline is None else read_profiles(baseline)
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(runtimes.open(b, runtime, threads=threads)) for b in bundles]
+        samples = [
+            random_inputs(s.manifest) if input is None else read_inputs(input, [p.name for p in s.manifest.inputs])
+            for s in sessions
+        ]
+        on_progress = stack.enter_context(report.progress("profile"))
+        found = measure(sessions, samples, num_runs, warmup_runs, max_secs, on_progress)
+    for path, text in ((csv, layers_csv), (trace, trace_json), (save, profiles_json)):
+        if path is not None:
+            path.write_text(text(found))
+            report.note(f"wrote {path}")
+    tables_profile.profiles(found, json)
+    if before is not None:
+        _gate(before[0], found[0], fail_above, json)
+
+
+@commands.command(epilog="Example: edgesparse diff before.json after.json --fail-above 5")
+def diff(
+    before: Annotated[Path, typer.Argument(help="what `profile --save` wrote", metavar="BEFORE.json")],
+    after: Annotated[Path, typer.Argument(help="the same, later", metavar="AFTER.json")],
+    fail_above: FailAbove = None,
+    json: Json = False,
+) -> None:
+    """Compare two saved profiles layer by layer. Exits with 5 where --fail-above is exceeded."""
+    from edgesparse.profile_files import read_profiles
+
+    _gate(read_profiles(before)[0], read_profiles(after)[0], fail_above, json)
+
+
+def _gate(before: Profile, after: Profile, fail_above: float | None, json: bool) -> None:
+    """Beside each other; GateError where even the low end of the interval is above the limit."""
+    from edgesparse import tables_profile
+    from edgesparse.profile import ratio_interval
+
+    tables_profile.difference(before, after, json)
+    ratio, low, high = ratio_interval(before.run_us, after.run_us)
+    if fail_above is not None and low > 1 + fail_above / 100:
+        raise GateError(
+            f"{after.bundle} takes {100 * (ratio - 1):.1f}% longer than {before.bundle} (95%: {100 * (low - 1):.1f}% "
+            f"to {100 * (high - 1):.1f}%), more than {fail_above:g}%",
+            hint="`edgesparse diff` shows which layers",
+        )  # fmt: skip

@@ -1,0 +1,105 @@
+"""What `profile` and `diff` print: tables, or with ``json`` one document with the same facts and more."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgesparse.profile import COUNTERS, LayerTime, Match, Profile, Spread, by_type, matched, ratio_interval
+from edgesparse.report import note, print_facts, print_json, print_table, shape_text, short, warn
+
+COLUMNS = (
+    "layer", "type", "inputs", "output", "pattern", "zeros %", "kernel", "us", "%", "sum %", "GFLOP/s", "GB/s",
+    "roofline %",
+)  # fmt: skip
+TOP = 10
+
+
+def profiles(found: Sequence[Profile], json: bool) -> None:
+    """Run order, by time and by type, as TFLite's benchmark has them; and two profiles beside each other."""
+    if json:
+        return print_json(document(found))
+    for profile in found:
+        times = "emulated" if profile.emulated else "measured"
+        print_table(
+            f"{profile.bundle} for {profile.device}: layers in run order, {times}", COLUMNS,
+            [_cells(x) for x in profile.layers],
+        )  # fmt: skip
+        slowest = sorted(profile.layers, key=lambda x: -x.us.median)[:TOP]
+        print_table("By time", COLUMNS, [_cells(x) for x in slowest])
+        print_table(
+            "By type", ("type", "layers", "us", "%"),
+            [(op, count, us, round(100 * share, 1)) for op, count, us, share in by_type(profile.layers)],
+        )  # fmt: skip
+        print_facts("", _facts(profile))
+        for text in profile.warnings:
+            warn(text)
+    if len(found) > 1:
+        beside(found[0], found[1])
+    if any(x.of_roofline is not None for profile in found for x in profile.layers):
+        note("roofline %: the least time by the device's published peak and bandwidth, over the time that it took")
+    return None
+
+
+def beside(before: Profile, after: Profile) -> None:
+    """Layers of both by name, and the whole with its interval."""
+    print_table(
+        f"{before.bundle} and {after.bundle}, microseconds", ("layer", "type", "first", "second", "times"),
+        [_match_cells(x) for x in matched(before.layers, after.layers)],
+    )  # fmt: skip
+    ratio, low, high = ratio_interval(before.run_us, after.run_us)
+    print(
+        f"{after.bundle} takes {ratio:.3f} times as long (95%: {low:.3f} to {high:.3f}): "
+        f"{1 / ratio:.2f} times as fast as {before.bundle}"
+    )
+
+
+def difference(before: Profile, after: Profile, json: bool) -> None:
+    if json:
+        ratio, low, high = ratio_interval(before.run_us, after.run_us)
+        layers = [{**dataclasses.asdict(x), "times": x.times} for x in matched(before.layers, after.layers)]
+        return print_json({"unit": "us", "ratio": ratio, "interval_95": [low, high], "layers": layers})
+    beside(before, after)
+    return None
+
+
+def document(found: Sequence[Profile]) -> dict[str, Any]:
+    return {
+        "unit": "us",
+        "profiles": [{**dataclasses.asdict(p), "whole": dataclasses.asdict(p.whole)} for p in found],
+    }
+
+
+def _match_cells(x: Match) -> tuple[object, ...]:
+    return short(x.name), x.op, x.before_us, x.after_us, None if x.times is None else round(x.times, 2)
+
+
+def _cells(x: LayerTime) -> tuple[object, ...]:
+    return (
+        short(x.name), x.op, " ".join(map(shape_text, x.inputs)), shape_text(x.output), x.pattern,
+        f"{100 * x.zeros:.0f}" if x.pattern else "", x.kernel, x.us.median, round(100 * x.share, 1),
+        round(100 * x.cumulative, 1), x.gflops or None, x.gbs, None if x.of_roofline is None else
+        round(100 * x.of_roofline, 1),
+    )  # fmt: skip
+
+
+def _facts(profile: Profile) -> Mapping[str, object]:
+    whole = profile.whole
+    ratio = profile.layers_us.median / whole.median if whole.median else 0.0
+    facts: dict[str, object] = {
+        "whole run": _spread(whole),
+        "sum of layers": f"{_spread(profile.layers_us)}: {ratio:.3f} of the whole run",
+        "machine": ", ".join(f"{k} {v}" for k, v in profile.machine.items() if v),
+    }
+    for name in COUNTERS:
+        if values := profile.facts.get(name):
+            facts[name.replace("_", " ")] = f"{sorted(values)[len(values) // 2]} a run (median)"
+    return facts
+
+
+def _spread(us: Spread) -> str:
+    return (
+        f"median {us.median:.4g} us, min {us.min:.4g}, p90 {us.p90:.4g}, max {us.max:.4g}, std {us.std:.3g} "
+        f"({us.count} runs)"
+    )

@@ -1,0 +1,278 @@
+"""Runs the program of a bundle on a board that ssh reaches, through the library asyncssh. Times are the board's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import shlex
+import threading
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.manifest import Manifest
+from edgesparse.runtimes.device import QUESTION_S, DeviceSession
+from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
+
+if TYPE_CHECKING:
+    import asyncssh
+
+KINDS = ("executable",)
+TARGET = "host"
+STORE = ".cache/edgesparse"  # below the home folder: /tmp often runs no programs
+ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64"}  # other names of the same
+KEEPALIVE_S = 10  # a board that misses three of these in a row is gone
+SSH_PORT = 22
+
+T = TypeVar("T")
+
+
+def open(
+    bundle: Path, manifest: Manifest, *, host: str = "", threads: int = 1, timeout_s: float = DEFAULT_TIMEOUT_S,
+    keep: bool = False,
+) -> DeviceSession:  # fmt: skip
+    """Connect as `ssh` would (~/.ssh/config, known_hosts, keys, agent), and push what the board does not have yet.
+
+    Args:
+        host: ``[user@]host[:port]``, or a name of ~/.ssh/config.
+        threads: how many run the model; 0: one for each CPU of the board.
+        timeout_s: the longest that one transfer or one call of the program may take.
+        keep: leave program and weights on the board, where the next session finds them.
+
+    Raises:
+        RuntimeFailure: no asyncssh, no connection, an unknown host key, another CPU, or the bundle is damaged.
+        InputError: no host, or more threads than CPUs.
+    """
+    link = SshLink(host)
+    try:
+        system, architecture, home = link.facts()
+        needed = manifest.triple.split("-")[0]
+        if system != "Linux" or ARCHITECTURES.get(architecture, architecture) != needed:
+            raise RuntimeFailure(
+                f"runs {system} on {architecture}, but the bundle was compiled for Linux on {needed}",
+                where=link.description, hint="compile it for this board: `edgesparse devices` lists those known",
+            )  # fmt: skip
+        if not home.startswith("/"):
+            raise RuntimeFailure("tells no home folder", where=link.description)
+        machine = {"runtime": "ssh", "device": link.description, "cpu": architecture, "timing": "on the device"}
+        store = f"{home.rstrip('/')}/{STORE}"
+        return DeviceSession(bundle, manifest, machine, link, store, threads=threads, timeout_s=timeout_s, keep=keep)
+    except BaseException:
+        link.close()
+        raise
+
+
+class SshLink:
+    """A connection to a board. It lives in a thread of its own, where the event loop of asyncssh runs."""
+
+    def __init__(self, host: str) -> None:
+        if importlib.util.find_spec("asyncssh") is None:
+            raise RuntimeFailure("the Python package asyncssh is not installed", hint="pip install 'edgesparse[ssh]'")
+        user, name, port = _parse(host)
+        self.description = host
+        self._connected: asyncssh.SSHClientConnection | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name=f"ssh {host}")
+        self._thread.start()
+        try:
+            self._connection = self._connected = self._connect(user, name, port)
+            self._sftp = self._do(_start_sftp(self._connection), QUESTION_S, "before anything was copied")
+        except BaseException:
+            self.close()
+            raise
+
+    def facts(self) -> tuple[str, str, str]:
+        """Operating system, architecture and home folder; "" where the board does not tell them."""
+        done = self.run('uname -sm; printf "%s\\n" "$HOME"', QUESTION_S)
+        # The last lines: the user's shell may greet first.
+        uname, home = ["", "", *done.stdout.decode(errors="replace").splitlines()][-2:]
+        system, _, architecture = uname.partition(" ")
+        return system, architecture, home
+
+    def run(self, command: str, timeout_s: float) -> Finished:
+        running = self._connection.run(_in_sh(command), encoding=None, stdin=asyncio.subprocess.DEVNULL)
+        done = self._do(running, timeout_s, "while it ran a command")
+        if done.returncode is None:
+            raise self._lost("while it ran a command", "the command has no exit code")
+        exit_code = done.returncode if done.returncode >= 0 else 128 - done.returncode
+        return Finished(exit_code, _bytes(done.stdout), _bytes(done.stderr))
+
+    def push(self, files: Sequence[Path], folder: str, timeout_s: float) -> None:
+        copying = self._sftp.put([str(file) for file in files], folder, sparse=False)
+        self._copy(copying, timeout_s, "while files were copied to it")
+
+    def pull(self, names: Sequence[str], folder: str, into: Path, timeout_s: float) -> None:
+        copying = self._sftp.get([f"{folder}/{name}" for name in names], str(into), sparse=False)
+        self._copy(copying, timeout_s, "while outputs were copied from it")
+
+    def guard(self, command: str) -> _SshGuard:
+        guard = _SshGuard(self)
+        said = self._do(guard.start(self._connection, _in_sh(command)), QUESTION_S, "before anything was copied")
+        if said:
+            raise self._failure(said)
+        return guard
+
+    def close(self) -> None:
+        if not self._thread.is_alive():
+            return
+        if self._connected is not None:
+            self._connected.close()
+            with contextlib.suppress(Exception):  # it may be broken
+                self._wait(self._connected.wait_closed(), QUESTION_S)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T], timeout_s: float) -> T:
+        """What the coroutine returns. Raises TimeoutError."""
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, timeout_s), self._loop)
+        try:
+            return future.result()
+        except asyncio.TimeoutError as error:  # another class before Python 3.11
+            raise TimeoutError from error
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    def _connect(self, user: str, name: str, port: int | None) -> asyncssh.SSHClientConnection:
+        import asyncssh
+
+        options: dict[str, Any] = {"connect_timeout": QUESTION_S, "keepalive_interval": KEEPALIVE_S}
+        if user:
+            options["username"] = user
+        if port is not None:
+            options["port"] = port
+        login = f"ssh{f' -p {port}' if port else ''} {shlex.quote(f'{user}@{name}' if user else name)}"
+
+        async def connect() -> asyncssh.SSHClientConnection:
+            return await asyncssh.connect(name, **options)
+
+        cause: Exception
+        try:
+            return self._wait(connect(), 2 * QUESTION_S)
+        except asyncssh.PermissionDenied as error:
+            what, hint, cause = "it refused the login", f"`{login.replace('ssh', 'ssh-copy-id', 1)}`, or ssh-add", error
+        except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
+            what, hint, cause = "its host key is not known", f"`{login}` once, and compare what it shows", error
+            if _is_known(name, port or SSH_PORT):
+                place = shlex.quote(name if port in (None, SSH_PORT) else f"[{name}]:{port}")
+                what = "its host key is not the one in known_hosts: another system answers, or it was installed anew"
+                hint = f"if it was, `ssh-keygen -R {place}` and then `{login}`"
+        except (asyncssh.Error, OSError, TimeoutError) as error:
+            words = str(error) or "no answer"
+            what, hint, cause = f"there is no connection: {words}", f"`{login}` must work first", error
+        raise self._failure(what, hint) from cause
+
+    def _do(self, coroutine: Coroutine[Any, Any, T], timeout_s: float, when: str) -> T:
+        """As `_wait`; raises RuntimeFailure, too."""
+        import asyncssh
+
+        try:
+            return self._wait(coroutine, timeout_s)
+        except TimeoutError:
+            raise
+        except asyncssh.SFTPError as error:
+            if isinstance(error, (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)):
+                raise self._lost(when, error.reason) from error
+            # OpenSSH says no more than "Failure" of a full disk.
+            raise self._failure(f"sftp failed {when}: {error.reason}", "look for free space: `df -h`") from error
+        except (asyncssh.Error, OSError) as error:
+            raise self._lost(when, str(error)) from error
+
+    def _copy(self, copying: Coroutine[Any, Any, None], timeout_s: float, when: str) -> None:
+        try:
+            self._do(copying, timeout_s, when)
+        except TimeoutError as error:
+            raise self._failure(f"copying did not finish within {timeout_s:g} s", "raise timeout_s") from error
+
+    def _lost(self, when: str, words: str) -> RuntimeFailure:
+        hint = "look whether it is still running; what was copied is removed by the board itself"
+        return self._failure(f"the connection broke {when} ({words})", hint)
+
+    def _failure(self, what: str, hint: str = "") -> RuntimeFailure:
+        return RuntimeFailure(what, where=self.description, hint=hint)
+
+
+class _SshGuard:
+    """See `device.Guard`: a channel of the connection."""
+
+    def __init__(self, link: SshLink) -> None:
+        self._link = link
+        self._process: asyncssh.SSHClientProcess[bytes] | None = None
+
+    async def start(self, connection: asyncssh.SSHClientConnection, command: str) -> str:
+        """What it printed where it ended before it was ready, else ""."""
+        process = await connection.create_process(command, encoding=None, stderr=asyncio.subprocess.STDOUT)
+        said = ""
+        while line := await process.stdout.readline():
+            if line == b"ready\n":
+                self._process = process
+                return ""
+            said = line.decode(errors="replace").strip()
+        return said or "no folder could be made there"
+
+    def tell(self, line: str) -> None:
+        async def write() -> None:
+            assert self._process is not None
+            self._process.stdin.write(f"{line}\n".encode())
+            await self._process.stdin.drain()
+
+        self._link._do(write(), QUESTION_S, "while files were copied to it")
+
+    def finish(self) -> Finished | None:
+        process, self._process = self._process, None
+        if process is None:
+            return None
+
+        async def end() -> Finished | None:
+            process.stdin.write_eof()
+            done = await process.wait()
+            return None if done.returncode is None else Finished(done.returncode, _bytes(done.stdout), b"")
+
+        try:
+            return self._link._do(end(), QUESTION_S, "while it was tidied up")
+        except (RuntimeFailure, TimeoutError):
+            return None
+
+
+async def _start_sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+    return await connection.start_sftp_client()
+
+
+def _bytes(said: bytes | str | None) -> bytes:
+    return said if isinstance(said, bytes) else b""
+
+
+def _in_sh(command: str) -> str:
+    """``command`` for a board on which the user's own shell may be another."""
+    return f"exec sh -c {shlex.quote(command)}"
+
+
+def _parse(host: str) -> tuple[str, str, int | None]:
+    """``pi@board:2222`` -> ("pi", "board", 2222); "" and None where nothing is said.
+
+    Raises:
+        InputError: not of that form.
+    """
+    user, _, place = host.rpartition("@")
+    name, colon, port = place.rpartition(":")
+    if not colon or (":" in name and not name.startswith("[")):  # the latter: an IPv6 address without a port
+        name, colon, port = place, "", ""
+    name = name.removeprefix("[").removesuffix("]")
+    if not name or name.startswith("-") or (colon and not (port.isdecimal() and 0 < int(port) < 65536)):
+        raise InputError(
+            f"'{host}' is no address of a board", where="ssh", hint="--runtime ssh:USER@HOST, or ssh:USER@HOST:PORT"
+        )
+    return user, name, int(port) if colon else None
+
+
+def _is_known(name: str, port: int) -> bool:
+    """Whether the user's known_hosts has a key for it."""
+    import asyncssh
+
+    try:
+        return bool(asyncssh.match_known_hosts(str(Path("~/.ssh/known_hosts").expanduser()), name, "", port)[0])
+    except (OSError, ValueError):
+        return False
