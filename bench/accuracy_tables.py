@@ -14,7 +14,7 @@ DRAWN = ("obc, rearranged", "obc", "magnitude", "random")
 
 
 def accuracy(rows: Sequence[Row]) -> str:
-    """A table each model: patterns and methods down, sparsities across; then patterns that have a sparsity of their own."""
+    """A table each model: patterns and methods down, sparsities across; then patterns with a sparsity of their own."""
     parts = [
         "## Accuracy over sparsity\n\n"
         + f"`{rows[0]['command']}`\n\n"

@@ -125,9 +125,9 @@ def _rearrangement(rows: Sequence[Row]) -> str:
     """A table of networks, and one of the layers of each that was trained."""
     parts = [
         f"## Channels rearranged\n\n{_made_by(rows[0]['command'], rows[0]['machine'])}\n\nThe share of the magnitude"
-        f" that `{rows[0]['pattern']}` at {rows[0]['zeros']:g} keeps, a mean over layers; how many of the layers that lose"
-        " any in the natural order keep more; the largest difference of an output of the dense network, relative to"
-        " the largest output.\n\n" + _table(rearrangement.COLUMNS, [rearrangement.cells(row) for row in rows])
+        f" that `{rows[0]['pattern']}` at {rows[0]['zeros']:g} keeps, a mean over layers; how many of the layers that"
+        " lose any in the natural order keep more; the largest difference of an output of the dense network, relative"
+        " to the largest output.\n\n" + _table(rearrangement.COLUMNS, [rearrangement.cells(row) for row in rows])
     ]
     for row in rows:
         lines = [

@@ -20,7 +20,7 @@ from edgesparse.devices.device import Device
 from edgesparse.errors import InputError
 from edgesparse.manifest import Layer, Manifest
 from edgesparse.runtimes.session import Inputs, Progress, Session
-from edgesparse.types import DTYPES, CallTimes
+from edgesparse.types import DTYPES, Array, CallTimes
 
 ROUNDS = 5  # several bundles take turns so often
 RESAMPLED = 2000
@@ -243,7 +243,7 @@ def _warnings(run_us: Sequence[float], facts: Mapping[str, Any], emulated: bool)
 
 def capped_runs(facts: Mapping[str, Any]) -> list[int]:
     """Numbers of the timed runs before which a watched core's clock was limited below its maximum."""
-    found = []
+    found: list[int] = []
     seen = facts.get("observations", [])
     for one, following in pairwise(seen):  # the last is after the last run
         limits = zip(one["limit_khz"], facts["most_khz"], strict=True)
@@ -275,7 +275,7 @@ def matched(before: Sequence[LayerTime], after: Sequence[LayerTime]) -> list[Mat
     return both + [Match(x.name, x.op, x.us.median, None) for x in gone]
 
 
-def ratio_interval(before: Sequence[float], after: Sequence[float]) -> tuple[float, float, float]:
+def ratio_interval(before: Sequence[float] | Array, after: Sequence[float] | Array) -> tuple[float, float, float]:
     """Median of ``after`` over that of ``before``, and its 95% interval by 2,000 bootstrap samples of both."""
     random = np.random.default_rng(0)
     one, other = np.asarray(before, float), np.asarray(after, float)

@@ -14,7 +14,6 @@ from edgesparse.errors import InputError
 from edgesparse.profile import LayerTime, Profile
 from edgesparse.report import shape_text
 
-
 _PROFILES = TypeAdapter(list[Profile])
 
 
@@ -32,7 +31,8 @@ def read_profiles(path: Path) -> list[Profile]:
     try:
         found = _PROFILES.validate_json(path.read_bytes())
     except OSError as error:
-        raise InputError(f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(path), hint=hint) from error
+        why = (error.strerror or str(error)).lower()
+        raise InputError(f"cannot be read: {why}", where=str(path), hint=hint) from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

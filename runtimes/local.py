@@ -33,6 +33,7 @@ from edgesparse.types import Array, CallTimes
 KINDS = ("shared", "executable")  # the latter holds a libmodel.so beside the program
 ALIGN = 64
 LIBRARY, WEIGHTS = "libmodel.so", "weights.bin"
+EMPTY_CALLS = 200  # to learn what a call of nothing takes
 _OTHER_PROCESS = -6  # ES_OTHER_PROCESS of model_info.h
 
 
@@ -128,30 +129,43 @@ class LocalSession(Session):
     def time_sample_calls(
         self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int | None, on_progress: Progress | None
     ) -> CallTimes:
-        from edgesparse.runtimes.call_timer import call_timer  # brings the compiler
-
         sample, outputs = _aligned_like(sample), _aligned_like(empty_outputs(self.manifest))
         ins, outs = self._pointers(sample), self._pointers(outputs)
         calls = 1 + max((max(x.calls) for x in self.manifest.layers if x.calls), default=-1)
-        timer, wall_ns, call_ns = call_timer(), [], []
-        places = (self._weights.address, self._arena.ctypes.data, ins, outs)
-        run_ns, times = ctypes.c_uint64(), (ctypes.c_uint64 * max(calls, 1))()
+        wall_ns, call_ns, clock = [], [], time.perf_counter_ns
         with self._turn, _on_cpus([0, *self._library.thread_ids], self._cpus):
             for _ in range(warmup_runs):
                 self._call(ins, outs)
+            # what it takes to call C and to read the clock, some 0.5 us, is not the model's
+            empty_ns = min(self._time_calls([0] * EMPTY_CALLS, 0, ins, outs))
             begin = time.monotonic()
             for i in range(num_runs):
-                code = timer.es_time_run(self._library.model_run_at, *places, ctypes.byref(run_ns))
-                code = code or timer.es_time_calls(self._library.model_calls_at, calls, *places, times)
-                if code != 0:
-                    raise RuntimeFailure(f"a run returned {code}", where=str(self.bundle), hint="compile it again")
-                wall_ns.append(run_ns.value)
-                call_ns.append(tuple(times[:calls]))
+                before = clock()
+                self._call(ins, outs)
+                wall_ns.append(clock() - before)
+                each = self._time_calls(range(calls), 1, ins, outs)
+                call_ns.append(tuple(max(ns - empty_ns, 0) for ns in each))
                 if on_progress is not None:
                     on_progress(i + 1, num_runs)
                 if max_secs is not None and time.monotonic() - begin >= max_secs:
                     break
-        return CallTimes(outputs, tuple(wall_ns), tuple(call_ns), {"cpus": list(self._cpus)})
+        facts = {"cpus": list(self._cpus), "empty_call_ns": empty_ns}
+        return CallTimes(outputs, tuple(wall_ns), tuple(call_ns), facts)
+
+    def _time_calls(
+        self, calls: Sequence[int], count: int, ins: ctypes.Array[ctypes.c_void_p], outs: ctypes.Array[ctypes.c_void_p]
+    ) -> list[int]:
+        """Nanoseconds of calls i..i + count - 1 for every i in ``calls``."""
+        run, places = self._library.model_calls, (self._weights.address, self._arena.ctypes.data, ins, outs)
+        times, clock = [], time.perf_counter_ns
+        before = clock()
+        for i in calls:
+            if (code := run(i, i + count, *places)) != 0:
+                raise RuntimeFailure(f"model_calls returned {code}", where=str(self.bundle), hint="compile it again")
+            after = clock()
+            times.append(after - before)
+            before = after
+        return times
 
     def close(self) -> None:
         with self._turn:
@@ -197,8 +211,9 @@ class _Library:
             self.model_run = library.model_run
             self.model_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
             self.model_run.restype = ctypes.c_int
-            self.model_run_at = ctypes.cast(library.model_run, ctypes.c_void_p)
-            self.model_calls_at = ctypes.cast(library.model_calls, ctypes.c_void_p)
+            self.model_calls = library.model_calls
+            self.model_calls.argtypes = [ctypes.c_int, ctypes.c_int, *self.model_run.argtypes]
+            self.model_calls.restype = ctypes.c_int
             _check_facts(bundle, manifest, _Facts.in_dll(library, "es_the_model"))
             library.model_isa.restype = ctypes.c_char_p
             library.model_use_isa.argtypes = [ctypes.c_char_p]

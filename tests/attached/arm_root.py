@@ -87,7 +87,7 @@ class ArmRoot:
         command = 'for p in /proc/[0-9]*; do echo "${p#/proc/} $(tr "\\0" " " <$p/cmdline)"; done 2>/dev/null'
         done = subprocess.run(self.argv(command), env=self.environment, stdout=subprocess.PIPE, check=True)
         lines = [line.split() for line in done.stdout.decode(errors="replace").splitlines()]
-        return [int(words[0]) for words in lines if "--json" in words]
+        return [int(words[0]) for words in lines if "--json" in words and not words[1].endswith("sh")]
 
     def files(self) -> set[str]:
         """Every file and folder that a device has storage for."""

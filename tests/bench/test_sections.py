@@ -120,7 +120,8 @@ def test_accuracy_is_a_table_and_a_picture(tmp_path: Path) -> None:
 
 def test_recovery_is_compared_with_dense() -> None:
     row = {
-        "what": "recovery", "model": "m", "pattern": "block:4x1", "sparsity": 0.5, "dense": [90, 92], "pruned": [85, 85],
-        "recovered": [90, 90], "minutes": [2, 3], "command": "python -m bench.recovery", "machine": MACHINE,
+        "what": "recovery", "model": "m", "pattern": "block:4x1", "sparsity": 0.5, "dense": [90, 92],
+        "pruned": [85, 85], "recovered": [90, 90], "minutes": [2, 3],
+        "command": "python -m bench.recovery", "machine": MACHINE,
     }  # fmt: skip
     assert "| m | block:4x1 0.5 | 91.0 ± 1.0 | 85.0 ± 0.0 | 90.0 ± 0.0 | -1.0 | 2.5 |" in section([row])

@@ -84,6 +84,64 @@ def test_timed_runs(run: Run) -> None:
     assert run(*GOOD, "--num-runs", "2").stdout.startswith(b"1 samples, toy; nanoseconds: ")
 
 
+def test_every_call_is_timed(run: Run) -> None:
+    found = json.loads(run(*GOOD, "--num-runs", "20", "--per-layer", "--json").stdout)
+    assert len(found["wall_ns"]) == len(found["call_ns"]) == 20
+    assert all(len(calls) == 1 and calls[0] > 0 for calls in found["call_ns"])
+    assert found["page_bytes"] in (4096, 16384, 65536) and found["hwcap"] >= 0
+    for counted in ("cycles", "instructions", "cache_misses"):
+        assert len(found.get(counted, [0] * 20)) == 20
+    assert "cycles" in found or found["counters_error"] > 0
+    first, last = found["observations"][0], found["observations"][-1]
+    assert (first["run"], last["run"]) == (0, 20) and first["at_ns"] == 0 < last["at_ns"]
+    assert len(first["khz"]) == len(first["limit_khz"]) == len(found["watched_cpus"]) == len(found["most_khz"])
+    assert len(first["millidegrees"]) == len(found["zones"]) and found["missed_observations"] == 0
+
+
+def test_timing_stops_after_a_while(run: Run) -> None:
+    found = json.loads(run(*GOOD, "--num-runs", "10000000", "--max-secs", "1", "--json").stdout)
+    assert 1 <= len(found["wall_ns"]) < 10_000_000
+
+
+@pytest.mark.parametrize("mask", ["all", "{:x}", "0x{:X}"])
+def test_cores_by_mask(run: Run, mask: str) -> None:
+    allowed = sorted(os.sched_getaffinity(0))
+    found = run(*GOOD, "--num-runs", "2", "--cores", mask.format(1 << allowed[0]), "--json")
+    assert found.returncode == 0, found.stderr
+    watched = json.loads(found.stdout)["watched_cpus"]
+    assert watched == (allowed if mask == "all" else allowed[:1])
+
+
+def test_clocks_and_temperatures(program: list[str], tmp_path: Path, run: Run) -> None:
+    """qemu looks for files in a folder first: there, a phone's /sys."""
+    if len(program) == 1:
+        pytest.skip("natively there is nothing to stand in for /sys")
+    cpu = min(os.sched_getaffinity(0))
+    files = {
+        f"devices/system/cpu/cpu{cpu}/cpufreq/cpuinfo_max_freq": "2400000",
+        f"devices/system/cpu/cpu{cpu}/cpufreq/scaling_cur_freq": "1800000",
+        f"devices/system/cpu/cpu{cpu}/cpufreq/scaling_max_freq": "2000000",
+        "class/thermal/thermal_zone0/type": 'cpu "big"',
+        "class/thermal/thermal_zone0/temp": "41500",
+        "class/thermal/thermal_zone1/type": "outside",
+        "class/thermal/thermal_zone1/temp": "-3000",
+        "class/power_supply/battery/current_now": "-350000",
+        "class/power_supply/battery/voltage_now": "4100000",
+    }
+    for name, text in files.items():
+        path = tmp_path / "root/sys" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    emulated = [program[0], "-L", str(tmp_path / "root"), program[1], *GOOD, "--num-runs", "1", "--cpu", str(cpu)]
+    done = subprocess.run([*emulated, "--json"], cwd=tmp_path, capture_output=True, check=True)
+    found = json.loads(done.stdout)
+    assert (found["watched_cpus"], found["most_khz"]) == ([cpu], [2400000])
+    assert found["zones"] == ['cpu "big"', "outside"]
+    for one in found["observations"]:
+        assert (one["khz"], one["limit_khz"], one["millidegrees"]) == ([1800000], [2000000], [41500, -3000])
+        assert (one["microamperes"], one["microvolts"]) == (-350000, 4100000)
+
+
 def test_timed_runs_are_on_the_biggest_core(program: list[str], run: Run, tmp_path: Path) -> None:
     """qemu looks for files in a folder first: there, one core of those that this process may use is bigger."""
     if len(program) == 1:
@@ -134,6 +192,13 @@ def test_help_names_the_ports(run: Run) -> None:
         ((*GOOD, "--samples", "2x"), "not a number in range"),
         ((*GOOD, "--num-runs", "99999999999999999999999"), "not a number in range"),
         ((*GOOD, "--cpu", "1023"), "--cpu"),
+        ((*GOOD, "--cores", "huge"), "--cores is big, little, all or a mask"),
+        ((*GOOD, "--cores", ""), "--cores is big, little, all or a mask"),
+        ((*GOOD, "--cores", "0x"), "--cores is big, little, all or a mask"),
+        ((*GOOD, "--cores", "f" * 300), "--cores is big, little, all or a mask"),
+        ((*GOOD, "--cores", "0x0"), "may not run on the CPUs of --cores"),
+        ((*GOOD, "--cores", "big", "--cpu", "0"), "--cpu and --cores exclude each other"),
+        ((*GOOD, "--max-secs", "x"), "not a number in range: --max-secs x"),
         ((*GOOD, "--samples", "2"), "input file x.bin has 20 bytes, expected 40"),
         (("--weights", "x.bin", "--input", "k.bin", "--input", "x.bin"), "input file k.bin has 24 bytes, expected 20"),
         (("--weights", "k.bin", *GOOD[2:]), "weights file k.bin has 24 bytes, expected 20 (not of this model)"),

@@ -55,3 +55,8 @@ int es_calls(int first, int last, int part, int parts, es_team *team, const void
 int model_run(const void *weights, void *arena, const void *const *inputs, void *const *outputs) {
   return es_pool_run(&(es_job){0, 1, weights, arena, inputs, outputs});
 }
+
+int model_calls(int first, int last, const void *weights, void *arena, const void *const *inputs,
+                void *const *outputs) {
+  return es_pool_run(&(es_job){first, last, weights, arena, inputs, outputs});
+}

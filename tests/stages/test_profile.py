@@ -1,0 +1,235 @@
+"""Profiles: statistics by hand, layers that are timed, files that others read, gates."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import edgesparse as es
+from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.manifest import Layer, Manifest, Port, read_manifest
+from edgesparse.profile import (
+    Profile,
+    by_type,
+    capped_runs,
+    layer_times,
+    matched,
+    profile,
+    ratio_interval,
+    spread,
+)
+from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, trace_json
+from edgesparse.runtimes import open as open_bundle
+from edgesparse.samples import random_inputs
+from edgesparse.types import CallTimes
+from tests.conftest import PROJECT
+
+from .conftest import Call
+
+DIGITS = PROJECT / "examples" / "digits.onnx"
+DEVICES = {"local": "host", "qemu": "rpi5", "node": "browser", "wasmtime": "browser"}
+
+
+def by_hand() -> Manifest:
+    """x (1, 4) -> a product (call 0 and 2) -> a softmax (call 1); 20 multiplications, 80 bytes of weights."""
+    first = Layer(
+        name="fc", op="spmv", kernel="k", zeros=0.5, pattern="block:4x1", shape=(1, 5), weight_bytes=80, macs=20,
+        calls=(0, 2), reads=("x",), writes=("h",),
+    )  # fmt: skip
+    last = Layer(name="probabilities", op="softmax", kernel="s", shape=(1, 5), calls=(1,), reads=("h",), writes=("y",))
+    ports = {n: Port(name=n, shape=(1, c), dtype="f32", bytes=4 * c) for n, c in (("x", 4), ("y", 5))}
+    return Manifest(
+        edgesparse="0", name="m", device="rpi5", kind="executable", triple="t", isas=("neon",), inputs=(ports["x"],),
+        outputs=(ports["y"],), arena_bytes=0, arena_lower_bound_bytes=0, scratch_bytes=0, weights_bytes=0,
+        code_bytes=0, compiler="", layers=(first, last), files={},
+    )  # fmt: skip
+
+
+TIMED = CallTimes((), (9000, 9500, 9100), ((2000, 1000, 4000), (2500, 1500, 4500), (1900, 800, 4100)))
+
+
+def test_times_of_a_layer_are_those_of_its_calls() -> None:
+    fc, last = layer_times(by_hand(), TIMED, None)
+    assert (fc.us.min, fc.us.median, fc.us.max) == (6.0, 6.0, 7.0) and last.us.median == 1.0
+    assert fc.share == pytest.approx(6 / 7) and (fc.cumulative, last.cumulative) == (fc.share, 1.0)
+    assert fc.inputs == ((1, 4),) and last.inputs == ((1, 5),)
+    assert fc.bytes == 80 + 4 * (4 + 5) and fc.gflops == pytest.approx(2 * 20 / 6e-6 / 1e9)
+    assert fc.gbs == pytest.approx(116 / 6e-6 / 1e9) and fc.of_roofline is None
+
+
+def test_the_roofline_is_the_least_time_of_arithmetic_and_traffic() -> None:
+    (fc, _), core = layer_times(by_hand(), TIMED, es.load_device("rpi5")), es.load_device("rpi5").cluster[0]
+    assert core.max_ghz and (arithmetic := 20 / (core.fma_width * core.max_ghz * 1e9)) < 116 / 17.1e9
+    assert fc.of_roofline == pytest.approx(max(arithmetic, 116 / 17.1e9) / 6e-6)
+
+
+@given(st.lists(st.floats(1, 1e6), min_size=1, max_size=50))
+def test_spread(times: list[float]) -> None:
+    found, array = spread(times), np.array(times)
+    assert (found.count, found.min, found.max) == (len(times), array.min(), array.max())
+    assert found.median == pytest.approx(np.median(array))
+    assert found.p90 == np.percentile(array, 90, method="inverted_cdf")
+    assert found.p10 == np.percentile(array, 10, method="inverted_cdf")
+    assert found.std == pytest.approx(array.std(ddof=1) if len(times) > 1 else 0, abs=1e-6)
+
+
+def test_ratios_have_an_interval() -> None:
+    random = np.random.default_rng(1)
+    before = random.normal(100, 3, 60)
+    ratio, low, high = ratio_interval(before, 1.1 * random.normal(100, 3, 60))
+    assert low < ratio < high and 1.08 < low < 1.1 < high < 1.13
+    assert ratio_interval(before, before)[0] == 1.0
+
+
+def test_runs_with_a_limited_clock_are_counted() -> None:
+    def seen(run: int, limit: int) -> dict[str, object]:
+        return {"run": run, "khz": [limit], "limit_khz": [limit], "at_ns": run, "millidegrees": []}
+
+    facts = {"most_khz": [2000], "observations": [seen(0, 2000), seen(3, 1500), seen(5, 2000), seen(8, 1500)]}
+    assert capped_runs(facts) == [3, 4]
+    assert capped_runs({}) == [] == capped_runs({"most_khz": [-1], "observations": [seen(0, -1), seen(4, -1)]})
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("profiled")
+    return {d: es.compile(es.load(DIGITS), d, folder / f"{d}.edge") for d in sorted({*DEVICES.values()})}
+
+
+@pytest.mark.parametrize("runtime", ["local", "qemu", "node"])
+def test_layers_of_a_real_bundle(runtime: str, bundles: dict[str, Path], require: object) -> None:
+    if runtime != "local":
+        require({"qemu": "qemu-aarch64", "node": "node"}[runtime])  # type: ignore[operator]
+    with open_bundle(bundles[DEVICES[runtime]], runtime) as session:
+        inputs = random_inputs(session.manifest)
+        timed = session.time_calls(inputs, num_runs=3, warmup_runs=1)
+        names = [port.name for port in session.manifest.outputs]
+        for name, array in zip(names, timed.outputs, strict=True):
+            assert np.array_equal(array, session.run(inputs)[name])
+        (found,) = profile([session], [inputs], num_runs=3, warmup_runs=1)
+    assert len(timed.wall_ns) == len(timed.call_ns) == 3
+    assert [x.name for x in found.layers] == [x.name for x in session.manifest.layers if x.calls]
+    assert all(x.us.count == 3 and x.us.min > 0 for x in found.layers) and found.layers[-1].cumulative == 1.0
+    assert sum(x.share for x in found.layers) == pytest.approx(1) and found.emulated == (runtime == "qemu")
+    assert {row[0] for row in by_type(found.layers)} == {x.op for x in found.layers}
+    assert sum(row[3] for row in by_type(found.layers)) == pytest.approx(1)
+
+
+def test_threads_share_the_calls_that_are_timed(bundles: dict[str, Path]) -> None:
+    with open_bundle(bundles["host"], "local", threads=2) as session:
+        inputs = random_inputs(session.manifest)
+        expected = session.run(inputs)
+        timed = session.time_calls(inputs, num_runs=2, warmup_runs=0)
+        assert all(np.array_equal(a, b) for a, b in zip(timed.outputs, expected.values(), strict=True))
+
+
+def test_a_runtime_that_cannot_says_which_can(bundles: dict[str, Path]) -> None:
+    with open_bundle(bundles["browser"], "wasmtime") as session, pytest.raises(RuntimeFailure, match="wasmtime"):
+        session.time_calls(random_inputs(session.manifest))
+
+
+@pytest.mark.parametrize("wrong", [{"num_runs": 0}, {"warmup_runs": -1}, {"max_secs": 0}], ids=lambda x: next(iter(x)))
+def test_numbers_of_runs_that_cannot_be(wrong: dict[str, Any], bundles: dict[str, Path]) -> None:
+    with open_bundle(bundles["host"], "local") as session, pytest.raises(InputError):
+        session.time_calls(random_inputs(session.manifest), **wrong)
+
+
+@pytest.fixture(scope="module")
+def two(bundles: dict[str, Path]) -> list[Profile]:
+    """The same bundle twice, in turns."""
+    sessions = [open_bundle(bundles["host"], "local") for _ in range(2)]
+    found = profile(sessions, [random_inputs(s.manifest) for s in sessions], num_runs=7, warmup_runs=1)
+    for session in sessions:
+        session.close()
+    return found
+
+
+def test_bundles_take_turns(two: list[Profile]) -> None:
+    assert [len(p.run_us) for p in two] == [7, 7] and [p.layers_us.count for p in two] == [7, 7]
+    rows = matched(two[0].layers, two[1].layers)
+    assert [x.name for x in rows] == [x.name for x in two[0].layers]
+    assert all(x.times == pytest.approx((x.before_us or 0) / (x.after_us or 1)) for x in rows)
+    fewer = matched(two[0].layers, two[1].layers[1:])
+    assert fewer[-1].name == two[0].layers[0].name and fewer[-1].after_us is None and fewer[-1].times is None
+
+
+def test_trace_events(two: list[Profile]) -> None:
+    """As the Trace Event Format has them: complete events with numbers, in tracks that are named, one after another."""
+    document = json.loads(trace_json(two))
+    names = [e for e in document["traceEvents"] if e["ph"] == "M"]
+    assert {(e["name"], e["pid"]) for e in names} == {(n, p) for n in ("process_name", "thread_name") for p in (1, 2)}
+    for number, found in enumerate(two, 1):
+        events = [e for e in document["traceEvents"] if e["ph"] == "X" and e["pid"] == number]
+        assert [e["name"] for e in events] == [x.name for x in found.layers]
+        assert all({"ts", "dur", "pid", "tid", "cat", "args"} <= e.keys() and e["dur"] >= 0 for e in events)
+        for one, following in pairwise(events):
+            assert following["ts"] == pytest.approx(one["ts"] + one["dur"])
+
+
+def test_csv_has_a_line_for_each_layer(two: list[Profile]) -> None:
+    lines = list(csv.DictReader(io.StringIO(layers_csv(two))))
+    assert [x["layer"] for x in lines] == [x.name for p in two for x in p.layers]
+    assert float(lines[0]["median_us"]) == pytest.approx(two[0].layers[0].us.median, abs=1e-3)
+
+
+def test_saved_profiles_are_read_again(two: list[Profile], tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(profiles_json(two))
+    assert profiles_json(read_profiles(path)) == profiles_json(two)
+    for text in ("", "{}", "[]", '[{"name": "m"}]', profiles_json([dataclasses.replace(two[0], run_us=())])):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"p\.json"):
+            read_profiles(path)
+
+
+def test_the_command(call: Call, bundles: dict[str, Path], tmp_path: Path) -> None:
+    host = bundles["host"]
+    files = ["--csv", "a.csv", "--trace", "t.json", "--save", "s.json"]
+    code, out, err = call("profile", host, host, "--num-runs", "3", *files, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert len(found["profiles"]) == 2 and found["profiles"][0]["whole"]["count"] == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.csv", "s.json", "t.json"]
+    code, out, err = call("profile", host, "--num-runs", "3")
+    assert code == 0 and "layers in run order, measured" in out and "By type" in out and "sum of layers" in out
+    assert "exists" in call("profile", host, "--save", "s.json")[2]
+
+
+def test_a_baseline_is_a_gate(call: Call, bundles: dict[str, Path], two: list[Profile]) -> None:
+    Path("same.json").write_text(profiles_json([two[0]]))
+    faster = dataclasses.replace(two[0], run_us=tuple(us / 3 for us in two[0].run_us))
+    Path("faster.json").write_text(profiles_json([faster]))
+    assert call("diff", "same.json", "same.json", "--fail-above", "5")[0] == 0
+    code, out, err = call("diff", "faster.json", "same.json", "--fail-above", "5")
+    assert code == 5 and "3.000 times as long" in out and "more than 5%" in err
+    assert call("diff", "same.json", "faster.json", "--fail-above", "0")[0] == 0
+    code, out, _ = call("diff", "faster.json", "same.json", "--json")
+    assert code == 0 and json.loads(out)["ratio"] == pytest.approx(3)
+    code, _, err = call("profile", bundles["host"], "--num-runs", "3", "--baseline", "faster.json", "--fail-above", "1")
+    assert code == 5 and "longer than" in err
+
+
+def test_options_that_do_not_go_together(call: Call, bundles: dict[str, Path]) -> None:
+    host = bundles["host"]
+    assert call("profile", host, host, host)[0] == 2
+    code, _, err = call("profile", host, "--fail-above", "5")
+    assert code == 2 and "--baseline" in err
+    code, _, err = call("profile", host, "--baseline", "none.json")
+    assert code == 2 and "none.json" in err
+
+
+def test_emulated_times_are_called_so(call: Call, bundles: dict[str, Path], require: object) -> None:
+    require("qemu-aarch64")  # type: ignore[operator]
+    code, out, err = call("profile", bundles["rpi5"], "--num-runs", "2")
+    assert code == 0 and "run order, emulated" in out and "says nothing about a device" in err.replace("say ", "says ")
+    assert read_manifest(bundles["rpi5"]).device == "rpi5"
