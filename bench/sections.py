@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import accuracy_tables, allocation, footprint, rearrangement
+from bench import accuracy_tables, allocation, footprint, layer_times, rearrangement
 from edgesparse.report import short
 
 Row = Mapping[str, Any]
@@ -29,6 +29,8 @@ def section(rows: Sequence[Row]) -> str:
         return accuracy_tables.accuracy(rows)
     if what == "rearrangement":
         return _rearrangement(rows)
+    if what == "layer times":
+        return _layer_times(rows)
     if what == "recovery":
         return accuracy_tables.recovery(rows)
     return _footprint(rows)
@@ -118,6 +120,15 @@ def _allocation(rows: Sequence[Row]) -> str:
         " least squared magnitude (relative, summed over layers) at a target, timed once more; and uniform sparsity"
         " that takes the same time, in the pattern that loses least. All measured, in turns with the dense network.\n\n"
         + _table(allocation.COLUMNS, [allocation.cells(row) for row in rows])
+    )
+
+
+def _layer_times(rows: Sequence[Row]) -> str:
+    first = rows[0]
+    return (
+        f"## Layer by layer\n\n{_made_by(first['command'], first['machine'])}\n\n{first['model']} dense and with"
+        f" `{first['pattern']}` at {first['zeros']:g}, medians in microseconds, in turns.\n\n"
+        + _table(layer_times.COLUMNS, [layer_times.cells(dict(row)) for row in rows])
     )
 
 

@@ -127,7 +127,10 @@ def _blame_the_machine(code: int, how: str, cwd: Path) -> None:
 
 def _target_flags(target: Target) -> list[str]:
     pic = [] if target.kind == "wasm" else ["-fPIC"]
-    return ["-target", target.triple, *pic]
+    # a loop takes up to 1.2 times as long (Zen 4) where a line of the cache of decoded instructions begins within it:
+    # the same in every bundle
+    aligned = ["-falign-functions=64"] if target.triple.startswith("x86_64") else []
+    return ["-target", target.triple, *pic, *aligned]
 
 
 def _cached_object(source: Path, target: Target, flags: Sequence[str]) -> Path:

@@ -23,6 +23,10 @@ Trace = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(metavar="FILE.json", help="Chrome's trace format, for ui.perfetto.dev: a track for each bundle"),
 ]
+Html = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="FILE.html", help="one page that needs no network: bars, roofline, clocks, all tables"),
+]
 Save = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(metavar="FILE.json", help="all times and facts, for `edgesparse diff` and --baseline"),
@@ -52,6 +56,7 @@ def profile(
     threads: Threads = 1,
     csv: Csv = None,
     trace: Trace = None,
+    html: Html = None,
     save: Save = None,
     baseline: Annotated[
         Optional[Path],  # noqa: UP045
@@ -65,13 +70,14 @@ def profile(
     from edgesparse import report, runtimes, tables_profile
     from edgesparse.profile import profile as measure
     from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, trace_json
+    from edgesparse.profile_html import html as page
     from edgesparse.samples import random_inputs, read_inputs
 
     if len(bundles) > 2:
         raise InputError(f"{len(bundles)} bundles", hint="give one, or two to compare")
     if fail_above is not None and baseline is None:
         raise InputError("--fail-above compares with --baseline", hint="give --baseline FILE.json")
-    for path in (csv, trace, save):
+    for path in (csv, trace, html, save):
         if path is not None:
             check_file(path, force)
     before = None if baseline is None else read_profiles(baseline)
@@ -83,7 +89,7 @@ def profile(
         ]
         on_progress = stack.enter_context(report.progress("profile"))
         found = measure(sessions, samples, num_runs, warmup_runs, max_secs, on_progress)
-    for path, text in ((csv, layers_csv), (trace, trace_json), (save, profiles_json)):
+    for path, text in ((csv, layers_csv), (trace, trace_json), (html, page), (save, profiles_json)):
         if path is not None:
             path.write_text(text(found))
             report.note(f"wrote {path}")

@@ -125,3 +125,30 @@ def test_recovery_is_compared_with_dense() -> None:
         "command": "python -m bench.recovery", "machine": MACHINE,
     }  # fmt: skip
     assert "| m | block:4x1 0.5 | 91.0 ± 1.0 | 85.0 ± 0.0 | 90.0 ± 0.0 | -1.0 | 2.5 |" in section([row])
+
+
+def test_layers_stand_beside_their_dense_ones(tmp_path: Path) -> None:
+    common = {"what": "layer times", "model": "m", "pattern": "block:4x1", "zeros": 0.3, "command": "python -m bench.x",
+              "machine": MACHINE}  # fmt: skip
+    rows = [
+        {**common, "layer": "conv", "op": "spmm", "kernel": "k", "dense_us": 100.0, "us": 70.0},
+        {**common, "layer": "whole run", "op": "", "kernel": "", "dense_us": 210.0, "us": 150.0,
+         "times_95": [1.38, 1.42]},
+    ]  # fmt: skip
+    text = section(rows)
+    assert "| conv | spmm | k | 100.0 | 70.0 | 1.43 |" in text
+    assert "| whole run |  |  | 210.0 | 150.0 | 1.40 (95%: 1.38 to 1.42) |" in text
+
+
+def test_rearranged_layers_are_counted() -> None:
+    def layer(natural: float, rearranged: float) -> dict[str, Any]:
+        return {"layer": "c", "shape": [8, 4, 1, 1], "natural": natural, "rearranged": rearranged, "rows_stay": "why"}
+
+    row = {
+        "what": "rearrangement", "model": "m", "trained": True, "pattern": "block:4x1", "zeros": 0.5,
+        "cpu_seconds": 1.25, "difference": 2e-7, "layers": [layer(0.5, 0.75), layer(1.0, 1.0), layer(0.6, 0.5)],
+        "command": "python -m bench.rearrangement", "machine": MACHINE,
+    }  # fmt: skip
+    text = section([row])
+    assert "| m | trained | 0.7000 | 0.7500 | 1 of 2 | 2.0e-07 | 1.2 |" in text
+    assert "| c | 8x4x1x1 | 0.500 | 0.750 | why |" in text

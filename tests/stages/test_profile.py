@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from edgesparse.profile import (
     spread,
 )
 from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, trace_json
+from edgesparse.profile_html import html
 from edgesparse.runtimes import open as open_bundle
 from edgesparse.samples import random_inputs
 from edgesparse.types import CallTimes
@@ -174,6 +176,47 @@ def test_trace_events(two: list[Profile]) -> None:
         assert all({"ts", "dur", "pid", "tid", "cat", "args"} <= e.keys() and e["dur"] >= 0 for e in events)
         for one, following in pairwise(events):
             assert following["ts"] == pytest.approx(one["ts"] + one["dur"])
+
+
+class Tags(HTMLParser):
+    """Every tag that is opened is closed, but for those that never are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert not [v for k, v in attrs if k in ("src", "href")], "nothing is loaded"
+        if tag not in ("meta", "line", "circle", "polyline"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("line", "circle", "polyline"):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_the_page_is_whole_and_needs_nothing_else(two: list[Profile]) -> None:
+    hostile = dataclasses.replace(two[0].layers[0], name='<script>alert("x")</script>')
+    heated = {
+        "watched_cpus": [4], "most_khz": [2400000], "zones": ["big"],
+        "observations": [
+            {"at_ns": i * 10**8, "run": i, "khz": [1800000 + i], "limit_khz": [2400000], "millidegrees": [40000 + i]}
+            for i in range(3)
+        ],
+    }  # fmt: skip
+    first = dataclasses.replace(two[0], layers=(hostile, *two[0].layers[1:]), facts=heated, warnings=("hot & slow",))
+    page = Tags()
+    page.feed(html([first, two[1]]))
+    assert page.open == ["html"], "whose end may be left out"
+    words = " ".join(page.texts)
+    assert "hot & slow" in words and '<script>alert("x")</script>' in words
+    assert "GHz of each core over seconds" in words and "degrees Celsius" in words
+    assert all(shape in words for shape in ("Roofline", "Beside each other", "CPU 4", "big"))
+    assert "GHz" not in html([two[1]]), "nothing is drawn where nothing is known"
 
 
 def test_csv_has_a_line_for_each_layer(two: list[Profile]) -> None:

@@ -1,0 +1,102 @@
+"""A `Profile`, or two, as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from edgesparse.devices import load_device
+from edgesparse.devices.device import Device
+from edgesparse.errors import InputError
+from edgesparse.profile import COUNTERS, LayerTime, Profile, matched, ratio_interval
+from edgesparse.profile_plots import bars, over_time, roofline
+from edgesparse.report import shape_text, short
+
+STYLE = """
+body{font:14px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1200px;padding:0 16px;color:#1b1f24}
+h1{font-size:20px}h2{font-size:16px;margin-top:32px}table{border-collapse:collapse;width:100%;font-size:12px}
+th,td{text-align:left;padding:3px 8px;border-bottom:1px solid #ddd;white-space:nowrap}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+svg{max-width:900px;display:block}p.warning{background:#fff3d6;padding:8px 12px}div.wide{overflow-x:auto}
+"""
+COLUMNS = ("layer", "type", "inputs", "output", "pattern", "zeros %", "kernel")
+NUMBERS = ("us", "min", "p90", "std", "%", "sum %", "GFLOP/s", "GB/s", "roofline %")
+
+
+def html(profiles: Sequence[Profile]) -> str:
+    names = " and ".join(p.bundle.rpartition("/")[2] for p in profiles)
+    parts = [f"<h1>{escape(names)}</h1>"]
+    for profile in profiles:
+        parts += [f'<p class="warning">{escape(profile.bundle)}: {escape(w)}</p>' for w in profile.warnings]
+    if len(profiles) == 2:
+        ratio, low, high = ratio_interval(profiles[0].run_us, profiles[1].run_us)
+        parts.append(f"<p>The second takes {ratio:.3f} times as long as the first (95%: {low:.3f} to {high:.3f}).</p>")
+    parts += ["<h2>Layers</h2>", bars(profiles)]
+    if picture := roofline(profiles, _device(profiles[0])):
+        parts += ["<h2>Roofline</h2>", picture]
+    for profile in profiles:
+        parts += [f"<h2>{escape(profile.bundle)}: clocks and temperatures</h2>"] * bool(seen := over_time(profile))
+        parts += [*seen, f"<h2>{escape(profile.bundle)} for {escape(profile.device)}</h2>", _facts(profile)]
+        parts.append(_table(profile.layers))
+    if len(profiles) == 2:
+        parts += ["<h2>Beside each other</h2>", _beside(*profiles)]
+    return (
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        f"<title>{escape(names)}: profile</title>\n<style>{STYLE}</style>\n<body>\n" + "\n".join(parts) + "\n</body>\n"
+    )
+
+
+def _device(profile: Profile) -> Device | None:
+    try:
+        return load_device(profile.device)
+    except InputError:
+        return None
+
+
+def _facts(profile: Profile) -> str:
+    whole, layers = profile.whole, profile.layers_us
+    rows = [
+        ("whole run", f"median {whole.median:.5g} us, min {whole.min:.5g}, p90 {whole.p90:.5g}, {whole.count} runs"),
+        ("sum of layers", f"median {layers.median:.5g} us, {layers.count} runs"),
+        *profile.machine.items(),
+        *((n.replace("_", " "), f"{sorted(v)[len(v) // 2]} a run") for n in COUNTERS if (v := profile.facts.get(n))),
+    ]
+    return _rows([], [[(escape(str(a)), ""), (escape(str(b)), "")] for a, b in rows if b])
+
+
+def _table(layers: Sequence[LayerTime]) -> str:
+    rows = []
+    for x in layers:
+        words = (x.op, " ".join(map(shape_text, x.inputs)), shape_text(x.output), x.pattern,
+                 f"{100 * x.zeros:.0f}" if x.pattern else "", x.kernel)  # fmt: skip
+        numbers = (
+            f"{x.us.median:.4g}", f"{x.us.min:.4g}", f"{x.us.p90:.4g}", f"{x.us.std:.3g}", f"{100 * x.share:.1f}",
+            f"{100 * x.cumulative:.1f}", f"{x.gflops:.4g}" if x.gflops else "", f"{x.gbs:.4g}",
+            "" if x.of_roofline is None else f"{100 * x.of_roofline:.1f}",
+        )  # fmt: skip
+        rows.append(
+            [(_name(x.name), ""), *((escape(w), "") for w in words), *((n, "n") for n in numbers)]
+        )  # fmt: skip
+    return _rows([*((c, "") for c in COLUMNS), *((c, "n") for c in NUMBERS)], rows)
+
+
+def _name(name: str) -> str:
+    return f'<span title="{escape(name)}">{escape(short(name))}</span>'
+
+
+def _beside(before: Profile, after: Profile) -> str:
+    def number(value: float | None) -> tuple[str, str]:
+        return ("" if value is None else f"{value:.4g}", "n")
+
+    rows = [
+        [(_name(x.name), ""), (escape(x.op), ""), number(x.before_us), number(x.after_us), number(x.times)]
+        for x in matched(before.layers, after.layers)
+    ]
+    return _rows([("layer", ""), ("type", ""), ("first, us", "n"), ("second, us", "n"), ("times", "n")], rows)
+
+
+def _rows(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[tuple[str, str]]]) -> str:
+    """Cells are (HTML, class)."""
+    first = "".join(f'<th class="{kind}">{words}</th>' for words, kind in head)
+    lines = ["<tr>" + "".join(f'<td class="{kind}">{words}</td>' for words, kind in row) + "</tr>" for row in rows]
+    return f'<div class="wide"><table>{"<tr>" + first + "</tr>" if head else ""}{"".join(lines)}</table></div>'
