@@ -28,7 +28,9 @@ FACTS = {
     "abi": "ro.product.cpu.abi",
 }  # fmt: skip
 SETTLE_S = 2.0  # how long a device may take to be recognised after the server has started
-LOST = 255  # adb's exit code where the device went away before the command had ended
+ADB_SAYS = (b"error: ", b"adb: ")
+# Behind all that a command prints comes its exit code: when the device goes away, adb 29 ends with 0, adb 36 with 255.
+MARK = b"\nedgesparse-exit:"
 
 
 def open(
@@ -82,11 +84,11 @@ class AdbLink:
         return facts
 
     def run(self, command: str, timeout_s: float) -> Finished:
-        done = _start([*self._adb, "shell", "-T", command], timeout_s)
-        # adb's own words; those of the device start with the name of its shell or of the program
-        if done.exit_code == LOST or done.stderr.startswith((b"error: ", b"adb: ")):
+        done = _start([*self._adb, "shell", "-T", f"({command}); printf '\\n%s' {MARK.decode().strip()}$?"], timeout_s)
+        stdout, mark, code = done.stdout.rpartition(MARK)
+        if not mark or not code.isdigit():
             raise self._broken("while it ran a command", done)
-        return done
+        return Finished(int(code), stdout, done.stderr)
 
     def push(self, files: Sequence[Path], folder: str, timeout_s: float) -> None:
         self._call(["push", *map(str, files), f"{folder}/"], timeout_s, "while files were copied to it")
@@ -113,11 +115,11 @@ class AdbLink:
         return done
 
     def _broken(self, when: str, done: Finished) -> RuntimeFailure:
-        words = _last_line(done.stderr) or _last_line(done.stdout) or "no word from adb"
+        words = _words(done)
         if "no space left" in words.lower():
             return self._failure("no space left on the device", f"free some space for {STORE} there")
         with contextlib.suppress(TimeoutError):
-            if _start([*self._adb, "get-state"], QUESTION_S).stdout.strip() == b"device" and done.exit_code != LOST:
+            if _start([*self._adb, "get-state"], QUESTION_S).stdout.strip() == b"device":
                 return self._failure(f"adb failed {when}: {words}")
         return self._failure(
             f"the device was disconnected {when} ({words})",
@@ -141,20 +143,20 @@ class _AdbGuard:
         assert self._client.stdout is not None
         while b"ready\n" not in said:
             there, _, _ = select.select([self._client.stdout], [], [], max(0.0, end - time.monotonic()))
-            more = self._client.stdout.read(4096) if there else None
-            if not more:
-                done = self.finish()
-                if more is None or done is None:
-                    raise link._broken("before anything was copied", Finished(LOST, said, b""))
-                raise link._failure(_last_line(said) or "no folder could be made there")
+            more = self._client.stdout.read(4096) if there else b""
             said += more
+            if not more:
+                self.finish()
+                if not said or said.startswith(ADB_SAYS):
+                    raise link._broken("before anything was copied", Finished(1, said, b""))
+                raise link._failure(_words(Finished(1, said, b"")))
 
     def tell(self, line: str) -> None:
         assert self._client.stdin is not None
         try:
             self._client.stdin.write(f"{line}\n".encode())
         except OSError as error:
-            raise self._link._broken("while files were copied to it", Finished(LOST, b"", b"")) from error
+            raise self._link._broken("while files were copied to it", Finished(1, b"", b"")) from error
 
     def finish(self) -> Finished | None:
         if not self._open:
@@ -166,8 +168,8 @@ class _AdbGuard:
             self._client.kill()
             self._client.communicate()
             return None
-        code = self._client.returncode
-        return None if code == LOST or said.startswith((b"error: ", b"adb: ")) else Finished(code, said, b"")
+        lost = self._client.returncode == 255 or said.startswith(ADB_SAYS)
+        return None if lost else Finished(self._client.returncode, said, b"")
 
 
 def _start(command: Sequence[str], timeout_s: float) -> Finished:
@@ -181,9 +183,11 @@ def _start(command: Sequence[str], timeout_s: float) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def _last_line(said: bytes) -> str:
-    lines = said.decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("adb: ").removeprefix("error: ") if lines else ""
+def _words(done: Finished) -> str:
+    """The line that says what is wrong. adb 29 prints some of those on stdout, between lines of progress."""
+    lines = (done.stdout + b"\n" + done.stderr).decode(errors="replace").strip().splitlines()
+    errors = [line for line in lines if "error:" in line] or lines or ["adb says nothing"]
+    return errors[-1].removeprefix("adb: ").removeprefix("error: ")
 
 
 def _adb_program() -> str:
@@ -242,9 +246,8 @@ def _devices(adb: str) -> list[_Listed]:
             f"adb did not answer within {QUESTION_S:g} s", hint="adb kill-server, then again"
         ) from error
     if done.exit_code != 0:
-        words = _last_line(done.stderr) or _last_line(done.stdout)
         raise RuntimeFailure(
-            f"adb's server cannot be started: {words}",
+            f"adb's server cannot be started: {_words(done)}",
             hint="`adb kill-server; adb start-server` shows why; $ANDROID_ADB_SERVER_PORT may name another port",
         )
     lines = done.stdout.decode(errors="replace").partition("List of devices attached")[2].splitlines()

@@ -90,6 +90,7 @@ class DeviceSession(ProgramSession):
         self._store, self._link, self._keep = store, link, keep
         self._folder = f"{store}/run-{uuid4().hex}"
         self._guard: Guard | None = None
+        self._calls = 0
         # A device that says nothing of its CPUs leaves the checking to the program.
         cpus = self._ask("nproc 2>/dev/null; true").strip()
         if cpus.isdecimal():
@@ -119,14 +120,18 @@ class DeviceSession(ProgramSession):
     ) -> dict[str, Any]:
         if self._guard is None:
             raise self._failure("the session is closed")
-        self._provide("true")  # somebody may have cleared the store since
+        # A folder for each call, so that outputs can only be its own. Then: somebody may have cleared the store.
+        here, self._calls = shlex.quote(self._folder), self._calls + 1
+        call = f"{self._folder}/call{self._calls}"
+        self._ask(f"cd {here} && rm -rf call* && mkdir {shlex.quote(call)}")
+        self._provide("true")
         if inputs:
-            self._link.push([folder / name for name in inputs], self._folder, self._timeout_s)
-        program = shlex.join([*arguments, *ports(self._folder, inputs, outputs)])
+            self._link.push([folder / name for name in inputs], call, self._timeout_s)
+        program = shlex.join([*arguments, *ports(call, inputs, outputs)])
         # In the background, for its number: the program may have to be killed.
         command = (
-            f"{_kill(self._folder)}; cd {shlex.quote(self._folder)} && rm -f out*.bin && "
-            f"{{ {program} </dev/null & p=$!; echo $p >pid; wait $p; code=$?; rm -f pid; exit $code; }}"
+            f"{_kill(self._folder)}; cd {here} || exit; "
+            f"{program} </dev/null & p=$!; echo $p >pid; wait $p; code=$?; rm -f pid; exit $code"
         )
         try:
             done = self._link.run(command, self._timeout_s)
@@ -135,7 +140,7 @@ class DeviceSession(ProgramSession):
             raise self._late("the program") from error
         facts = self._facts(done)
         if outputs:
-            self._link.pull(outputs, self._folder, folder, self._timeout_s)
+            self._link.pull(outputs, call, folder, self._timeout_s)
         return facts
 
     def _provide(self, digest: str) -> None:
@@ -165,7 +170,7 @@ class DeviceSession(ProgramSession):
         command = "exec 2>/dev/null; "
         for key, path in paths.items():
             command += f'f={shlex.quote(path)}; [ -f "$f" ] && echo {key} $(wc -c <"$f") $({digest} <"$f"); '
-        said = self._ask(f"{command}true")
+        said = self._ask(f"{command}true", max(QUESTION_S, self._timeout_s))
         right = set()
         for name in self._bytes:
             key = self.manifest.files[name]
@@ -173,12 +178,12 @@ class DeviceSession(ProgramSession):
                 right.add(key)
         return [key for key in paths if key not in right]
 
-    def _ask(self, command: str) -> str:
-        """What a short command prints. Raises RuntimeFailure where it fails."""
+    def _ask(self, command: str, timeout_s: float = QUESTION_S) -> str:
+        """What a command prints. Raises RuntimeFailure where it fails."""
         try:
-            done = self._link.run(command, QUESTION_S)
+            done = self._link.run(command, timeout_s)
         except TimeoutError as error:
-            raise self._failure(f"no answer within {QUESTION_S:g} s") from error
+            raise self._failure(f"no answer within {timeout_s:g} s") from error
         if done.exit_code != 0:
             raise self._failure(done.stderr.decode(errors="replace").strip() or f"`{command}` failed")
         return done.stdout.decode(errors="replace")

@@ -86,8 +86,7 @@ class SshLink:
     def facts(self) -> tuple[str, str, str]:
         """Operating system, architecture and home folder; "" where the board does not tell them."""
         done = self.run('uname -sm; printf "%s\\n" "$HOME"', QUESTION_S)
-        # The last lines: the user's shell may greet first.
-        uname, home = ["", "", *done.stdout.decode(errors="replace").splitlines()][-2:]
+        uname, home, *_ = [*done.stdout.decode(errors="replace").splitlines(), "", ""]
         system, _, architecture = uname.partition(" ")
         return system, architecture, home
 
@@ -101,7 +100,9 @@ class SshLink:
 
     def push(self, files: Sequence[Path], folder: str, timeout_s: float) -> None:
         copying = self._sftp.put([str(file) for file in files], folder, sparse=False)
-        self._copy(copying, timeout_s, "while files were copied to it")
+        # OpenSSH says no more than "Failure" of a full disk.
+        hint = "there may be no space left: look with `df -h`"
+        self._copy(copying, timeout_s, "while files were copied to it", hint)
 
     def pull(self, names: Sequence[str], folder: str, into: Path, timeout_s: float) -> None:
         copying = self._sftp.get([f"{folder}/{name}" for name in names], str(into), sparse=False)
@@ -166,26 +167,29 @@ class SshLink:
         raise self._failure(what, hint) from cause
 
     def _do(self, coroutine: Coroutine[Any, Any, T], timeout_s: float, when: str) -> T:
-        """As `_wait`; raises RuntimeFailure, too."""
+        """As `_wait`; raises RuntimeFailure where the connection is broken."""
         import asyncssh
 
         try:
             return self._wait(coroutine, timeout_s)
         except TimeoutError:
             raise
-        except asyncssh.SFTPError as error:
-            if isinstance(error, (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)):
-                raise self._lost(when, error.reason) from error
-            # OpenSSH says no more than "Failure" of a full disk.
-            raise self._failure(f"sftp failed {when}: {error.reason}", "look for free space: `df -h`") from error
         except (asyncssh.Error, OSError) as error:
             raise self._lost(when, str(error)) from error
 
-    def _copy(self, copying: Coroutine[Any, Any, None], timeout_s: float, when: str) -> None:
+    def _copy(self, copying: Coroutine[Any, Any, None], timeout_s: float, when: str, hint: str = "") -> None:
+        import asyncssh
+
         try:
-            self._do(copying, timeout_s, when)
+            self._wait(copying, timeout_s)
         except TimeoutError as error:
             raise self._failure(f"copying did not finish within {timeout_s:g} s", "raise timeout_s") from error
+        except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
+            raise self._lost(when, error.reason) from error
+        except asyncssh.SFTPError as error:
+            raise self._failure(f"sftp failed {when}: {error.reason}", hint) from error
+        except (asyncssh.Error, OSError) as error:
+            raise self._lost(when, str(error)) from error
 
     def _lost(self, when: str, words: str) -> RuntimeFailure:
         hint = "look whether it is still running; what was copied is removed by the board itself"

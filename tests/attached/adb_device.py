@@ -181,9 +181,6 @@ class _Stream:
     def _shell(self, command: str, v2: bool) -> None:
         faults = self.device.faults
         runs = "--json" in command
-        if runs and faults.garbage is not None:
-            self.write(_packet(STDOUT, faults.garbage) + _packet(EXIT, b"\0"))
-            return
         pipe = subprocess.PIPE
         errors = pipe if v2 else subprocess.STDOUT
         process = self.device.root.popen(command, stdin=pipe, stdout=pipe, stderr=errors, bufsize=0)

@@ -90,10 +90,11 @@ class ArmRoot:
         return [int(words[0]) for words in lines if "--json" in words and not words[1].endswith("sh")]
 
     def files(self) -> set[str]:
-        """Every file and folder that a device has storage for."""
+        """Every file and folder that a device has storage for; some may be going away just now."""
         return {
-            str(path.relative_to(self.root))
-            for top in ("data", "tmp", self.home.lstrip("/")) for path in (self.root / top).rglob("*")
+            str(Path(folder, name).relative_to(self.root))
+            for top in ("data", "tmp", self.home.lstrip("/"))
+            for folder, folders, files in os.walk(self.root / top) for name in (*folders, *files)
         }  # fmt: skip
 
     def set_properties(self, changed: Mapping[str, str]) -> None:

@@ -18,7 +18,6 @@ class Faults:
     full_after_pushed_bytes: int | None = None
     damage_pushed: bool = False  # the last byte of everything that arrives
     cut_pulled: bool = False  # the last byte of everything that is fetched
-    garbage: bytes | None = None  # what a program prints instead of running
     # adb only
     unauthorised: bool = False
     silent: bool = False  # accepts a connection and says nothing

@@ -65,10 +65,6 @@ class SshBoard:
 
     async def _command(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         command, faults = process.command or "", self.faults
-        if "--json" in command and faults.garbage is not None:
-            process.stdout.write(faults.garbage)
-            process.exit(0)
-            return
         pipe = subprocess.PIPE
         child = self.root.popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)

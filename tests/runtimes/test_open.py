@@ -14,7 +14,7 @@ from edgesparse.runtimes.local import _capacity
 
 from .conftest import MakeBundle, write_manifest
 
-ENGINES = ("local", "qemu", "wasmtime", "node")
+ENGINES = ("adb", "local", "node", "qemu", "ssh", "wasmtime")
 
 
 def test_known_lists_the_files() -> None:
@@ -33,12 +33,12 @@ def test_unknown_runtime(tmp_path: Path) -> None:
     write_manifest(tmp_path, "shared")
     with pytest.raises(InputError, match="no runtime 'locall'") as caught:
         runtimes.open(tmp_path, "locall")
-    assert str(caught.value).endswith("runtimes: auto, local, node, qemu, wasmtime"), "null is for tests only"
+    assert str(caught.value).endswith("runtimes: auto, adb, local, node, qemu, ssh, wasmtime"), "null is for tests only"
 
 
 def test_shared_modules_are_not_runtimes(tmp_path: Path) -> None:
     write_manifest(tmp_path, "shared")
-    for name in ("session", "program", "c", "web", "../local", ""):
+    for name in ("session", "program", "device", "c", "web", "../local", ""):
         with pytest.raises(InputError, match="no runtime"):
             runtimes.open(tmp_path, name)
 
