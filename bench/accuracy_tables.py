@@ -17,7 +17,8 @@ def accuracy(rows: Sequence[Row]) -> str:
     """A table each model: patterns and methods down, sparsities across; then patterns with a sparsity of their own."""
     parts = [
         "## Accuracy over sparsity\n\n"
-        + f"`{rows[0]['command']}`\n\n"
+        + "; ".join(f"`{command}`" for command in dict.fromkeys(row["command"] for row in rows))
+        + "\n\n"
         + "Percent of samples right, mean ± standard deviation over splits; the samples that calibrate are not those"
         " that judge, no labels are used, nothing is trained. Rearranged: channels of the whole network in an order in"
         " which the pattern keeps more. In bold: the best method of a pattern at a sparsity."

@@ -25,6 +25,7 @@ from edgesparse.options import (
     Force,
     Inputs,
     Json,
+    Left,
     Model,
     Out,
     Precision,
@@ -32,6 +33,7 @@ from edgesparse.options import (
     Shapes,
     Threads,
     check_file,
+    left,
     load_model,
 )
 from edgesparse.version import __version__
@@ -232,6 +234,7 @@ def run(
     runtime: Runtime = "auto",
     threads: Threads = 1,
     each: Each = False,
+    keep: Left = False,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -240,7 +243,7 @@ def run(
     from edgesparse.samples import read_inputs, write_outputs
 
     check_file(output, force)
-    with runtimes.open(bundle, runtime, threads=threads) as session:
+    with runtimes.open(bundle, runtime, threads=threads, **left(keep)) as session:
         outputs = session.run(read_inputs(input, [p.name for p in session.manifest.inputs]), each=each)
         machine = session.machine
     write_outputs(output, outputs)
@@ -258,13 +261,17 @@ def bench(
     warmup_runs: Annotated[int, typer.Option(min=0)] = 5,
     runtime: Runtime = "auto",
     threads: Threads = 1,
+    keep: Left = False,
     json: Json = False,
 ) -> None:
     """Time a bundle on one sample."""
     from edgesparse import report, runtimes, tables
     from edgesparse.samples import random_inputs, read_inputs
 
-    with runtimes.open(bundle, runtime, threads=threads) as session, report.progress("bench") as on_progress:
+    with (
+        runtimes.open(bundle, runtime, threads=threads, **left(keep)) as session,
+        report.progress("bench") as on_progress,
+    ):
         manifest = session.manifest
         inputs = random_inputs(manifest) if input is None else read_inputs(input, [p.name for p in manifest.inputs])
         result = session.bench(inputs, num_runs=num_runs, warmup_runs=warmup_runs, on_progress=on_progress)

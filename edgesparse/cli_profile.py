@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from edgesparse.errors import GateError, InputError
-from edgesparse.options import Force, Json, Runtime, Threads, check_file
+from edgesparse.options import Force, Json, Left, Runtime, Threads, check_file, left
 
 if TYPE_CHECKING:
     from edgesparse.profile import Profile
@@ -54,6 +54,7 @@ def profile(
     ] = None,
     runtime: Runtime = "auto",
     threads: Threads = 1,
+    keep: Left = False,
     csv: Csv = None,
     trace: Trace = None,
     html: Html = None,
@@ -82,7 +83,7 @@ def profile(
             check_file(path, force)
     before = None if baseline is None else read_profiles(baseline)
     with ExitStack() as stack:
-        sessions = [stack.enter_context(runtimes.open(b, runtime, threads=threads)) for b in bundles]
+        sessions = [stack.enter_context(runtimes.open(b, runtime, threads=threads, **left(keep))) for b in bundles]
         samples = [
             random_inputs(s.manifest) if input is None else read_inputs(input, [p.name for p in s.manifest.inputs])
             for s in sessions

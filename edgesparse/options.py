@@ -30,6 +30,12 @@ Precision = Annotated[
 Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
 Runtime = Annotated[str, typer.Option(help="auto, local, qemu, wasmtime, node, adb[:SERIAL] or ssh:USER@HOST[:PORT]")]
 Threads = Annotated[int, typer.Option(min=0, help="how many run the model; 0: one for each CPU it may use")]
+Left = Annotated[
+    bool,
+    typer.Option(
+        "--keep", help="with adb and ssh: leave program and weights there, so that they need not be sent again"
+    ),
+]
 Calibration = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(metavar="FILE.npz", help="samples: one array per input of the model, stacked on axis 0"),
@@ -99,3 +105,8 @@ def check_file(path: Path, force: bool) -> None:
     check_place(path, force=force)
     if path.is_dir():
         raise InputError("is a folder", where=str(path), hint="give the name of a file to write")
+
+
+def left(keep: bool) -> dict[str, bool]:
+    """The option of ``--keep`` for `runtimes.open`: only where it was given, since most runtimes have none."""
+    return {"keep": True} if keep else {}

@@ -107,7 +107,7 @@ class Session(ABC):
         """As `time_calls`; the arguments have been checked."""
         raise RuntimeFailure(
             f"the runtime {self.machine.get('runtime', '')} cannot time kernel calls", where=str(self.bundle),
-            hint="--runtime local, qemu or node can",
+            hint="--runtime local, qemu, node, adb and ssh can",
         )  # fmt: skip
 
     @abstractmethod
