@@ -100,3 +100,20 @@ def test_inputs_that_are_always_zero_do_not_matter() -> None:
     for method in ("sparsegpt", "obc"):
         chosen = choose(method, "w", weights, weights, parse_pattern("block:4x1"), 0.17, moments)
         assert not chosen.mask[:, 2].any() and chosen.mask[:, [0, 1, 3, 4, 5]].all()
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["sparsegpt", "obc"]), st.integers(1, 5), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_few_samples_of_any_scale_need_no_second_try(seed: int, method: str, samples: int, constant: bool) -> None:
+    """Far fewer samples than columns, scales from 1e-12 to 1e12, inputs that are the same, or always 0."""
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((samples, 24)) * 10.0 ** rng.integers(-12, 13, 24)
+    a[:, ::5] = 0.0
+    a[:, 1::7] = 1e6 if constant else a[:, :1]
+    weights = rng.standard_normal((8, 25))
+    accumulator = Accumulator(bias=True)
+    accumulator.add(a, a @ weights[:, :-1].T + weights[:, -1])
+    moments = accumulator.moments()
+    chosen = choose(method, "w", weights[:, :-1], weights, parse_pattern("block:4x1"), 0.5, moments)
+    assert np.isfinite(chosen.weights).all() and 11 <= chosen.mask[0].sum() + chosen.mask[4].sum() <= 25
+    assert not chosen.weights[:, :-1][~chosen.mask].any()
