@@ -88,6 +88,11 @@ def zig(command: str, arguments: Sequence[str | Path], cwd: Path) -> None:
         BuildError: with the compiler's own words, or how it died.
         InputError: a file could not be written, or there was no memory.
     """
+    try:
+        (cache_dir() / "zig").mkdir(parents=True, exist_ok=True)  # without it, zig would try for ever
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise InputError(f"the cache cannot be written: {why}", where=str(cache_dir()), hint=_DISK_HINT) from error
     line = [sys.executable, "-m", "ziglang", command, *map(str, arguments)]
     # zig's own cache beside ours: one variable moves all that is written
     environment = {"ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig"), **os.environ}

@@ -17,7 +17,7 @@ import typer
 from edgesparse.cli_profile import commands as profile_commands
 from edgesparse.cli_reports import commands as report_commands
 from edgesparse.cli_sparsity import commands as sparsity_commands
-from edgesparse.errors import EdgeSparseError, GateError
+from edgesparse.errors import EdgeSparseError, GateError, RuntimeFailure
 from edgesparse.options import (
     Bundle,
     Device,
@@ -96,6 +96,22 @@ def root(
     ] = False,
 ) -> None:
     pass
+
+
+@app.command(epilog="Example: edgesparse doctor")
+def doctor(json: Json = False) -> None:
+    """Look for what the commands need: what works, what is missing, and how to get it."""
+    from edgesparse import report, tables
+    from edgesparse.doctor import doctor as look
+
+    with report.progress("doctor") as on_progress:
+        found = look(on_progress)
+    tables.findings(found, json)
+    broken = [x.what for x in found if x.required and x.state != "ok"]
+    if broken:
+        raise RuntimeFailure(
+            f"nothing can be compiled without {', '.join(broken)}", hint="the table says how to get it"
+        )
 
 
 @app.command(epilog="Example: edgesparse devices")

@@ -24,6 +24,7 @@ from edgesparse.report import (
 from edgesparse.types import Array, RunResult
 
 if TYPE_CHECKING:
+    from edgesparse.doctor import Finding
     from edgesparse.explain import Verdict
     from edgesparse.quickstart import Tour
     from edgesparse.tune import TuneReport
@@ -69,6 +70,14 @@ def inspection(path: Path, found: Inspection, json: bool) -> None:
         print(f"Give shapes for MACs, layout changes and all that is unsupported: {options} (or other numbers)")
     elif not found.unsupported:
         print("Every operator is supported.")
+    return None
+
+
+def findings(found: Sequence[Finding], json: bool) -> None:
+    if json:
+        return print_json([dataclasses.asdict(x) for x in found])
+    columns = ("what", "state", "found", "needed for", "to get it")
+    print_table("", columns, [(x.what, x.state, x.found, x.needed, x.fix) for x in found])
     return None
 
 

@@ -50,7 +50,7 @@ def open(
             damaged.
         InputError: more threads than CPUs.
     """
-    adb = _adb_program()
+    adb = adb_program()
     link = AdbLink(adb, _choose(adb, serial or os.environ.get("ANDROID_SERIAL", "")))
     facts = link.facts()
     needed = manifest.triple.split("-")[0]
@@ -190,7 +190,8 @@ def _words(done: Finished) -> str:
     return errors[-1].removeprefix("adb: ").removeprefix("error: ")
 
 
-def _adb_program() -> str:
+def adb_program() -> str:
+    """Where it is. Raises RuntimeFailure where there is none."""
     chosen = os.environ.get("ADB")
     if path := shutil.which(chosen or "adb"):
         return path
@@ -203,7 +204,7 @@ def _adb_program() -> str:
     raise RuntimeFailure("the program adb is not installed", hint=INSTALL)
 
 
-class _Listed(NamedTuple):
+class Listed(NamedTuple):
     serial: str
     state: str
 
@@ -212,7 +213,7 @@ def _choose(adb: str, serial: str) -> str:
     """The serial of the device to use. Raises RuntimeFailure where there is none, or no choice was made."""
     end = time.monotonic() + SETTLE_S
     while True:
-        listed = _devices(adb)
+        listed = listed_devices(adb)
         candidates = [d for d in listed if d.serial == serial] if serial else listed
         ready = [d.serial for d in candidates if d.state == "device"]
         passing = any(d.state in ("offline", "authorizing", "connecting") for d in candidates)
@@ -225,7 +226,7 @@ def _choose(adb: str, serial: str) -> str:
     if ready:
         what, hint = f"several devices are attached: {serials}", f"choose one with --runtime adb:{ready[0]}"
     elif candidates:
-        what, hint = _not_ready(candidates[0])
+        what, hint = not_ready(candidates[0])
     elif serial:
         what = f"no device '{serial}' is attached; there is {serials or 'none'}"
         hint = "`adb devices -l` lists them; one in the network is attached with `adb connect HOST:PORT`"
@@ -238,7 +239,8 @@ def _choose(adb: str, serial: str) -> str:
     raise RuntimeFailure(what, where="adb", hint=hint)
 
 
-def _devices(adb: str) -> list[_Listed]:
+def listed_devices(adb: str) -> list[Listed]:
+    """What `adb devices` lists. Raises RuntimeFailure where its server cannot be started."""
     try:
         done = _start([adb, "devices"], QUESTION_S)
     except TimeoutError as error:
@@ -251,10 +253,10 @@ def _devices(adb: str) -> list[_Listed]:
             hint="`adb kill-server; adb start-server` shows why; $ANDROID_ADB_SERVER_PORT may name another port",
         )
     lines = done.stdout.decode(errors="replace").partition("List of devices attached")[2].splitlines()
-    return [_Listed(*(line.split(None, 1))) for line in lines if len(line.split(None, 1)) == 2]
+    return [Listed(*(line.split(None, 1))) for line in lines if len(line.split(None, 1)) == 2]
 
 
-def _not_ready(device: _Listed) -> tuple[str, str]:
+def not_ready(device: Listed) -> tuple[str, str]:
     """What is wrong with a device that adb lists in another state than ``device``, and what to do."""
     serial, state = device
     if state in ("unauthorized", "authorizing"):

@@ -23,8 +23,8 @@ Matrix = NDArray[np.float64]
 DAMPING = 0.01
 """This share of H's diagonal is added to it in every solution (SparseGPT adds as much of its mean).
 
-At least 1e-5 of the mean, for inputs that are nearly always 0. In float64 no factorisation fails with that, whatever the
-samples: rounding is 1e-16 of a sum of some thousand such terms. So there is no trying again with more.
+At least 1e-5 of the mean, for inputs that are nearly always 0. In float64 no factorisation fails with that, whatever
+the samples: rounding is 1e-16 of a sum of some thousand such terms. So there is no trying again with more.
 """
 POSITIONS = 1 << 16
 """About so many output positions of a batch are used; of larger planes an even selection."""
