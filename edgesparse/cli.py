@@ -27,6 +27,7 @@ from edgesparse.options import (
     Json,
     Left,
     Model,
+    OneSample,
     Out,
     Precision,
     Runtime,
@@ -269,10 +270,7 @@ def run(
 @app.command(epilog="Example: edgesparse bench model.edge --num-runs 50 --warmup-runs 5 --json")
 def bench(
     bundle: Bundle,
-    input: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help=".npz or .npy with one sample; without it: random numbers, always the same"),
-    ] = None,
+    input: OneSample = None,
     num_runs: Annotated[int, typer.Option(min=1)] = 50,
     warmup_runs: Annotated[int, typer.Option(min=0)] = 5,
     runtime: Runtime = "auto",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from edgesparse.errors import GateError, InputError
-from edgesparse.options import Force, Json, Left, Runtime, Threads, check_file, left
+from edgesparse.options import Force, Json, Left, OneSample, Runtime, Threads, check_file, left
 
 if TYPE_CHECKING:
     from edgesparse.profile import Profile
@@ -42,10 +42,7 @@ def profile(
     bundles: Annotated[
         list[Path], typer.Argument(help="one bundle, or two that take turns", metavar="NAME.edge [OTHER.edge]")
     ],
-    input: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help=".npz or .npy with one sample; without it: random numbers, always the same"),
-    ] = None,
+    input: OneSample = None,
     num_runs: Annotated[int, typer.Option(min=1)] = 50,
     warmup_runs: Annotated[int, typer.Option(min=0)] = 5,
     max_secs: Annotated[

@@ -49,6 +49,10 @@ Include = Annotated[
     typer.Option(metavar="NAME", help="prune this layer, too: the first convolution, the classifier, a depthwise one"),
 ]
 Out = Annotated[Path, typer.Option("--output", "-o", help="where to write")]
+OneSample = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--input", help=".npz or .npy with one sample; without it: random numbers, always the same"),
+]
 Inputs = Annotated[Path, typer.Option("--input", help=".npz with one key per input, or .npy for a single input")]
 
 

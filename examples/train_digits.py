@@ -52,8 +52,8 @@ def group_lasso(net: nn.Sequential) -> Tensor:
     return torch.stack(norms).sum()
 
 
-def train(images: Tensor, labels: Tensor) -> nn.Sequential:
-    torch.manual_seed(SEED)
+def train(images: Tensor, labels: Tensor, seed: int = SEED) -> nn.Sequential:
+    torch.manual_seed(seed)
     net = network()
     steps = EPOCHS * -(-len(images) // BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=1e-2)
@@ -68,13 +68,15 @@ def train(images: Tensor, labels: Tensor) -> nn.Sequential:
     return net.eval()
 
 
-def fine_tune(net: nn.Sequential, images: Tensor, labels: Tensor, recipe: str | Path, epochs: int = EPOCHS) -> None:
+def fine_tune(
+    net: nn.Sequential, images: Tensor, labels: Tensor, recipe: str | Path, epochs: int = EPOCHS, seed: int = SEED
+) -> None:
     """Train ``net`` on, in place, while the blocks that ``recipe`` names go to zero in the first half and stay there.
 
     Nothing but `es.torch_masks` tells this loop from one that trains a dense network. Against the dense network's
     predictions it learns beside the labels: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network".
     """
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     steps = epochs * -(-len(images) // BATCH)
     with torch.no_grad():
         wanted = F.softmax(net(images), dim=1)
@@ -112,18 +114,19 @@ def load_images() -> tuple[Tensor, Tensor]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Train the digit classifier, or with --recipe a sparse one.")
     parser.add_argument("--recipe", type=Path, help="pattern and sparsity of each layer, for examples/digits.onnx")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the first weights and the order of images")
     parser.add_argument("--output", type=Path, default=Path("digits_sparse.onnx"), help="default %(default)s")
     given = parser.parse_args(arguments)
     started = time.perf_counter()
     images, labels = load_images()
-    net = train(images[TEST:], labels[TEST:])
+    net = train(images[TEST:], labels[TEST:], given.seed)
     print_accuracy("dense", net, images, labels, started)
     if given.recipe is None:
         write(net, images, HERE / "digits.onnx")
         np.savez_compressed(HERE / "digits_test.npz", image=images[:TEST].numpy(), labels=labels[:TEST].numpy())
         print(f"wrote {HERE / 'digits_test.npz'} ({(HERE / 'digits_test.npz').stat().st_size / 1000:.0f} kB)")
         return
-    fine_tune(net, images[TEST:], labels[TEST:], given.recipe)
+    fine_tune(net, images[TEST:], labels[TEST:], given.recipe, seed=given.seed)
     print_accuracy("sparse", net, images, labels, started)
     write(net, images, given.output)
 

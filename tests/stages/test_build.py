@@ -53,10 +53,20 @@ def test_the_cache_may_be_the_full_one(dies: Dies, monkeypatch: pytest.MonkeyPat
     cache = tmp_path / "cache"
     monkeypatch.setenv("EDGESPARSE_CACHE", str(cache / "not made yet"))
     cache.mkdir()
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=0 if place == cache else 10**12))
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: SimpleNamespace(free=0 if p.is_relative_to(cache) else 10**12))
     with pytest.raises(InputError, match=r"SIGBUS; only 0.0 MB are free") as caught:
         build.zig("cc", [], tmp_path)
     assert caught.value.where == str(cache / "not made yet")
+
+
+def test_a_cache_that_cannot_be_made(dies: Dies, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """zig would look for its own for ever: it is not called."""
+    dies(0, "")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EDGESPARSE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(InputError, match="the cache cannot be written") as caught:
+        build.zig("cc", [], tmp_path)
+    assert "EDGESPARSE_CACHE" in caught.value.hint
 
 
 def test_killed_for_its_memory(dies: Dies, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from edgesparse.profile_html import html
 from edgesparse.runtimes import open as open_bundle
 from edgesparse.samples import random_inputs
 from edgesparse.types import CallTimes
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, require_cpus
 
 from .conftest import Call
 
@@ -128,6 +128,7 @@ def test_layers_of_a_real_bundle(runtime: str, bundles: dict[str, Path], require
 
 
 def test_threads_share_the_calls_that_are_timed(bundles: dict[str, Path]) -> None:
+    require_cpus(2)
     with open_bundle(bundles["host"], "local", threads=2) as session:
         inputs = random_inputs(session.manifest)
         expected = session.run(inputs)
