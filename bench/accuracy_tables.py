@@ -17,7 +17,7 @@ def accuracy(rows: Sequence[Row]) -> str:
     """A table each model: patterns and methods down, sparsities across; then patterns with a sparsity of their own."""
     parts = [
         "## Accuracy over sparsity\n\n"
-        + "; ".join(f"`{command}`" for command in dict.fromkeys(row["command"] for row in rows))
+        + _commands(rows)
         + "\n\n"
         + "Percent of samples right, mean ± standard deviation over splits; the samples that calibrate are not those"
         " that judge, no labels are used, nothing is trained. Rearranged: channels of the whole network in an order in"
@@ -73,10 +73,14 @@ def recovery(rows: Sequence[Row]) -> str:
     ]  # fmt: skip
     header = ["model", "pattern, zeros", "dense", "pruned", "recovered", "to dense", "CPU minutes"]
     return (
-        f"## Recovery without labels\n\n`{rows[0]['command']}`\n\nPercent of samples right, mean ± standard deviation"
+        f"## Recovery without labels\n\n{_commands(rows)}\n\nPercent of samples right, mean ± standard deviation"
         f" over {len(rows[0]['dense'])} splits. Masks stay; the samples that calibrated them train, without labels.\n\n"
         + _table(header, lines)
     )
+
+
+def _commands(rows: Sequence[Row]) -> str:
+    return "; ".join(f"`{command}`" for command in dict.fromkeys(row["command"] for row in rows))
 
 
 def _curves(rows: Sequence[Row]) -> list[str]:
