@@ -20,8 +20,9 @@ import numpy as np
 import onnx_ir as ir
 
 import edgesparse as es
+from bench.command import as_typed
 from bench.machine import facts
-from bench.results import write_rows
+from bench.results import save
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.patterns import parse_pattern
 from edgesparse.report import progress
@@ -127,8 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--splits", type=int, default=SPLITS, help="default %(default)s")
     parser.add_argument("--json", type=Path, help="write one JSON line per result to this file")
     given = parser.parse_args(arguments)
-    words = [w.replace(str(given.json), given.json.name) if given.json else w for w in arguments or sys.argv[1:]]
-    command = f"python -m bench.accuracy {' '.join(words)}"
+    command = as_typed(parser, arguments, given.json)
     common = {"what": "accuracy", "command": command.strip(), "machine": facts()}
     lines = []
     try:
@@ -149,9 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EdgeSparseError as error:
         print(f"bench.accuracy: {error}", file=sys.stderr)
         return error.exit_code
-    if given.json:
-        write_rows(given.json, lines)
-        print(f"wrote {given.json}", file=sys.stderr)
+    save(given.json, lines)
     return 0
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.cases import exported
+from bench.command import as_typed
 from bench.machine import facts
 from bench.results import write_rows
 from edgesparse.errors import EdgeSparseError, InputError
@@ -144,8 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write one JSON line per result to this file")
     given = parser.parse_args(arguments)
     os.sched_setaffinity(0, {given.cpu})
-    words = [w.replace(str(given.json), given.json.name) if given.json else w for w in arguments or sys.argv[1:]]
-    common = {"what": "allocation", "command": f"python -m bench.allocation {' '.join(words)}".strip()}
+    common = {"what": "allocation", "command": as_typed(parser, arguments, given.json)}
     rows: list[dict[str, Any]] = []
     try:
         patterns = [parse_pattern(text) for text in given.patterns.split(",")]

@@ -28,9 +28,8 @@ def run(
     try:
         options = parser.parse_args(given)
         # in results the file has its name only: folders are of one machine
-        words = [word.replace(str(options.json), options.json.name) for word in given]
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        return body(options, {"run": now, "command": f"{parser.prog} {shlex.join(words)}"})
+        return body(options, {"run": now, "command": as_typed(parser, given, options.json)})
     except EdgeSparseError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -95,3 +94,10 @@ def note(text: str, *, passing: bool = False) -> None:
     if passing and not watched:
         return
     print(f"\r\x1b[K{text}" if watched else text, end="" if passing else "\n", file=sys.stderr, flush=True)
+
+
+def as_typed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None, json: Path | None) -> str:
+    """The command line, to be typed again; of the path of ``--json`` the name, since folders are this machine's."""
+    given = sys.argv[1:] if arguments is None else arguments
+    words = [word.replace(str(json), json.name) if json is not None else word for word in given]
+    return f"{parser.prog} {shlex.join(words)}".strip()

@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.cases import DENSE, Case, pruned
 from bench.machine import facts
-from bench.results import write_rows
+from bench.results import save
 from edgesparse.errors import BuildError, EdgeSparseError
 from edgesparse.manifest import read_manifest
 from edgesparse.report import print_table
@@ -114,9 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench.footprint: {error}", file=sys.stderr)
         return error.exit_code
     print_table("", COLUMNS, [cells(row) for row in rows])
-    if given.json:
-        write_rows(given.json, rows)
-        print(f"wrote {given.json}", file=sys.stderr)
+    save(given.json, rows)
     return 0
 
 

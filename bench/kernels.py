@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from bench.layers import LAYERS, Layer, graph
 from bench.machine import facts
 from bench.peak import Peak, peak
-from bench.results import write_rows
+from bench.results import save
 from edgesparse.devices import load_device
 from edgesparse.patterns import parse_pattern
 from edgesparse.report import print_table, progress
@@ -118,10 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for r in found
     ]  # fmt: skip
     print_table("", ("layer", "pattern", "zeros", "kernel", "us", "GF/s", "of peak", "of ideal"), rows)
-    if given.json:
-        machine = {**facts(given.cpu), "gflops": before.gflops, "gflops_after": after.gflops, **before.read_gbs}
-        write_rows(given.json, ({**asdict(r), "machine": machine} for r in found))
-        print(f"wrote {given.json}", file=sys.stderr)
+    machine = {**facts(given.cpu), "gflops": before.gflops, "gflops_after": after.gflops, **before.read_gbs}
+    save(given.json, ({**asdict(r), "machine": machine} for r in found))
 
 
 if __name__ == "__main__":

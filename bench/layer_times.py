@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.cases import exported
+from bench.command import as_typed
 from bench.machine import facts
-from bench.results import write_rows
+from bench.results import save
 from edgesparse import runtimes
 from edgesparse.compile import compile_model
 from edgesparse.errors import EdgeSparseError
@@ -69,9 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write one JSON line per layer to this file")
     given = parser.parse_args(arguments)
     os.sched_setaffinity(0, {given.cpu})
-    words = [w.replace(str(given.json), given.json.name) if given.json else w for w in arguments or sys.argv[1:]]
     common = {
-        "what": "layer times", "command": f"python -m bench.layer_times {' '.join(words)}".strip(),
+        "what": "layer times", "command": as_typed(parser, arguments, given.json),
         "machine": facts(given.cpu), "pattern": given.pattern, "zeros": given.sparsity,
     }  # fmt: skip
     lines: list[dict[str, Any]] = []
@@ -83,9 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EdgeSparseError as error:
         print(f"bench.layer_times: {error}", file=sys.stderr)
         return error.exit_code
-    if given.json:
-        write_rows(given.json, lines)
-        print(f"wrote {given.json}", file=sys.stderr)
+    save(given.json, lines)
     return 0
 
 

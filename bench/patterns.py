@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.arm.layers import count_bundle
+from bench.command import as_typed
 from bench.layers import Layer, graph
 from bench.machine import facts
-from bench.results import write_rows
+from bench.results import save
 from edgesparse.devices import load_device
 from edgesparse.patterns import parse_pattern
 from edgesparse.report import note, print_table, progress
@@ -183,11 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )  # fmt: skip
     show(found)
     note("no depthwise kernel skips taps: zeros in depthwise weights save no time anywhere")
-    if given.json:
-        command = " ".join(["python -m bench.patterns", *(arguments or sys.argv[1:])])
-        extra = {"command": command, "machine": facts(given.cpu)}
-        write_rows(given.json, ({**asdict(r), "verdict": r.verdict, **extra} for r in found))
-        print(f"wrote {given.json}", file=sys.stderr)
+    extra = {"command": as_typed(parser, arguments, given.json), "machine": facts(given.cpu)}
+    save(given.json, ({**asdict(r), "verdict": r.verdict, **extra} for r in found))
 
 
 if __name__ == "__main__":

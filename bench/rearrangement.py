@@ -18,8 +18,9 @@ import numpy as np
 import onnx_ir as ir
 
 from bench.cases import exported
+from bench.command import as_typed
 from bench.machine import facts
-from bench.results import write_rows
+from bench.results import save
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.importer import load
 from edgesparse.passes.pipeline import simplify
@@ -108,9 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sparsity", type=float, default=0.5, help="default %(default)s")
     parser.add_argument("--json", type=Path, help="write one JSON line per network to this file")
     given = parser.parse_args(arguments)
-    words = [w.replace(str(given.json), given.json.name) if given.json else w for w in arguments or sys.argv[1:]]
     common = {
-        "what": "rearrangement", "command": f"python -m bench.rearrangement {' '.join(words)}".strip(),
+        "what": "rearrangement", "command": as_typed(parser, arguments, given.json),
         "machine": facts(),
     }  # fmt: skip
     rows: list[dict[str, Any]] = []
@@ -125,9 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench.rearrangement: {error}", file=sys.stderr)
         return error.exit_code
     print_table(f"{given.pattern} at {given.sparsity:g}: share of |w| kept", COLUMNS, [tuple(cells(r)) for r in rows])
-    if given.json:
-        write_rows(given.json, rows)
-        print(f"wrote {given.json}", file=sys.stderr)
+    save(given.json, rows)
     if unequal := [row["model"] for row in rows if row["difference"] > EQUAL]:
         print(f"bench.rearrangement: outputs of {', '.join(unequal)} differ by more than {EQUAL:g}", file=sys.stderr)
         return 1

@@ -17,8 +17,9 @@ import onnx_ir as ir
 
 import edgesparse as es
 from bench.accuracy import TASKS, Split, accuracy
+from bench.command import as_typed
 from bench.machine import facts
-from bench.results import write_rows
+from bench.results import save
 from edgesparse.errors import EdgeSparseError
 from edgesparse.report import progress
 from edgesparse.sparsity.recover import EPOCHS
@@ -51,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="default %(default)s")
     parser.add_argument("--json", type=Path, help="write one JSON line per case to this file")
     given = parser.parse_args(arguments)
-    words = [w.replace(str(given.json), given.json.name) if given.json else w for w in arguments or sys.argv[1:]]
-    command = f"python -m bench.recovery {' '.join(words)}"
+    command = as_typed(parser, arguments, given.json)
     common = {"what": "recovery", "command": command.strip(), "machine": facts()}
     lines: list[dict[str, Any]] = []
     try:
@@ -79,9 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EdgeSparseError as error:
         print(f"bench.recovery: {error}", file=sys.stderr)
         return error.exit_code
-    if given.json:
-        write_rows(given.json, lines)
-        print(f"wrote {given.json}", file=sys.stderr)
+    save(given.json, lines)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,13 @@ def read(path: Path) -> list[Result]:
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """One JSON object a line. Raises OSError where the disk refuses."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def save(path: Path | None, rows: Iterable[Mapping[str, Any]]) -> None:
+    """`write_rows` where ``--json`` was given, and a word about it."""
+    if path is not None:
+        write_rows(path, rows)
+        print(f"wrote {path}", file=sys.stderr)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
