@@ -110,3 +110,12 @@ def toy(built: Callable[..., Path], tmp_path: Path) -> MakeBundle:
 def here_is_x86(require: Callable[[str], None]) -> None:
     if platform.machine() != "x86_64":
         pytest.skip("the toy library is built for x86_64")
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """Enough of one for what goes wrong before it is looked at."""
+    folder = tmp_path / "m.edge"
+    folder.mkdir()
+    write_manifest(folder, "executable")
+    return folder

@@ -20,16 +20,7 @@ from edgesparse.runtimes import adb
 from tests.attached.adb_device import AdbDevice
 from tests.attached.fixtures import MakePhone, connect
 
-from .conftest import K, MakeBundle, X, write_manifest
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """Enough of one for what goes wrong before it is looked at."""
-    folder = tmp_path / "m.edge"
-    folder.mkdir()
-    write_manifest(folder, "executable")
-    return folder
+from .conftest import K, MakeBundle, X
 
 
 def refused(bundle: Path, runtime: str = "adb") -> str:

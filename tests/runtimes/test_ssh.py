@@ -14,19 +14,10 @@ from edgesparse import runtimes
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.runtimes.ssh import _parse
 
-from .conftest import K, MakeBundle, X, write_manifest
+from .conftest import K, MakeBundle, X
 
 if TYPE_CHECKING:
     from tests.attached.ssh_board import SshBoard
-
-
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """Enough of one for what goes wrong before it is looked at."""
-    folder = tmp_path / "m.edge"
-    folder.mkdir()
-    write_manifest(folder, "executable")
-    return folder
 
 
 def refused(bundle: Path, runtime: str) -> str:
