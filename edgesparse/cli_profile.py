@@ -70,6 +70,7 @@ def profile(
     from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, trace_json
     from edgesparse.profile_html import html as page
     from edgesparse.samples import random_inputs, read_inputs
+    from edgesparse.workspace import write_text
 
     if len(bundles) > 2:
         raise InputError(f"{len(bundles)} bundles", hint="give one, or two to compare")
@@ -89,11 +90,11 @@ def profile(
         found = measure(sessions, samples, num_runs, warmup_runs, max_secs, on_progress)
     for path, text in ((csv, layers_csv), (trace, trace_json), (html, page), (save, profiles_json)):
         if path is not None:
-            path.write_text(text(found))
+            write_text(path, text(found))
             report.note(f"wrote {path}")
-    tables_profile.profiles(found, json)
+    tables_profile.profiles(found, None if before is None else before[0], json)
     if before is not None:
-        _gate(before[0], found[0], fail_above, json)
+        _gate(before[0], found[0], fail_above)
 
 
 @commands.command(epilog="Example: edgesparse diff before.json after.json --fail-above 5")
@@ -104,17 +105,18 @@ def diff(
     json: Json = False,
 ) -> None:
     """Compare two saved profiles layer by layer. Exits with 5 where --fail-above is exceeded."""
+    from edgesparse import tables_profile
     from edgesparse.profile_files import read_profiles
 
-    _gate(read_profiles(before)[0], read_profiles(after)[0], fail_above, json)
+    one, other = read_profiles(before)[0], read_profiles(after)[0]
+    tables_profile.difference(one, other, json)
+    _gate(one, other, fail_above)
 
 
-def _gate(before: Profile, after: Profile, fail_above: float | None, json: bool) -> None:
-    """Beside each other; GateError where even the low end of the interval is above the limit."""
-    from edgesparse import tables_profile
+def _gate(before: Profile, after: Profile, fail_above: float | None) -> None:
+    """GateError where even the low end of the interval is above the limit."""
     from edgesparse.profile import ratio_interval
 
-    tables_profile.difference(before, after, json)
     ratio, low, high = ratio_interval(before.run_us, after.run_us)
     if fail_above is not None and low > 1 + fail_above / 100:
         raise GateError(

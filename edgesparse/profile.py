@@ -118,14 +118,17 @@ def profile(
 
     Args:
         inputs: one sample for each session.
-        max_secs: seconds in all, after which fewer runs were timed.
+        max_secs: seconds in all, after which fewer runs were timed; at least one for each session.
 
     Raises:
         InputError: as `Session.bench`.
         RuntimeFailure: an engine failed, or cannot time layers.
     """
     rounds = min(ROUNDS, num_runs) if len(sessions) > 1 else 1
-    limit = None if max_secs is None else max(1, max_secs // (rounds * len(sessions)))
+    limit = None
+    if max_secs is not None:
+        rounds = max(1, min(rounds, max_secs // len(sessions)))
+        limit = max(1, max_secs // (rounds * len(sessions)))
     timed: list[list[CallTimes]] = [[] for _ in sessions]
     for number in range(rounds):
         runs = num_runs * (number + 1) // rounds - num_runs * number // rounds
@@ -228,7 +231,7 @@ def _warnings(run_us: Sequence[float], facts: Mapping[str, Any], emulated: bool)
     if width > SPREAD and not emulated:
         found.append(
             f"the middle 80% of {len(run_us)} runs spread over {width:.0%} of the median: other programs, or changing "
-            "clocks; stop them, give more --num-runs, or --cores"
+            "clocks; stop them, or give more --num-runs"
         )
     slowed = capped_runs(facts)
     if slowed:

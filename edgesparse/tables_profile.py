@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,10 +17,11 @@ COLUMNS = (
 TOP = 10
 
 
-def profiles(found: Sequence[Profile], json: bool) -> None:
-    """Run order, by time and by type, as TFLite's benchmark has them; and two profiles beside each other."""
+def profiles(found: Sequence[Profile], baseline: Profile | None, json: bool) -> None:
+    """Run order, by time and by type, as TFLite's benchmark has them. Two profiles stand beside each other, and the
+    first beside ``baseline``."""
     if json:
-        return print_json(document(found))
+        return print_json(document(found, baseline))
     for profile in found:
         times = "emulated" if profile.emulated else "measured"
         print_table(
@@ -37,6 +39,8 @@ def profiles(found: Sequence[Profile], json: bool) -> None:
             warn(text)
     if len(found) > 1:
         beside(found[0], found[1])
+    if baseline is not None:
+        beside(baseline, found[0])
     if any(x.of_roofline is not None for profile in found for x in profile.layers):
         note("roofline %: the least time by the device's published peak and bandwidth, over the time that it took")
     return None
@@ -57,18 +61,21 @@ def beside(before: Profile, after: Profile) -> None:
 
 def difference(before: Profile, after: Profile, json: bool) -> None:
     if json:
-        ratio, low, high = ratio_interval(before.run_us, after.run_us)
-        layers = [{**dataclasses.asdict(x), "times": x.times} for x in matched(before.layers, after.layers)]
-        return print_json({"unit": "us", "ratio": ratio, "interval_95": [low, high], "layers": layers})
+        return print_json(_difference(before, after))
     beside(before, after)
     return None
 
 
-def document(found: Sequence[Profile]) -> dict[str, Any]:
-    return {
-        "unit": "us",
-        "profiles": [{**dataclasses.asdict(p), "whole": dataclasses.asdict(p.whole)} for p in found],
-    }
+def _difference(before: Profile, after: Profile) -> dict[str, Any]:
+    ratio, low, high = ratio_interval(before.run_us, after.run_us)
+    layers = [{**dataclasses.asdict(x), "times": x.times} for x in matched(before.layers, after.layers)]
+    return {"unit": "us", "ratio": ratio, "interval_95": [low, high], "layers": layers}
+
+
+def document(found: Sequence[Profile], baseline: Profile | None) -> dict[str, Any]:
+    whole = [{**dataclasses.asdict(p), "whole": dataclasses.asdict(p.whole)} for p in found]
+    compared = {} if baseline is None else {"baseline": _difference(baseline, found[0])}
+    return {"unit": "us", "profiles": whole, **compared}
 
 
 def _match_cells(x: Match) -> tuple[object, ...]:
@@ -95,6 +102,8 @@ def _facts(profile: Profile) -> Mapping[str, object]:
     for name in COUNTERS:
         if values := profile.facts.get(name):
             facts[name.replace("_", " ")] = f"{sorted(values)[len(values) // 2]} a run (median)"
+    if why := profile.facts.get("counters_error"):
+        facts["not counted"] = f"{', '.join(n for n in COUNTERS if n not in profile.facts)}: {os.strerror(why).lower()}"
     return facts
 
 

@@ -33,6 +33,7 @@ from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, t
 from edgesparse.profile_html import html
 from edgesparse.runtimes import open as open_bundle
 from edgesparse.samples import random_inputs
+from edgesparse.tables_profile import profiles
 from edgesparse.types import CallTimes
 from tests.conftest import PROJECT, require_cpus
 
@@ -166,6 +167,29 @@ def test_bundles_take_turns(two: list[Profile]) -> None:
     assert fewer[-1].name == two[0].layers[0].name and fewer[-1].after_us is None and fewer[-1].times is None
 
 
+def test_seconds_are_shared_among_turns(bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int | None]] = []
+    with open_bundle(bundles["host"], "local") as session:
+        real = session.time_calls
+
+        def time_calls(inputs: Any, runs: int, warmup: int, max_secs: int | None, on_progress: Any) -> CallTimes:
+            asked.append((runs, max_secs))
+            return real(inputs, 1, 0)
+
+        monkeypatch.setattr(session, "time_calls", time_calls)
+        for max_secs, turns in ((None, 5), (20, 5), (4, 2), (1, 1)):
+            asked.clear()
+            profile([session] * 2, [random_inputs(session.manifest)] * 2, num_runs=50, max_secs=max_secs)
+            assert len(asked) == 2 * turns and sum(runs for runs, _ in asked) == 100
+            assert max_secs is None or sum(limit or 0 for _, limit in asked) <= max(max_secs, 2)
+
+
+def test_what_is_not_counted_says_why(two: list[Profile], capsys: pytest.CaptureFixture[str]) -> None:
+    profiles([dataclasses.replace(two[0], facts={"counters_error": 13, "cycles": [5]})], None, json=False)
+    out = capsys.readouterr().out
+    assert "instructions, cache_misses: permission denied" in out and "cycles" in out
+
+
 def test_trace_events(two: list[Profile]) -> None:
     """As the Trace Event Format has them: complete events with numbers, in tracks that are named, one after another."""
     document = json.loads(trace_json(two))
@@ -259,8 +283,11 @@ def test_a_baseline_is_a_gate(call: Call, bundles: dict[str, Path], two: list[Pr
     assert call("diff", "same.json", "faster.json", "--fail-above", "0")[0] == 0
     code, out, _ = call("diff", "faster.json", "same.json", "--json")
     assert code == 0 and json.loads(out)["ratio"] == pytest.approx(3)
-    code, _, err = call("profile", bundles["host"], "--num-runs", "3", "--baseline", "faster.json", "--fail-above", "1")
-    assert code == 5 and "longer than" in err
+    gate = ["--baseline", "faster.json", "--fail-above", "1"]
+    code, out, err = call("profile", bundles["host"], "--num-runs", "3", *gate)
+    assert code == 5 and "longer than" in err and "times as long" in out
+    code, out, err = call("profile", bundles["host"], "--num-runs", "3", *gate, "--json")
+    assert code == 5 and json.loads(out)["baseline"]["ratio"] > 1.01, "one document, with both"
 
 
 def test_options_that_do_not_go_together(call: Call, bundles: dict[str, Path]) -> None:
