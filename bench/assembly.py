@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesparse.build import COMMON_FLAGS, RUNTIME_C, cache_dir, compiler_version, zig
+from edgesparse.build import COMMON_FLAGS, RUNTIME_C, compiler_version, zig
+from edgesparse.places import cache_dir
 from edgesparse.errors import InputError
 from edgesparse.kernels import COMMON, ISAS, flags, included_text
 from edgesparse.types import Kernel

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesparse.build import cache_dir, zig
+from edgesparse.build import zig
 from edgesparse.devices import load_device
 from edgesparse.kernels import ISAS
+from edgesparse.places import cache_dir
 from edgesparse.types import Target
 
 SIZES_KB = {"l1": 24, "l2": 256, "memory": 65536}

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from edgesparse.errors import BuildError, InputError
 from edgesparse.kernels import COMMON, ISAS, ROOT, flags, included_text
+from edgesparse.places import cache_dir
 from edgesparse.types import Kernel, Selection, Sources, Target
 from edgesparse.workspace import workspace
 
@@ -66,12 +67,6 @@ class Artifact:
     files: dict[str, bytes]
     code_bytes: int
     compiler: str
-
-
-def cache_dir() -> Path:
-    """Compiled kernels: ``$EDGESPARSE_CACHE``, else ``~/.cache/edgesparse``."""
-    base = os.environ.get("EDGESPARSE_CACHE")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgesparse"
 
 
 @cache

@@ -12,8 +12,11 @@ from pathlib import Path
 from edgesparse.bands import call_numbers
 from edgesparse.build import Artifact
 from edgesparse.errors import InputError
+from edgesparse.held import held
 from edgesparse.manifest import Layer, Manifest, Port
+from edgesparse.select import other_us
 from edgesparse.stored import geometry, stored, traffic
+from edgesparse.tuned import predictions_hash
 from edgesparse.types import MemoryPlan, Selection, Sources, Target
 from edgesparse.workspace import OLD, check_place, workspace
 
@@ -103,18 +106,18 @@ def describe(
 
     return Manifest(
         edgesparse=version, name=name, device=target.name, kind=target.kind, triple=target.triple,
-        isas=target.isas, precision=target.precision,
+        isas=target.isas, precision=target.precision, predictions=predictions_hash(target),
         inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs)),
         arena_bytes=memory.arena_bytes, arena_lower_bound_bytes=memory.lower_bound_bytes,
         scratch_bytes=memory.scratch_bytes,
         weights_bytes=len(sources.weights), code_bytes=artifact.code_bytes, compiler=artifact.compiler,
-        layers=layers(selection, target), notes=notes,
+        layers=layers(selection, target, memory), notes=notes,
         files={n: hashlib.sha256(d).hexdigest() for n, d in sorted(content.items())},
     )  # fmt: skip
 
 
-def layers(selection: Selection, target: Target) -> tuple[Layer, ...]:
-    """What the manifest says of every kernel call."""
+def layers(selection: Selection, target: Target, memory: MemoryPlan | None = None) -> tuple[Layer, ...]:
+    """What the manifest says of every kernel call; without ``memory`` not where its output lies."""
     found = []
     facts = zip(selection.steps, call_numbers(selection), traffic(selection), stored(selection), strict=True)
     for step, numbers, (reads, writes), constants in facts:
@@ -133,11 +136,15 @@ def layers(selection: Selection, target: Target) -> tuple[Layer, ...]:
                 dense_us=round(step.binding.dense_us, 3),
                 skipping_us=round(step.binding.skipping_us, 3),
                 measured=step.binding.measured,
+                model_us=round(
+                    step.binding.uncorrected_us or other_us(step.call, selection.graph, target.machine), 3
+                ),
                 calls=numbers,
                 reason="; ".join(w for w in why if w),
                 reads=reads,
                 writes=writes,
                 stored=constants,
+                held=None if memory is None else held(step, numbers, selection, memory),
                 **geometry(selection, step.call),
             )  # fmt: skip
         )

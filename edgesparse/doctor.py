@@ -73,7 +73,7 @@ def _compiler() -> Iterator[Finding]:
 
 
 def _cache() -> Iterator[Finding]:
-    from edgesparse.build import cache_dir
+    from edgesparse.places import cache_dir
 
     folder = cache_dir()
     there = next(p for p in (folder, *folder.parents) if p.exists())

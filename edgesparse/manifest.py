@@ -58,18 +58,34 @@ class Stored(BaseModel):
     shared: bool = False
 
 
+class Held(BaseModel):
+    """Where a layer has just written its output, an array of floats: ``planes`` times ``elements`` of ``element_bytes``,
+    ``pitch`` elements from one plane to the next. ``offset`` bytes into the arena, or into the ``output`` of the model.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    output: str = ""
+    offset: NonNegativeInt
+    planes: NonNegativeInt
+    elements: NonNegativeInt
+    pitch: NonNegativeInt
+    element_bytes: NonNegativeInt
+
+
 class Layer(BaseModel):
     """One kernel call: what runs, why, and how sparse its weights are.
 
     ``predicted_us``: microseconds on the device by the cost model, or as ``measured``; ``dense_us``: the best
     kernel's if no weight were zero; ``skipping_us``: that of the best kernel that skips zeros, which gets shorter with
-    each of them. All are 0 where there is only one kernel. ``calls`` are the numbers under which `model_calls` in C
+    each of them. All are 0 where there is only one kernel. ``model_us``: by the cost model alone, before any measurement;
+    where there is only one kernel, what its traffic takes. ``calls`` are the numbers under which `model_calls` in C
     runs it: several where layers take turns.
 
     ``reads`` and ``writes`` name tensors: those of other layers, inputs and outputs of the model. ``weight_shape`` is
     (output channels, input channels, positions of the kernel), the last as one number or as height and width; () where
     no weights could be left out. Offsets in ``stored`` are input channel x ``plane_bytes`` + ``tap_bytes`` of the
-    position. Bundles of older versions have none of these.
+    position. ``held`` is None where the layer's output is nowhere as a whole. Bundles of older versions have none of
+    these.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -85,6 +101,7 @@ class Layer(BaseModel):
     dense_us: float = 0.0
     skipping_us: float = 0.0
     measured: bool = False
+    model_us: float = 0.0
     calls: tuple[NonNegativeInt, ...] = ()
     reason: str = ""
     reads: tuple[str, ...] = ()
@@ -93,6 +110,7 @@ class Layer(BaseModel):
     plane_bytes: NonNegativeInt = 0
     tap_bytes: tuple[int, ...] = ()
     stored: tuple[Stored, ...] = ()
+    held: Held | None = None
 
 
 class Manifest(BaseModel):
@@ -104,6 +122,7 @@ class Manifest(BaseModel):
     kind: str  # shared, executable or wasm
     triple: str
     isas: tuple[str, ...]
+    predictions: str = ""  # hash of what predicted times were made from, see `tuned`
     precision: str = "f32"  # of weights and activations, where there are kernels for it; those of inputs: see there
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]

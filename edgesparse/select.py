@@ -8,8 +8,20 @@ from dataclasses import dataclass, replace
 from edgesparse.errors import UnsupportedError
 from edgesparse.kernels import find
 from edgesparse.ops import CONTRACTS, Unsupported
+from edgesparse.ops.cost import traffic_us
 from edgesparse.ops.view import PLACED
-from edgesparse.types import Binding, Kernel, LoweredGraph, Machine, OpCall, Rejection, Selection, Step, Target
+from edgesparse.types import (
+    Binding,
+    Kernel,
+    Known,
+    LoweredGraph,
+    Machine,
+    OpCall,
+    Rejection,
+    Selection,
+    Step,
+    Target,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +33,11 @@ class Candidate:
     kernels: Mapping[str, Kernel]
 
 
-def select(graph: LoweredGraph, target: Target, measured: Mapping[str, float] | None = None) -> Selection:
-    """Choose the fastest candidate for every call, as predicted, or as ``measured`` where all were.
+def select(graph: LoweredGraph, target: Target, known: Known | None = None) -> Selection:
+    """Choose the fastest candidate for every call, as predicted, or as measured where all were.
 
     All ISAs of one target read the same weights.bin, so they share the packing; `Target.machine` says which
-    decides. A call without any kernel is reported with all others. ``measured``: microseconds by `measure_key`.
+    decides. A call without any kernel is reported with all others. ``known``: what was measured on the device.
 
     Raises:
         UnsupportedError: no kernel for some calls (a dtype, mostly).
@@ -47,7 +59,7 @@ def select(graph: LoweredGraph, target: Target, measured: Mapping[str, float] | 
                 )  # fmt: skip
             )
             continue
-        found = timed(found, call, measured or {})
+        found = timed(found, call, known or Known(), target.machine)
         chosen = found[0]
         for other in found[1:]:
             times = other.binding.predicted_us / max(chosen.binding.predicted_us, 1e-9)
@@ -107,21 +119,41 @@ def _text(value: float | tuple[int, ...]) -> str:
     return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def timed(found: Sequence[Candidate], call: OpCall, measured: Mapping[str, float]) -> list[Candidate]:
+def timed(found: Sequence[Candidate], call: OpCall, known: Known, machine: Machine) -> list[Candidate]:
     """Fastest first: by measured times where every candidate has one, for those of a model and of a clock do not
-    compare.
+    compare; else as predicted, corrected by what is known of each kernel.
     """
-    times = [measured.get(measure_key(call, c.binding, c.label), 0.0) for c in found]
-    if not all(times):
-        return list(found)
+    times = [known.us.get(measure_key(call, c.binding, c.label), 0.0) for c in found]
+    measured = all(times)
+    if not measured:
+        if not known.factors:
+            return list(found)
+        times = [c.binding.predicted_us * known.factor(c.kernels[machine.isa].symbol) for c in found]
     return sorted(
-        (replace(c, binding=_as_measured(c.binding, us)) for c, us in zip(found, times, strict=True)),
+        (replace(c, binding=_corrected(c.binding, us, measured)) for c, us in zip(found, times, strict=True)),
         key=lambda c: c.binding.predicted_us,
     )  # fmt: skip
 
 
-def _as_measured(binding: Binding, us: float) -> Binding:
+def _corrected(binding: Binding, us: float, measured: bool) -> Binding:
     """The dense layer is not measured: it is off by as much as the prediction was."""
     off = us / binding.predicted_us if binding.predicted_us else 0.0
-    dense_us, skipping_us = binding.dense_us * off, binding.skipping_us * off
-    return replace(binding, predicted_us=us, dense_us=dense_us, skipping_us=skipping_us, measured=True)
+    return replace(
+        binding, predicted_us=us, dense_us=binding.dense_us * off, skipping_us=binding.skipping_us * off,
+        measured=measured, model_us=binding.uncorrected_us,
+    )  # fmt: skip
+
+
+def expected_us(
+    call: OpCall, binding: Binding, kernels: Mapping[str, Kernel], graph: LoweredGraph, target: Target, known: Known
+) -> float:
+    """Microseconds, for those kernels as well that have no prediction because there is no choice."""
+    if binding.predicted_us:
+        return binding.predicted_us
+    return other_us(call, graph, target.machine) * known.other(kernels[target.machine.isa].symbol)
+
+
+def other_us(call: OpCall, graph: LoweredGraph, machine: Machine) -> float:
+    """What the traffic of a call takes."""
+    specs = [graph.tensors[name] for name in (*call.inputs, *call.outputs) if name in graph.tensors]
+    return traffic_us(machine, max((spec.size for spec in specs), default=0), sum(spec.bytes for spec in specs))

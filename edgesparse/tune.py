@@ -72,7 +72,7 @@ def tune(
     """
     target = load_device(device).target_in(precision)
     graph, _ = lowered(model, target)
-    known = {} if force else dict(tuned(target))
+    known = {} if force else dict(tuned(target).us)
     work = list(_work(graph, target))
     missing = {measure_key(call, c.binding, c.label): (call, c) for call, found in work for c in found}
     missing = {key: value for key, value in missing.items() if key not in known}

@@ -1,4 +1,8 @@
-"""What `edgesparse tune` measured: a small file per device, which selection reads."""
+"""What was measured of kernels on a device: a small file for each, which selection reads.
+
+`edgesparse tune` stores times of kernels over the layers of a model, `profile` and `calibrate` factors by which kernels
+are slower or faster than predicted.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +10,42 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgesparse.build import cache_dir
 from edgesparse.errors import InputError
-from edgesparse.types import Selection, Target
+from edgesparse.places import measured_dir
+from edgesparse.types import Known, Selection, Target
 from edgesparse.workspace import workspace
 
-VERSION = 1
+VERSION = 2
 
 
 class Tuned(BaseModel):
-    """``us``: microseconds by `select.measure_key`; ``kernels``: a hash of the kernels that were measured."""
+    """``us``, ``factors`` and ``others`` as in `types.Known`; ``kernels`` and ``predictions``: hashes of what they are
+    good for."""
 
     model_config = ConfigDict(extra="forbid")
     version: int = VERSION
     device: str
     kernels: str
+    predictions: str = ""
     us: dict[str, float] = Field(default_factory=dict)
+    factors: dict[str, float] = Field(default_factory=dict)
+    others: dict[str, float] = Field(default_factory=dict)
 
 
 def tuned_path(target: Target) -> Path:
-    """``$EDGESPARSE_TUNED/DEVICE.json``, for f16 ``DEVICE-f16.json``; the folder is ``tuned`` beside the compiled
-    kernels unless it is set.
-    """
-    folder = os.environ.get("EDGESPARSE_TUNED")
+    """``DEVICE.json`` in the user's device database, for f16 ``DEVICE-f16.json``."""
     precision = "" if target.precision == "f32" else f"-{target.precision}"
-    return (Path(folder) if folder else cache_dir() / "tuned") / f"{target.name}{precision}.json"
+    return measured_dir() / f"{target.name}{precision}.json"
 
 
-def tuned(target: Target) -> Mapping[str, float]:
-    """Measured microseconds for ``target``; nothing where nothing was measured, or the kernels have changed since.
+def tuned(target: Target) -> Known:
+    """What is known of ``target``; nothing where nothing was measured, or the kernels have changed since.
 
     Raises:
         InputError: the file is damaged.
@@ -47,25 +54,48 @@ def tuned(target: Target) -> Mapping[str, float]:
     try:
         found = Tuned.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return {}
+        return Known()
     except (OSError, ValidationError) as error:
         raise InputError(
             f"cannot be read: {str(error).splitlines()[0]}", where=str(path), hint="remove it, and run tune again"
         ) from error  # fmt: skip
-    fits = found.version == VERSION and found.device == target.name and found.kernels == kernels_hash(target)
-    return found.us if fits else {}
+    if found.version != VERSION or found.device != target.name or found.kernels != kernels_hash(target):
+        return Known()
+    known = Known(found.us, found.factors, found.others)
+    return known if found.predictions == predictions_hash(target) else replace(known, factors={}, others={})
 
 
 def remember(target: Target, us: Mapping[str, float]) -> None:
-    """Replace what is stored for ``target``: whole or not at all."""
+    """Replace the times of kernels that are stored for ``target``."""
+    _store(target, replace(tuned(target), us=us))
+
+
+def remember_factors(target: Target, factors: Mapping[str, float], others: Mapping[str, float]) -> Path:
+    """Store factors of kernels beside those of other kernels; returns the file."""
+    known = tuned(target)
+    return _store(target, replace(known, factors={**known.factors, **factors}, others={**known.others, **others}))
+
+
+def forget_factors(target: Target) -> None:
+    """What was measured when another speed was assumed for the core says nothing any more."""
+    _store(target, replace(tuned(target), factors={}, others={}))
+
+
+def _store(target: Target, known: Known) -> Path:
+    """Whole or not at all."""
     path = tuned_path(target)
-    document = Tuned(device=target.name, kernels=kernels_hash(target), us=dict(us))
+    document = Tuned(
+        device=target.name, kernels=kernels_hash(target), predictions=predictions_hash(target), us=dict(known.us),
+        factors=dict(known.factors), others=dict(known.others),
+    )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     with workspace(path.parent) as scratch:
         (scratch / "tuned.json").write_text(document.model_dump_json(indent=1))
         os.replace(scratch / "tuned.json", path)
+    return path
 
 
+@cache
 def kernels_hash(target: Target) -> str:
     """Of the kernels that can be chosen among, and of the core: other sources or another CPU are measured again."""
     from edgesparse.kernels import included_text, table
@@ -75,7 +105,19 @@ def kernels_hash(target: Target) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
+def predictions_hash(target: Target) -> str:
+    """Of what predictions are made from: factors are relative to these."""
+    from edgesparse.ops import cost
+
+    parts = [kernels_hash(target), repr(target.machine), Path(cost.__file__).read_text()]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
 def tuning_notes(selection: Selection) -> tuple[str, ...]:
-    """One sentence where kernels were chosen by measured times."""
-    count = sum(step.binding.measured for step in selection.steps)
-    return (f"the kernels of {count} layers were chosen by what `edgesparse tune` measured",) if count else ()
+    """A sentence where kernels were chosen by measured times, and one where by corrected predictions."""
+    measured = sum(step.binding.measured for step in selection.steps)
+    corrected = sum(bool(step.binding.model_us) for step in selection.steps) - measured
+    notes = [f"the kernels of {measured} layers were chosen by what `edgesparse tune` measured"] if measured else []
+    if corrected:
+        notes.append(f"those of {corrected} layers by predictions, corrected by what was measured on the device before")
+    return tuple(notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import exp, log
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,8 @@ class Binding:
     Where a kernel can be split over threads, its parameters ``begin`` and ``end`` are the split.
     ``predicted_us`` orders alternatives (0: there is only one), ``dense_us`` is the time of the best kernel if no
     weight were zero, ``skipping_us`` that of the best one that skips zeros; ``measured`` says that they come from
-    the device; ``macs`` counts what the kernel really multiplies.
+    the device; ``macs`` counts what the kernel really multiplies. ``model_us`` is ``predicted_us`` before it was replaced
+    or corrected by a measurement; 0 where neither was done.
     """
 
     stem: str
@@ -191,6 +193,37 @@ class Binding:
     pattern: str = ""
     zeros: float = 0.0
     macs: int = 0
+    model_us: float = 0.0
+
+    @property
+    def uncorrected_us(self) -> float:
+        """``predicted_us`` by the cost model alone, whatever was measured."""
+        return self.model_us or self.predicted_us
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was measured on a device, see `tuned`.
+
+    ``us``: microseconds by `select.measure_key`. ``factors``: by the symbol of a kernel, its measured time over what
+    the cost model says; ``others``: of kernels that the cost model does not know, over the time of their traffic.
+    """
+
+    us: Mapping[str, float] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    def factor(self, symbol: str) -> float:
+        """Of a kernel that was not measured: the usual one, so that it is neither favoured nor avoided."""
+        return self.factors.get(symbol) or _usual(self.factors)
+
+    def other(self, symbol: str) -> float:
+        return self.others.get(symbol) or _usual(self.others)
+
+
+def _usual(factors: Mapping[str, float]) -> float:
+    """Their geometric mean; 1 where there is none."""
+    return exp(sum(map(log, factors.values())) / len(factors)) if factors else 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgesparse.build import cache_dir, compiler_version, zig
+from edgesparse.build import compiler_version, zig
+from edgesparse.places import cache_dir
 from edgesparse.errors import RuntimeFailure
 from edgesparse.workspace import workspace
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 import edgesparse as es
-from edgesparse.build import cache_dir
+from edgesparse.places import cache_dir
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.workspace import workspace
 

@@ -45,6 +45,7 @@ BLOCK_CYCLES = 30.0  # setting up and storing one tile of one block
 FMA_LATENCY_CYCLES = 4.0
 # One vector of one position of Winograd's transforms, there and back, with all that belongs to it (Zen 3).
 FORTH_CYCLES, BACK_CYCLES = 13.0, 8.0
+OTHER_CYCLES = 1.0  # estimated: of a vector of results, for operators that have no prediction of their own
 
 
 def running(machine: Machine, dtype: str) -> Machine:
@@ -111,6 +112,12 @@ def winograd_us(
     cycles = products * -(-outputs // height) * (inputs + 2) * entries  # 2: to begin and to store a block
     cycles += products * vectors * (inputs * FORTH_CYCLES + outputs * BACK_CYCLES)
     return overlapped_us(machine, cycles, bytes_)
+
+
+def traffic_us(machine: Machine, largest: int, bytes_: int) -> float:
+    """Microseconds of an operator that is in none of the tables above: its traffic, and a cycle for each vector of its
+    ``largest`` tensor."""
+    return overlapped_us(machine, OTHER_CYCLES * largest / LANES[running(machine, "f32").isa], bytes_)
 
 
 def overlapped_us(machine: Machine, cycles: float, bytes_: float) -> float:

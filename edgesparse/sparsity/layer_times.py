@@ -12,16 +12,13 @@ from edgesparse.bands import saved_us
 from edgesparse.compile import lowered
 from edgesparse.errors import InputError
 from edgesparse.ops.conv import spread_groups
-from edgesparse.ops.cost import LANES, overlapped_us, running
 from edgesparse.passes.weights import Weight, find_weights
 from edgesparse.patterns import Mask
-from edgesparse.select import Candidate, candidates, select, timed
-from edgesparse.types import Array, LoweredGraph, OpCall, Selection, Step, Target
+from edgesparse.select import Candidate, candidates, expected_us, select, timed
+from edgesparse.types import Array, Known, LoweredGraph, OpCall, Selection, Step, Target
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-OTHER_CYCLES = 1.0  # estimated: of a vector of results, for operators that have no prediction of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class LayerTimes:
 
     target: Target
     graph: LoweredGraph
-    known: Mapping[str, float]
+    known: Known
     calls: Mapping[str, tuple[OpCall, ...]]
     fixed_us: float = 0.0
     dense: Selection = field(init=False)
@@ -65,7 +62,7 @@ class LayerTimes:
         graph = self.graph if mask is None else self.masked({name: mask})
         found = []
         for call in self.calls[name]:
-            found.append(tuple(timed(candidates(call, graph, self.target)[0], call, self.known)))
+            found.append(tuple(timed(candidates(call, graph, self.target)[0], call, self.known, self.target.machine)))
         us = sum(self._candidate_us(call, each[0]) for call, each in zip(self.calls[name], found, strict=True))
         measured = all(each[0].binding.measured for each in found)
         return Timed(us, measured, self.calls[name], tuple(found))
@@ -89,21 +86,14 @@ class LayerTimes:
         return replace(self.graph, constants=constants)
 
     def _step_us(self, step: Step) -> float:
-        return step.binding.predicted_us or self._other_us(step.call)
+        return expected_us(step.call, step.binding, step.kernels, self.graph, self.target, self.known)
 
     def _candidate_us(self, call: OpCall, candidate: Candidate) -> float:
-        return candidate.binding.predicted_us or self._other_us(call)
-
-    def _other_us(self, call: OpCall) -> float:
-        specs = [self.graph.tensors[name] for name in (*call.inputs, *call.outputs) if name in self.graph.tensors]
-        largest = max((spec.size for spec in specs), default=0)
-        machine = running(self.target.machine, "f32")
-        cycles = OTHER_CYCLES * largest / LANES[machine.isa]
-        return overlapped_us(machine, cycles, float(sum(spec.bytes for spec in specs)))
+        return expected_us(call, candidate.binding, candidate.kernels, self.graph, self.target, self.known)
 
 
 def layer_times(
-    model: ir.Model, weights: Sequence[Weight], target: Target, known: Mapping[str, float] | None = None
+    model: ir.Model, weights: Sequence[Weight], target: Target, known: Known | None = None
 ) -> LayerTimes:
     """`LayerTimes` of the simplified ``model``, which stays as it is; ``weights`` are those that may get zeros.
 
@@ -128,7 +118,7 @@ def layer_times(
                 hint=f"leave it dense: --keep {weight.name}",
             )  # fmt: skip
         calls[weight.name] = tuple(found)
-    return LayerTimes(target, graph, known or {}, calls)
+    return LayerTimes(target, graph, known or Known(), calls)
 
 
 def _holds(graph: LoweredGraph, call: OpCall, size: int) -> bool:

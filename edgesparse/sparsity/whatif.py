@@ -203,7 +203,7 @@ def _layer(
 
 def _remembering(target: Target, runtime: str) -> Run:
     """Runs a kernel unless it is known from an earlier call; what is measured is stored at once, as `tune` does."""
-    known = dict(tuned(target))
+    known = dict(tuned(target).us)
 
     def run(graph: LoweredGraph, call: OpCall, candidate: Candidate) -> float:
         key = measure_key(call, candidate.binding, candidate.label)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesparse import build
+from edgesparse import build, places
 from edgesparse.kernels import ISAS, table
 from edgesparse.runtimes.c import FOLDER, HWCAP_SOURCES, PROGRAM_SOURCES
 from edgesparse.types import Kernel, Target
@@ -115,7 +115,7 @@ def program(stem: str, architecture: str) -> Path:
     beside = ("isa.h", "start.h", "sys.h", "hwcap.c")
     text = "".join((FOLDER / name).read_text() for name in beside) + RUNNER.read_text()
     key = hashlib.sha256("\0".join([build.compiler_version(), text, _adapter(kernels), *map(str, objects)]).encode())
-    out = build.cache_dir() / "tests" / f"{stem or 'none'}-{architecture}-{key.hexdigest()[:24]}"
+    out = places.cache_dir() / "tests" / f"{stem or 'none'}-{architecture}-{key.hexdigest()[:24]}"
     if out.exists():
         return out
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edgesparse import build
+from edgesparse import build, places
 from edgesparse.devices import load_device
 from edgesparse.errors import BuildError, InputError
 from edgesparse.kernels import table
@@ -96,7 +96,7 @@ def test_a_compiler_that_dies_otherwise_is_our_bug(
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "another", "no checksum", "half a checksum"])
 def test_a_damaged_object_is_compiled_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, damage: str) -> None:
-    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(build.cache_dir() / "zig"))  # its own is whole, and takes longer
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(places.cache_dir() / "zig"))  # its own is whole, and takes longer
     monkeypatch.setenv("EDGESPARSE_CACHE", str(tmp_path))
     target = load_device("rpi5").target
     kernel = next(k for k in table() if k.isa == "neon" and k.op == "binary")
