@@ -14,6 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from edgesparse.cli_devices import commands as device_commands
 from edgesparse.cli_profile import commands as profile_commands
 from edgesparse.cli_reports import commands as report_commands
 from edgesparse.cli_sparsity import commands as sparsity_commands
@@ -27,7 +28,6 @@ from edgesparse.options import (
     Json,
     Left,
     Model,
-    OneSample,
     Out,
     Precision,
     Runtime,
@@ -49,6 +49,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 a bug of ours, 2 bad usage or input, 3 unsupported operator, 4 device or runtime, "
     "5 a gate failed.",
 )  # fmt: skip
+app.add_typer(device_commands)
 app.add_typer(sparsity_commands)
 app.add_typer(report_commands)
 app.add_typer(profile_commands)
@@ -113,27 +114,6 @@ def doctor(json: Json = False) -> None:
         raise RuntimeFailure(
             f"nothing can be compiled without {', '.join(broken)}", hint="the table says how to get it"
         )
-
-
-@app.command(epilog="Example: edgesparse devices")
-def devices(json: Json = False) -> None:
-    """List the devices a model can be compiled for."""
-    from edgesparse import report
-    from edgesparse.devices import known_devices, load_device
-
-    known = [load_device(name) for name in known_devices()]
-    if json:
-        return report.print_json([d.model_dump(mode="json") for d in known])
-    rows = []
-    for d in known:
-        cores = ", ".join(f"{c.count}x {c.core}" + (f" {c.max_ghz:g} GHz" if c.max_ghz else "") for c in d.cluster)
-        best = d.cluster[0]
-        caches = "/".join(str(k or "-") for k in (best.l1d_kb, best.l2_kb, best.l3_kb))
-        rows.append((d.name, d.title, d.kind, " ".join(d.usable_isas), cores, caches, d.memory.bandwidth_gbs))
-    columns = ("device", "what it is", "kind", "kernels", "cores", "L1d/L2/L3 kB", "GB/s peak")
-    report.print_table("", columns, rows)
-    print("Published figures and estimates; --json says which are which. Nothing here was measured on the device.")
-    return None
 
 
 @app.command(epilog="Example: edgesparse inspect model.onnx --shape image=1,3,224,224")
@@ -265,31 +245,6 @@ def run(
         machine = session.machine
     write_outputs(output, outputs)
     tables.outputs(output, outputs, machine, json)
-
-
-@app.command(epilog="Example: edgesparse bench model.edge --num-runs 50 --warmup-runs 5 --json")
-def bench(
-    bundle: Bundle,
-    input: OneSample = None,
-    num_runs: Annotated[int, typer.Option(min=1)] = 50,
-    warmup_runs: Annotated[int, typer.Option(min=0)] = 5,
-    runtime: Runtime = "auto",
-    threads: Threads = 1,
-    keep: Left = False,
-    json: Json = False,
-) -> None:
-    """Time a bundle on one sample."""
-    from edgesparse import report, runtimes, tables
-    from edgesparse.samples import random_inputs, read_inputs
-
-    with (
-        runtimes.open(bundle, runtime, threads=threads, **left(keep)) as session,
-        report.progress("bench") as on_progress,
-    ):
-        manifest = session.manifest
-        inputs = random_inputs(manifest) if input is None else read_inputs(input, [p.name for p in manifest.inputs])
-        result = session.bench(inputs, num_runs=num_runs, warmup_runs=warmup_runs, on_progress=on_progress)
-    tables.timing(bundle, manifest, result, warmup_runs, json)
 
 
 @app.command(epilog="Example: edgesparse compare model.onnx model.edge --input x.npz --each")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.device import QUESTION_S, DeviceSession
+from edgesparse.runtimes.device import QUESTION_S, DeviceSession, printable
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
 
 KINDS = ("executable",)
@@ -50,8 +50,7 @@ def open(
             damaged.
         InputError: more threads than CPUs.
     """
-    adb = adb_program()
-    link = AdbLink(adb, _choose(adb, serial or os.environ.get("ANDROID_SERIAL", "")))
+    link = connect(serial)
     facts = link.facts()
     needed = manifest.triple.split("-")[0]
     if ARCHITECTURES.get(facts["abi"]) != needed:
@@ -63,8 +62,16 @@ def open(
     return DeviceSession(bundle, manifest, machine, link, STORE, threads=threads, timeout_s=timeout_s, keep=keep)
 
 
+def connect(serial: str = "") -> AdbLink:
+    """The device with that serial; "": that of $ANDROID_SERIAL, or the only one. Raises RuntimeFailure as `open`."""
+    adb = adb_program()
+    return AdbLink(adb, _choose(adb, serial or os.environ.get("ANDROID_SERIAL", "")))
+
+
 class AdbLink:
     """A device that adb reaches. Nothing is held between calls."""
+
+    disk = STORE.rpartition("/")[0]
 
     def __init__(self, adb: str, serial: str) -> None:
         self.serial = serial
@@ -77,9 +84,9 @@ class AdbLink:
     def facts(self) -> dict[str, str]:
         """Model, SoC, Android version and ABI, as the device tells them; "" where it does not."""
         done = self.run("; ".join(f"getprop {name}" for name in FACTS.values()), QUESTION_S)
-        lines = done.stdout.decode(errors="replace").splitlines()
+        lines = [printable(line) for line in done.stdout.splitlines()]
         facts = dict(zip(FACTS, [*lines, *[""] * len(FACTS)], strict=False))
-        if facts["device"].isprintable() and facts["device"]:
+        if facts["device"]:
             self.description = f"{facts['device']} ({self.serial})"
         return facts
 
@@ -187,7 +194,7 @@ def _words(done: Finished) -> str:
     """The line that says what is wrong. adb 29 prints some of those on stdout, between lines of progress."""
     lines = (done.stdout + b"\n" + done.stderr).decode(errors="replace").strip().splitlines()
     errors = [line for line in lines if "error:" in line] or lines or ["adb says nothing"]
-    return errors[-1].removeprefix("adb: ").removeprefix("error: ")
+    return printable(errors[-1]).removeprefix("adb: ").removeprefix("error: ")
 
 
 def adb_program() -> str:
@@ -211,15 +218,9 @@ class Listed(NamedTuple):
 
 def _choose(adb: str, serial: str) -> str:
     """The serial of the device to use. Raises RuntimeFailure where there is none, or no choice was made."""
-    end = time.monotonic() + SETTLE_S
-    while True:
-        listed = listed_devices(adb)
-        candidates = [d for d in listed if d.serial == serial] if serial else listed
-        ready = [d.serial for d in candidates if d.state == "device"]
-        passing = any(d.state in ("offline", "authorizing", "connecting") for d in candidates)
-        if ready or not passing or time.monotonic() > end:
-            break
-        time.sleep(0.1)
+    listed = settled_devices(adb, serial)
+    candidates = [d for d in listed if d.serial == serial] if serial else listed
+    ready = [d.serial for d in candidates if d.state == "device"]
     if len(ready) == 1:
         return ready[0]
     serials = ", ".join(d.serial for d in listed)
@@ -231,12 +232,33 @@ def _choose(adb: str, serial: str) -> str:
         what = f"no device '{serial}' is attached; there is {serials or 'none'}"
         hint = "`adb devices -l` lists them; one in the network is attached with `adb connect HOST:PORT`"
     else:
-        what = "no device is attached"
-        hint = (
-            "plug it in, allow USB debugging in its developer options, and look whether `adb devices` lists it; "
-            "one in the network is attached with `adb connect HOST:PORT`"
-        )
+        raise no_device()
     raise RuntimeFailure(what, where="adb", hint=hint)
+
+
+def no_device() -> RuntimeFailure:
+    """That adb lists none."""
+    hint = (
+        "plug it in, allow USB debugging in its developer options, and look whether `adb devices` lists it; "
+        "one in the network is attached with `adb connect HOST:PORT`"
+    )
+    return RuntimeFailure("no device is attached", where="adb", hint=hint)
+
+
+def settled_devices(adb: str, serial: str = "") -> list[Listed]:
+    """What `adb devices` lists once one of them (with ``serial``: that one) is ready, or none is about to be.
+
+    Raises:
+        RuntimeFailure: its server cannot be started.
+    """
+    end = time.monotonic() + SETTLE_S
+    while True:
+        listed = listed_devices(adb)
+        states = [d.state for d in listed if serial in ("", d.serial)]
+        passing = any(state in ("offline", "authorizing", "connecting") for state in states)
+        if "device" in states or not passing or time.monotonic() > end:
+            return listed
+        time.sleep(0.1)
 
 
 def listed_devices(adb: str) -> list[Listed]:

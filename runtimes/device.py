@@ -23,6 +23,16 @@ PROGRAM, WEIGHTS = "model", "weights.bin"
 QUESTION_S = 30.0  # the longest that a question to the device may take
 
 
+LONGEST_WORDS = 500  # of what a device says that a person gets to read
+
+
+def printable(said: bytes | str, longest: int = LONGEST_WORDS) -> str:
+    """What a device said as one line of at most ``longest`` characters, with nothing in it that a terminal obeys."""
+    text = (said[: 8 * longest].decode(errors="replace") if isinstance(said, bytes) else said)[: 4 * longest]
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
 class Guard(Protocol):
     """A shell on the device that lives as long as the session, and sees its input end when the link breaks."""
 
@@ -36,10 +46,11 @@ class Guard(Protocol):
 class Link(Protocol):
     """A way to a device. Every method raises RuntimeFailure where the link is broken.
 
-    ``description`` names the device in errors.
+    ``description`` names the device in errors. ``disk`` is a folder on the disk of the store, as a word of its sh.
     """
 
     description: str
+    disk: str
 
     def run(self, command: str, timeout_s: float) -> Finished:
         """Run ``command``, one line, in the device's sh. Raises TimeoutError; the command may then still run."""
@@ -112,7 +123,7 @@ class DeviceSession(ProgramSession):
         self._guard = None
         self._link.close()
         if done is not None and done.exit_code != 0:
-            words = (done.stdout + done.stderr).decode(errors="replace").strip()
+            words = printable(done.stdout + done.stderr)
             raise self._failure(f"what this session left in {self._store} could not be removed: {words}")
 
     def _run(
@@ -185,7 +196,7 @@ class DeviceSession(ProgramSession):
         except TimeoutError as error:
             raise self._failure(f"no answer within {timeout_s:g} s") from error
         if done.exit_code != 0:
-            raise self._failure(done.stderr.decode(errors="replace").strip() or f"`{command}` failed")
+            raise self._failure(printable(done.stderr) or f"`{command}` failed")
         return done.stdout.decode(errors="replace")
 
     def _why_killed(self, number: int) -> str:
@@ -193,14 +204,14 @@ class DeviceSession(ProgramSession):
             return "perhaps the device ran out of memory: close other programs, or compile a smaller model"
         if number != signal.SIGILL:
             return super()._why_killed(number)
-        has = self._ask("grep -m 1 -i ^features /proc/cpuinfo; true").partition(":")[2].strip() or "unknown"
+        has = printable(self._ask("grep -m 1 -i ^features /proc/cpuinfo; true").partition(":")[2]) or "unknown"
         compiled = ", ".join(self.manifest.isas)
         return f"its HWCAP are {has}; the bundle was compiled for {self.manifest.device} ({compiled}): choose --device"
 
     def _failure(self, what: str, hint: str = "") -> RuntimeFailure:
         if "no space left" in what.lower():
             hint = f"free some space for {self._store} there"
-        return RuntimeFailure(what, where=f"{self.bundle} on {self._link.description}", hint=hint)
+        return RuntimeFailure(printable(what), where=f"{self.bundle} on {self._link.description}", hint=hint)
 
 
 def _kill(folder: str) -> str:

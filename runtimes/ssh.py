@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.device import QUESTION_S, DeviceSession
+from edgesparse.runtimes.device import QUESTION_S, DeviceSession, printable
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def open(
         RuntimeFailure: no asyncssh, no connection, an unknown host key, another CPU, or the bundle is damaged.
         InputError: no host, or more threads than CPUs.
     """
-    link = SshLink(host)
+    link = connect(host)
     try:
         system, architecture, home = link.facts()
         needed = manifest.triple.split("-")[0]
@@ -64,8 +64,15 @@ def open(
         raise
 
 
+def connect(host: str) -> SshLink:
+    """The board at ``[user@]host[:port]``; to be closed. Raises RuntimeFailure and InputError as `open`."""
+    return SshLink(host)
+
+
 class SshLink:
     """A connection to a board. It lives in a thread of its own, where the event loop of asyncssh runs."""
+
+    disk = '"$HOME"'
 
     def __init__(self, host: str) -> None:
         if importlib.util.find_spec("asyncssh") is None:
@@ -87,7 +94,7 @@ class SshLink:
         """Operating system, architecture and home folder; "" where the board does not tell them."""
         done = self.run('uname -sm; printf "%s\\n" "$HOME"', QUESTION_S)
         uname, home, *_ = [*done.stdout.decode(errors="replace").splitlines(), "", ""]
-        system, _, architecture = uname.partition(" ")
+        system, _, architecture = printable(uname).partition(" ")
         return system, architecture, home
 
     def run(self, command: str, timeout_s: float) -> Finished:
@@ -196,7 +203,7 @@ class SshLink:
         return self._failure(f"the connection broke {when} ({words})", hint)
 
     def _failure(self, what: str, hint: str = "") -> RuntimeFailure:
-        return RuntimeFailure(what, where=self.description, hint=hint)
+        return RuntimeFailure(printable(what), where=self.description, hint=hint)
 
 
 class _SshGuard:
@@ -214,7 +221,7 @@ class _SshGuard:
             if line == b"ready\n":
                 self._process = process
                 return ""
-            said = line.decode(errors="replace").strip()
+            said = printable(line)
         return said or "no folder could be made there"
 
     def tell(self, line: str) -> None:

@@ -5,7 +5,7 @@ There the folder is the root, with this machine's /usr in it for sh and the smal
 programs to qemu. So paths are those of a device, and text needs no rewriting. What is beside /usr, /proc and /dev are
 plain files, which tests see, too.
 
-`getprop`, `uname`, /sys and /proc/cpuinfo answer as a Pixel 8 does: nine cores of three kinds.
+`getprop`, `uname`, /sys and /proc/cpuinfo answer as a Pixel 8 does: nine cores of three kinds, and a battery.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# (number of cores, cpu_capacity, kHz at most)
-CLUSTERS = ((4, 250, 1_704_000), (4, 700, 2_367_000), (1, 1024, 2_914_000))
+# (number of cores, cpu_capacity, kHz at most, part as Arm counts)
+CLUSTERS = ((4, 250, 1_704_000, 0xD46), (4, 700, 2_367_000, 0xD4D), (1, 1024, 2_914_000, 0xD4E))
 FEATURES = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp asimdrdm jscvt fcma lrcpc dcpop asimddp"
 PROPERTIES = {
     "ro.product.model": "Pixel 8", "ro.product.device": "shiba", "ro.product.manufacturer": "Google",
@@ -58,9 +58,17 @@ class ArmRoot:
             if Path("/", name).exists():
                 (root / name).symlink_to(f"usr/{name}")
         self.set_properties({})
-        self._program("uname", 'case "$*" in -m) echo aarch64;; -sm) echo Linux aarch64;; *) echo Linux;; esac')
-        cpus = "".join(f"processor\t: {i}\nFeatures\t: {FEATURES}\n\n" for i in range(sum(c[0] for c in CLUSTERS)))
-        (root / "system/cpuinfo").write_text(cpus)
+        self._program(
+            "uname",
+            'case "$*" in -m) echo aarch64;; -sm) echo Linux aarch64;; -sr) echo Linux 6.1.99;; *) echo Linux;; esac',
+        )
+        parts = [part for count, _, _, part in CLUSTERS for _ in range(count)]
+        self.set_cpuinfo(
+            "".join(
+                f"processor\t: {i}\nFeatures\t: {FEATURES}\nCPU implementer\t: 0x41\nCPU part\t: {part:#x}\n\n"
+                for i, part in enumerate(parts)
+            )
+        )
         self._fake_sys()
         self._holder = self._start()
 
@@ -102,6 +110,10 @@ class ArmRoot:
         cases = " ".join(f"{name}) echo '{value}';;" for name, value in {**PROPERTIES, **changed}.items())
         self._program("getprop", f'case "$1" in {cases} *) echo;; esac')
 
+    def set_cpuinfo(self, text: str) -> None:
+        """What /proc/cpuinfo holds."""
+        (self.root / "system/cpuinfo").write_text(text)
+
     def close(self) -> None:
         """End everything that runs in it."""
         self._holder.kill()
@@ -129,7 +141,7 @@ class ArmRoot:
     def _fake_sys(self) -> None:
         cpus = self.root / "sys/devices/system/cpu"
         kinds = [kind for kind in CLUSTERS for _ in range(kind[0])]
-        for number, (_, capacity, khz) in enumerate(kinds):
+        for number, (_, capacity, khz, _) in enumerate(kinds):
             folder = cpus / f"cpu{number}/cpufreq"
             folder.mkdir(parents=True)
             (folder.parent / "cpu_capacity").write_text(f"{capacity}\n")
@@ -141,3 +153,7 @@ class ArmRoot:
         zone.mkdir(parents=True)
         (zone / "type").write_text("BIG\n")
         (zone / "temp").write_text("31000\n")
+        battery = self.root / "sys/class/power_supply/battery"
+        battery.mkdir(parents=True)
+        (battery / "type").write_text("Battery\n")
+        (battery / "capacity").write_text("83\n")
