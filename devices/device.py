@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edgesparse.devices.measured import as_measured
 from edgesparse.errors import InputError
 from edgesparse.types import PRECISIONS, Machine, Target
 
@@ -26,6 +27,9 @@ ISAS = {
 """The instruction sets that kernels are written for, by kind of bundle, best first."""
 NEEDS = {"avx512": "avx512vl", "avx2": "avx2", "neon_fp16": "fp16"}
 """What of ``features`` an instruction set needs, where not every machine of the architecture has it."""
+TABLES_WIDTH = {"neon": 8, "neon_fp16": 8}
+"""Multiply-adds a cycle of the core that the tables in `ops.cost` are from: Neoverse N1. The other tables are from cores
+like those they are used for."""
 FOR_F16 = ("neon_fp16",)
 """Compiled for beside ``isas`` where a model is stored in f16."""
 
@@ -36,7 +40,8 @@ class Cluster(BaseModel):
     """Cores of one type. ``fma_width``: f32 multiply-adds a core can start per cycle.
 
     Caches are per core, unless ``l2_shared`` says that the cluster has one L2; ``l3_kb`` is shared by all
-    clusters. None: not published and not found out. ``source`` says where the figures are from.
+    clusters. ``gflops``: of one core, two for each multiply-add, where `edgesparse calibrate` measured it. None: not
+    published and not found out. ``source`` says where the figures are from.
     """
 
     model_config = _STRICT
@@ -48,6 +53,7 @@ class Cluster(BaseModel):
     l2_kb: int | None = None
     l2_shared: bool = False
     l3_kb: int | None = None
+    gflops: float | None = Field(default=None, gt=0)
     source: str
 
     @property
@@ -55,13 +61,35 @@ class Cluster(BaseModel):
         """A core's part of its L2; 256 kB where it is not known."""
         return (self.l2_kb or 256) * 1024 // (self.count if self.l2_shared else 1)
 
+    @property
+    def peak_gflops(self) -> float | None:
+        """Of one core: measured, or what ``fma_width`` and ``max_ghz`` come to."""
+        return self.gflops or (2 * self.fma_width * self.max_ghz if self.max_ghz else None)
+
+    def machine(self, isa: str, memory: Memory) -> Machine:
+        """A core for `ops.cost`. What is not known is assumed: 3 GHz, 10 GB/s.
+
+        The tables there count cycles; a core that begins more or fewer multiply-adds in a cycle than the one that they
+        are from is taken for one of that kind with another clock.
+        """
+        width = TABLES_WIDTH.get(isa, self.fma_width)
+        ghz = self.peak_gflops / (2 * width) if self.peak_gflops else 3.0
+        return Machine(isa, ghz, memory.core_gbs or 10.0, self.cache_bytes)
+
 
 class Memory(BaseModel):
-    """Main memory: ``bandwidth_gbs`` is the peak of the interface, which no program reaches."""
+    """Main memory: ``bandwidth_gbs`` is the peak of the interface, which no program reaches; ``read_gbs`` what one core
+    reads, where `edgesparse calibrate` measured it."""
 
     model_config = _STRICT
     bandwidth_gbs: float | None = Field(default=None, gt=0)
+    read_gbs: float | None = Field(default=None, gt=0)
     source: str
+
+    @property
+    def core_gbs(self) -> float | None:
+        """What one core reads: measured, or half of the interface's peak, about which it reaches alone."""
+        return self.read_gbs or (self.bandwidth_gbs / 2 if self.bandwidth_gbs else None)
 
 
 class Device(BaseModel):
@@ -72,7 +100,7 @@ class Device(BaseModel):
     """
 
     model_config = _STRICT
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=80)  # files are called after it
     title: str
     kind: Literal["shared", "executable", "wasm"]
     triple: str
@@ -98,7 +126,7 @@ class Device(BaseModel):
 
     @property
     def target(self) -> Target:
-        """Predictions are for a core of the first cluster. What is not published is assumed: 3 GHz, 10 GB/s, 256 kB."""
+        """Predictions are for a core of the first cluster."""
         return self.target_in("f32")
 
     def target_in(self, precision: str) -> Target:
@@ -117,10 +145,7 @@ class Device(BaseModel):
                     hint="leave it at f32, or choose an arm64 device: `edgesparse devices` lists all",
                 )  # fmt: skip
             isas = (*FOR_F16, *isas)
-        isa = self._usable(isas)[0]
-        ghz, peak = self.cluster[0].max_ghz, self.memory.bandwidth_gbs
-        # one core alone reaches about half of what an interface can do
-        core = Machine(isa, ghz or 3.0, peak / 2 if peak else 10.0, self.cluster[0].cache_bytes)
+        core = self.cluster[0].machine(self._usable(isas)[0], self.memory)
         return Target(self.name, self.kind, self.triple, isas, core, precision)
 
     @property
@@ -136,11 +161,15 @@ def known_devices() -> list[str]:
 def load_device(name: str) -> Device:
     """The device of that name, or the one described by the ``.toml`` file at that path.
 
-    ``host`` is this machine, read from /proc and /sys.
+    ``host`` is this machine, read from /proc and /sys. What `edgesparse calibrate` measured replaces what is published.
 
     Raises:
         InputError: unknown device, or a file that does not fit the schema.
     """
+    return as_measured(_described(name))
+
+
+def _described(name: str) -> Device:
     if name == "host":
         # only here: the others are read without looking at this machine
         from edgesparse.devices.host import host

@@ -1,0 +1,86 @@
+"""What `edgesparse calibrate` measured of a device's cores: a small file for each in the user's device database."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgesparse.errors import InputError
+from edgesparse.places import measured_dir
+from edgesparse.workspace import workspace
+
+if TYPE_CHECKING:
+    from edgesparse.devices.device import Device
+
+VERSION = 1
+
+
+class MeasuredCluster(BaseModel):
+    """One core of a cluster, alone: ``gflops``, two for each f32 multiply-add; ``read_gbs`` by where the data lies, l1,
+    l2, l3 or memory."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    core: str
+    gflops: float = Field(gt=0)
+    read_gbs: dict[str, float]
+
+
+class Measured(BaseModel):
+    """``clusters`` as in the device's description, as far as they were measured; ``on``: what it was measured on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: int = VERSION
+    device: str
+    on: str
+    date: str
+    clusters: tuple[MeasuredCluster, ...]
+
+
+def measured_path(name: str) -> Path:
+    return measured_dir() / f"{name}.cores.json"
+
+
+def read_measured(name: str) -> Measured | None:
+    """What was measured of the device called ``name``; None where nothing was, or by an older version.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = measured_path(name)
+    try:
+        found = Measured.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise InputError(
+            f"cannot be read: {str(error).splitlines()[0]}", where=str(path), hint="remove it, and calibrate again"
+        ) from error  # fmt: skip
+    return found if found.version == VERSION else None
+
+
+def write_measured(measured: Measured) -> Path:
+    """Whole or not at all; returns the file."""
+    path = measured_path(measured.device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with workspace(path.parent) as scratch:
+        (scratch / "cores.json").write_text(measured.model_dump_json(indent=1))
+        os.replace(scratch / "cores.json", path)
+    return path
+
+
+def as_measured(device: Device) -> Device:
+    """``device`` with what was measured of it in place of published figures."""
+    found = read_measured(device.name)
+    if found is None:
+        return device
+    clusters = list(device.cluster)
+    for index, (cluster, one) in enumerate(zip(clusters, found.clusters, strict=False)):
+        source = f"{cluster.source}; gflops: measured on {found.on}, {found.date}"
+        clusters[index] = cluster.model_copy(update={"gflops": one.gflops, "source": source})
+    read_gbs = found.clusters[0].read_gbs.get("memory") if found.clusters else None
+    source = f"{device.memory.source}; read_gbs: measured on {found.on}, {found.date}"
+    memory = device.memory.model_copy(update={"read_gbs": read_gbs, "source": source})
+    return device.model_copy(update={"cluster": tuple(clusters), "memory": memory})
