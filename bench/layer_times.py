@@ -18,10 +18,12 @@ from edgesparse import runtimes
 from edgesparse.compile import compile_model
 from edgesparse.errors import EdgeSparseError
 from edgesparse.importer import load
-from edgesparse.profile import matched, profile, ratio_interval
+from edgesparse.layer_time import matched
+from edgesparse.profile import profile
 from edgesparse.report import print_table, progress
 from edgesparse.samples import random_inputs
 from edgesparse.sparsify import sparsify
+from edgesparse.spread import ratio_interval
 
 
 def rows(model: str, pattern: str, sparsity: float, num_runs: int) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from edgesparse.errors import GateError, InputError
-from edgesparse.options import Force, Json, Left, OneSample, Runtime, Threads, check_file, left
+from edgesparse.options import Cores, Force, Json, Left, OneSample, Runtime, Threads, check_file, left
 
 if TYPE_CHECKING:
     from edgesparse.profile import Profile
@@ -31,13 +31,27 @@ Save = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option(metavar="FILE.json", help="all times and facts, for `edgesparse diff` and --baseline"),
 ]
+HotAbove = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        metavar="45C", help="mark runs above this temperature (default: skin 45C, or without such a sensor CPU 80C)"
+    ),
+]
+CoolTo = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="35C", help="wait before timing until the device is no hotter"),
+]
+Lasting = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="10m", help="then run for so long (30s, 10m, 1h) and print the first minute beside the last"),
+]
 FailAbove = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(min=0.0, metavar="PERCENT", help="exit with 5 where the whole run is so much slower, beyond chance"),
 ]
 
 
-@commands.command(epilog="Example: edgesparse profile dense.edge sparse.edge --runtime local --trace trace.json")
+@commands.command(epilog="Example: edgesparse profile dense.edge sparse.edge --runtime adb --cores big --cool-to 35C")
 def profile(
     bundles: Annotated[
         list[Path], typer.Argument(help="one bundle, or two that take turns", metavar="NAME.edge [OTHER.edge]")
@@ -51,6 +65,10 @@ def profile(
     ] = None,
     runtime: Runtime = "auto",
     threads: Threads = 1,
+    cores: Cores = None,
+    hot_above: HotAbove = None,
+    cool_to: CoolTo = None,
+    sustained: Lasting = None,
     keep: Left = False,
     csv: Csv = None,
     trace: Trace = None,
@@ -65,29 +83,49 @@ def profile(
     json: Json = False,
 ) -> None:
     """Time every layer of a bundle; of two bundles in turns, layer by layer beside each other."""
+    from dataclasses import replace
+
     from edgesparse import report, runtimes, tables_profile
     from edgesparse.profile import profile as measure
     from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, trace_json
     from edgesparse.profile_html import html as page
+    from edgesparse.quantities import celsius, duration
     from edgesparse.samples import random_inputs, read_inputs
+    from edgesparse.sustained import sustained as run_for
+    from edgesparse.thermal import cool_to as wait_for
     from edgesparse.workspace import write_text
 
     if len(bundles) > 2:
         raise InputError(f"{len(bundles)} bundles", hint="give one, or two to compare")
     if fail_above is not None and baseline is None:
         raise InputError("--fail-above compares with --baseline", hint="give --baseline FILE.json")
+    if sustained is not None and len(bundles) > 1:
+        raise InputError("--sustained takes one bundle", hint="run it once for each, and compare with --baseline")
+    limit = None if hot_above is None else celsius("--hot-above", hot_above)
+    coolest = None if cool_to is None else celsius("--cool-to", cool_to)
+    seconds = None if sustained is None else duration("--sustained", sustained)
     for path in (csv, trace, html, save):
         if path is not None:
             check_file(path, force)
     before = None if baseline is None else read_profiles(baseline)
     with ExitStack() as stack:
         sessions = [stack.enter_context(runtimes.open(b, runtime, threads=threads, **left(keep))) for b in bundles]
+        for session in sessions:
+            if cores is not None:
+                session.use_cores(cores)
         samples = [
             random_inputs(s.manifest) if input is None else read_inputs(input, [p.name for p in s.manifest.inputs])
             for s in sessions
         ]
-        on_progress = stack.enter_context(report.progress("profile"))
-        found = measure(sessions, samples, num_runs, warmup_runs, max_secs, on_progress)
+        if coolest is not None:
+            with report.progress("cooling:") as on_wait:
+                zone, degrees = wait_for(sessions[0], coolest, on_wait)
+            report.note(f"{zone} is at {degrees:.1f} C")
+        with report.progress("profile") as on_progress:
+            found = measure(sessions, samples, num_runs, warmup_runs, max_secs, on_progress, limit)
+        if seconds is not None:
+            with report.progress("sustained, seconds:") as on_progress:
+                found = [replace(found[0], sustained=run_for(sessions[0], samples[0], seconds, limit, on_progress))]
     for path, text in ((csv, layers_csv), (trace, trace_json), (html, page), (save, profiles_json)):
         if path is not None:
             write_text(path, text(found))
@@ -115,7 +153,7 @@ def diff(
 
 def _gate(before: Profile, after: Profile, fail_above: float | None) -> None:
     """GateError where even the low end of the interval is above the limit."""
-    from edgesparse.profile import ratio_interval
+    from edgesparse.spread import ratio_interval
 
     ratio, low, high = ratio_interval(before.run_us, after.run_us)
     if fail_above is not None and low > 1 + fail_above / 100:

@@ -136,6 +136,11 @@ class Manifest(BaseModel):
     files: dict[str, str]  # SHA-256 of every other file in the bundle
     notes: tuple[str, ...] = ()
 
+    def held_in_arena(self) -> list[int]:
+        """Which ``layers`` leave their output in the arena as a whole, in the order in which they run."""
+        found = [i for i, x in enumerate(self.layers) if x.held is not None and not x.held.output and x.calls]
+        return sorted(found, key=lambda i: self.layers[i].calls)
+
     @field_validator("kind")
     @classmethod
     def _kind_is_known(cls, kind: str) -> str:

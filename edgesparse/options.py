@@ -30,6 +30,10 @@ Precision = Annotated[
 Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
 Runtime = Annotated[str, typer.Option(help="auto, local, qemu, wasmtime, node, adb[:SERIAL] or ssh:USER@HOST[:PORT]")]
 Threads = Annotated[int, typer.Option(min=0, help="how many run the model; 0: one for each CPU it may use")]
+Cores = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="big|little|all|MASK", help="with adb, ssh and qemu: which cores run the model; MASK as 0xf0"),
+]
 Left = Annotated[
     bool,
     typer.Option(

@@ -11,7 +11,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from edgesparse.errors import InputError
-from edgesparse.profile import LayerTime, Profile
+from edgesparse.layer_time import LayerTime
+from edgesparse.profile import Profile
 from edgesparse.report import shape_text
 
 _PROFILES = TypeAdapter(list[Profile])
@@ -47,15 +48,16 @@ def layers_csv(profiles: Sequence[Profile]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["bundle", "layer", "op", "inputs", "output", "pattern", "zeros", "kernel", "count", "median_us", "min_us",
-         "p90_us", "std_us", "share", "cumulative", "gflops", "gbs", "of_roofline"]
+        ["bundle", "layer", "op", "inputs", "output", "pattern", "zeros", "activation_zeros", "kernel", "count",
+         "median_us", "min_us", "p90_us", "std_us", "share", "cumulative", "gflops", "gbs", "of_roofline"]
     )  # fmt: skip
     for profile in profiles:
         for x in profile.layers:
             writer.writerow(
                 [profile.bundle, x.name, x.op, " ".join(map(shape_text, x.inputs)), shape_text(x.output), x.pattern,
-                 f"{x.zeros:.4f}", x.kernel, x.us.count, *(f"{v:.3f}" for v in (x.us.median, x.us.min, x.us.p90)),
-                 f"{x.us.std:.3f}", f"{x.share:.4f}", f"{x.cumulative:.4f}", f"{x.gflops:.2f}", f"{x.gbs:.2f}",
+                 f"{x.zeros:.4f}", "" if x.activation_zeros is None else f"{x.activation_zeros:.4f}", x.kernel,
+                 x.us.count, *(f"{v:.3f}" for v in (x.us.median, x.us.min, x.us.p90, x.us.std)),
+                 f"{x.share:.4f}", f"{x.cumulative:.4f}", f"{x.gflops:.2f}", f"{x.gbs:.2f}",
                  "" if x.of_roofline is None else f"{x.of_roofline:.4f}"]
             )  # fmt: skip
     return out.getvalue()
@@ -86,6 +88,7 @@ def _named(what: str, number: int, name: str) -> dict[str, object]:
 
 def _arguments(x: LayerTime) -> dict[str, object]:
     return {
-        "kernel": x.kernel, "pattern": x.pattern, "zeros": x.zeros, "inputs": [list(s) for s in x.inputs],
+        "kernel": x.kernel, "pattern": x.pattern, "zeros": x.zeros,
+        "activation_zeros": x.activation_zeros, "inputs": [list(s) for s in x.inputs],
         "output": list(x.output), "min_us": x.us.min, "p90_us": x.us.p90, "gflops": x.gflops, "gbs": x.gbs,
     }  # fmt: skip

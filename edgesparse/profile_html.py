@@ -8,18 +8,21 @@ from html import escape
 from edgesparse.devices import load_device
 from edgesparse.devices.device import Device
 from edgesparse.errors import InputError
-from edgesparse.profile import COUNTERS, LayerTime, Profile, matched, ratio_interval
+from edgesparse.layer_time import LayerTime, matched
+from edgesparse.profile import Profile
 from edgesparse.profile_plots import bars, over_time, roofline
 from edgesparse.report import shape_text, short
+from edgesparse.spread import ratio_interval
+from edgesparse.tables_profile import facts
 
 STYLE = """
 body{font:14px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1200px;padding:0 16px;color:#1b1f24}
 h1{font-size:20px}h2{font-size:16px;margin-top:32px}table{border-collapse:collapse;width:100%;font-size:12px}
 th,td{text-align:left;padding:3px 8px;border-bottom:1px solid #ddd;white-space:nowrap}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+td.text{white-space:normal}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 svg{max-width:900px;display:block}p.warning{background:#fff3d6;padding:8px 12px}div.wide{overflow-x:auto}
 """
-COLUMNS = ("layer", "type", "inputs", "output", "pattern", "zeros %", "kernel")
+COLUMNS = ("layer", "type", "inputs", "output", "pattern", "zeros %", "activation zeros %", "kernel")
 NUMBERS = ("us", "min", "p90", "std", "%", "sum %", "GFLOP/s", "GB/s", "roofline %")
 
 
@@ -54,21 +57,16 @@ def _device(profile: Profile) -> Device | None:
 
 
 def _facts(profile: Profile) -> str:
-    whole, layers = profile.whole, profile.layers_us
-    rows = [
-        ("whole run", f"median {whole.median:.5g} us, min {whole.min:.5g}, p90 {whole.p90:.5g}, {whole.count} runs"),
-        ("sum of layers", f"median {layers.median:.5g} us, {layers.count} runs"),
-        *profile.machine.items(),
-        *((n.replace("_", " "), f"{sorted(v)[len(v) // 2]} a run") for n in COUNTERS if (v := profile.facts.get(n))),
-    ]
-    return _rows([], [[(escape(str(a)), ""), (escape(str(b)), "")] for a, b in rows if b])
+    rows = {"bundle": profile.bundle, "device": profile.device, "precision": profile.precision, **facts(profile)}
+    return _rows([], [[(escape(name), ""), (escape(str(words)), "text")] for name, words in rows.items() if words])
 
 
 def _table(layers: Sequence[LayerTime]) -> str:
     rows = []
     for x in layers:
         words = (x.op, " ".join(map(shape_text, x.inputs)), shape_text(x.output), x.pattern,
-                 f"{100 * x.zeros:.0f}" if x.pattern else "", x.kernel)  # fmt: skip
+                 f"{100 * x.zeros:.0f}" if x.pattern else "",
+                 "" if x.activation_zeros is None else f"{100 * x.activation_zeros:.1f}", x.kernel)  # fmt: skip
         numbers = (
             f"{x.us.median:.4g}", f"{x.us.min:.4g}", f"{x.us.p90:.4g}", f"{x.us.std:.3g}", f"{100 * x.share:.1f}",
             f"{100 * x.cumulative:.1f}", f"{x.gflops:.4g}" if x.gflops else "", f"{x.gbs:.4g}",

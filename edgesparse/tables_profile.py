@@ -7,12 +7,15 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgesparse.profile import COUNTERS, LayerTime, Match, Profile, Spread, by_type, matched, ratio_interval
+from edgesparse.layer_time import LayerTime, Match, by_type, matched
+from edgesparse.profile import COUNTERS, Profile
 from edgesparse.report import note, print_facts, print_json, print_table, shape_text, short, warn
+from edgesparse.spread import Spread, ratio_interval
+from edgesparse.sustained import Round, Sustained
 
 COLUMNS = (
-    "layer", "type", "inputs", "output", "pattern", "zeros %", "kernel", "us", "%", "sum %", "GFLOP/s", "GB/s",
-    "roofline %",
+    "layer", "type", "inputs", "output", "pattern", "zeros %", "activation zeros %", "kernel", "us", "%", "sum %",
+    "GFLOP/s", "GB/s", "roofline %",
 )  # fmt: skip
 TOP = 10
 
@@ -34,7 +37,9 @@ def profiles(found: Sequence[Profile], baseline: Profile | None, json: bool) -> 
             "By type", ("type", "layers", "us", "%"),
             [(op, count, us, round(100 * share, 1)) for op, count, us, share in by_type(profile.layers)],
         )  # fmt: skip
-        print_facts("", _facts(profile))
+        print_facts("", facts(profile))
+        if profile.sustained is not None:
+            lasting(profile.sustained)
         for text in profile.warnings:
             warn(text)
     if len(found) > 1:
@@ -44,6 +49,33 @@ def profiles(found: Sequence[Profile], baseline: Profile | None, json: bool) -> 
     if any(x.of_roofline is not None for profile in found for x in profile.layers):
         note("roofline %: the least time by the device's published peak and bandwidth, over the time that it took")
     return None
+
+
+def lasting(found: Sustained) -> None:
+    """The beginning beside the end, and how much slower that is."""
+    parts = [found.within(last=False), found.within(last=True)]
+    rows: list[tuple[object, ...]] = [
+        (name, getattr(found.first, name), getattr(found.last, name)) for name in ("median", "p90", "count")
+    ]
+    rows += [(f"CPU {cpu}, GHz", *_means(parts, "ghz", i)) for i, cpu in enumerate(found.cpus)]
+    rows += [(f"{zone}, C", *_means(parts, "celsius", i)) for i, zone in enumerate(found.zones)]
+    rows += [(f"runs marked {name}", *(sum(getattr(r, name) for r in part) for part in parts))
+             for name in ("capped", "hot")]  # fmt: skip
+    print_table(
+        f"Runs for {found.seconds:.0f} s, microseconds",
+        ("", f"first {found.window_s:g} s", f"last {found.window_s:g} s"), [row for row in rows if row[1] is not None],
+    )  # fmt: skip
+    print(
+        f"at the end a run takes {found.ratio:.3f} times as long as at the beginning "
+        f"(the model ran in {found.busy:.0%} of the time)"
+    )
+
+
+def _means(parts: Sequence[Sequence[Round]], name: str, index: int) -> list[float | None]:
+    """Of each part the mean over its rounds, to two digits behind the point."""
+    columns = [[v for r in part if index < len(getattr(r, name)) and (v := getattr(r, name)[index]) is not None]
+               for part in parts]  # fmt: skip
+    return [round(sum(column) / len(column), 2) if column else None for column in columns]
 
 
 def beside(before: Profile, after: Profile) -> None:
@@ -85,26 +117,44 @@ def _match_cells(x: Match) -> tuple[object, ...]:
 def _cells(x: LayerTime) -> tuple[object, ...]:
     return (
         short(x.name), x.op, " ".join(map(shape_text, x.inputs)), shape_text(x.output), x.pattern,
-        f"{100 * x.zeros:.0f}" if x.pattern else "", x.kernel, x.us.median, round(100 * x.share, 1),
-        round(100 * x.cumulative, 1), x.gflops or None, x.gbs, None if x.of_roofline is None else
-        round(100 * x.of_roofline, 1),
+        f"{100 * x.zeros:.0f}" if x.pattern else "",
+        _percent(x.activation_zeros), x.kernel, x.us.median, _percent(x.share), _percent(x.cumulative),
+        x.gflops or None, x.gbs, _percent(x.of_roofline),
     )  # fmt: skip
 
 
-def _facts(profile: Profile) -> Mapping[str, object]:
+def _percent(share: float | None) -> float | None:
+    return None if share is None else round(100 * share, 1)
+
+
+def facts(profile: Profile) -> Mapping[str, object]:
+    """What the table of facts says, which the HTML has, too."""
     whole = profile.whole
     ratio = profile.layers_us.median / whole.median if whole.median else 0.0
-    facts: dict[str, object] = {
+    found: dict[str, object] = {
         "whole run": _spread(whole),
         "sum of layers": f"{_spread(profile.layers_us)}: {ratio:.3f} of the whole run",
         "machine": ", ".join(f"{k} {v}" for k, v in profile.machine.items() if v),
     }
+    marked = profile.marks
+    if profile.facts.get("observations"):
+        capped = f"{len(marked.capped)} with a capped clock"
+        if not any(most > 0 for most in profile.facts["most_khz"]):
+            capped = "no clock can be read"
+        hot = "no temperature can be read"
+        if marked.hot_above is not None:
+            hot = f"{len(marked.hot)} above {marked.hot_above:g} C ({', '.join(marked.zones)})"
+        found["marked runs"] = f"{len(marked.runs)} of {whole.count}: {capped}, {hot}"
+    if marked.unmarked is not None:
+        found["unmarked runs"] = _spread(marked.unmarked)
+    if profile.energy is not None:
+        found["energy"] = str(profile.energy)
     for name in COUNTERS:
         if values := profile.facts.get(name):
-            facts[name.replace("_", " ")] = f"{sorted(values)[len(values) // 2]} a run (median)"
+            found[name.replace("_", " ")] = f"{sorted(values)[len(values) // 2]} a run (median)"
     if why := profile.facts.get("counters_error"):
-        facts["not counted"] = f"{', '.join(n for n in COUNTERS if n not in profile.facts)}: {os.strerror(why).lower()}"
-    return facts
+        found["not counted"] = f"{', '.join(n for n in COUNTERS if n not in profile.facts)}: {os.strerror(why).lower()}"
+    return found
 
 
 def _spread(us: Spread) -> str:

@@ -27,7 +27,7 @@ from edgesparse.runtimes.session import Session
 
 __all__ = ["Session", "known", "open"]
 
-NOT_RUNTIMES = ("session", "program", "device")  # what the runtimes share
+NOT_RUNTIMES = ("session", "program", "device", "sensors")  # what the runtimes share
 FOR_TESTS = ("null",)  # computes nothing: not offered to anybody
 COMPILE = {
     "shared": "edgesparse compile MODEL.onnx --device host -o NAME.edge",

@@ -79,6 +79,8 @@ class DeviceSession(ProgramSession):
     but also when the cable is unplugged or this process killed. It kills the program, too, should it still run.
     """
 
+    OWN_PROGRAM = True
+
     def __init__(
         self, bundle: Path, manifest: Manifest, machine: Mapping[str, str], link: Link, store: str, *,
         threads: int, timeout_s: float, keep: bool,
@@ -212,6 +214,15 @@ class DeviceSession(ProgramSession):
         if "no space left" in what.lower():
             hint = f"free some space for {self._store} there"
         return RuntimeFailure(printable(what), where=f"{self.bundle} on {self._link.description}", hint=hint)
+
+    def temperatures(self) -> dict[str, float]:
+        said = self._ask('for z in /sys/class/thermal/thermal_zone*; do echo "$(cat $z/temp) $(cat $z/type)"; done '
+                         "2>/dev/null; true")  # fmt: skip
+        found: dict[str, float] = {}
+        for degrees, zone in re.findall(r"^(-?\d{1,9}) ([^\n]{1,64})$", said, re.MULTILINE):
+            name = "".join(c if c.isprintable() else "?" for c in zone)
+            found[name] = max(found.get(name, -273.0), int(degrees) / 1e3)
+        return found
 
 
 def _kill(folder: str) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.runtimes.sensors import Observer, temperatures
 from edgesparse.runtimes.session import (
     Progress,
     Sample,
@@ -132,14 +133,16 @@ class LocalSession(Session):
         sample, outputs = _aligned_like(sample), _aligned_like(empty_outputs(self.manifest))
         ins, outs = self._pointers(sample), self._pointers(outputs)
         calls = 1 + max((max(x.calls) for x in self.manifest.layers if x.calls), default=-1)
-        wall_ns, call_ns, clock = [], [], time.perf_counter_ns
+        wall_ns, call_ns, clock, observer = [], [], time.perf_counter_ns, Observer(self._cpus)
         with self._turn, _on_cpus([0, *self._library.thread_ids], self._cpus):
             for _ in range(warmup_runs):
                 self._call(ins, outs)
             # what it takes to call C and to read the clock, some 0.5 us, is not the model's
             empty_ns = min(self._time_calls([0] * EMPTY_CALLS, 0, ins, outs))
+            zeros = self._count_zeros(range(calls), ins, outs)
             begin = time.monotonic()
             for i in range(num_runs):
+                observer.observe(i, anyway=i == 0)
                 before = clock()
                 self._call(ins, outs)
                 wall_ns.append(clock() - before)
@@ -149,7 +152,8 @@ class LocalSession(Session):
                     on_progress(i + 1, num_runs)
                 if max_secs is not None and time.monotonic() - begin >= max_secs:
                     break
-        facts = {"cpus": list(self._cpus), "empty_call_ns": empty_ns}
+            observer.observe(len(wall_ns), anyway=True)
+        facts = {"cpus": list(self._cpus), "empty_call_ns": empty_ns, "zeros": zeros, **observer.facts}
         return CallTimes(outputs, tuple(wall_ns), tuple(call_ns), facts)
 
     def _time_calls(
@@ -166,6 +170,41 @@ class LocalSession(Session):
             times.append(after - before)
             before = after
         return times
+
+    def time_sample_runs(self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int) -> CallTimes:
+        sample, outputs = _aligned_like(sample), _aligned_like(empty_outputs(self.manifest))
+        ins, outs = self._pointers(sample), self._pointers(outputs)
+        wall_ns: list[int]
+        wall_ns, clock, observer = [], time.perf_counter_ns, Observer(self._cpus)
+        with self._turn, _on_cpus([0, *self._library.thread_ids], self._cpus):
+            for _ in range(warmup_runs):
+                self._call(ins, outs)
+            begin = time.monotonic()
+            while len(wall_ns) < num_runs and (not wall_ns or time.monotonic() - begin < max_secs):
+                observer.observe(len(wall_ns), anyway=not wall_ns)
+                before = clock()
+                self._call(ins, outs)
+                wall_ns.append(clock() - before)
+            observer.observe(len(wall_ns), anyway=True)
+        return CallTimes(outputs, tuple(wall_ns), (), {"cpus": list(self._cpus), **observer.facts})
+
+    def temperatures(self) -> dict[str, float]:
+        return temperatures()
+
+    def _count_zeros(
+        self, calls: Sequence[int], ins: ctypes.Array[ctypes.c_void_p], outs: ctypes.Array[ctypes.c_void_p]
+    ) -> list[int]:
+        """Zeros in the output of each of `Manifest.held_in_arena`, each counted when its layer has just run."""
+        layers = [self.manifest.layers[i] for i in self.manifest.held_in_arena()]
+        counts: list[int] = []
+        for call in calls:
+            self._time_calls([call], 1, ins, outs)
+            for held in (x.held for x in layers if x.calls[-1] == call):
+                assert held is not None
+                end = held.offset + held.planes * held.pitch * held.element_bytes
+                planes = self._arena[held.offset : end].view(f"f{held.element_bytes}").reshape(held.planes, held.pitch)
+                counts.append(planes.shape[0] * held.elements - int(np.count_nonzero(planes[:, : held.elements])))
+        return counts
 
     def close(self) -> None:
         with self._turn:

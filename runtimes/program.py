@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import signal
 import subprocess
 import tempfile
@@ -24,6 +25,8 @@ from edgesparse.runtimes.session import Progress, Sample, Session
 from edgesparse.types import DTYPES, Array, CallTimes
 
 DEFAULT_TIMEOUT_S = 600.0
+SIZES = ("big", "little")
+CORES = (*SIZES, "all")
 
 
 class Finished(NamedTuple):
@@ -38,7 +41,10 @@ class ProgramSession(Session):
     """Every call starts ``command`` once, with its files in a temporary folder.
 
     ``bench_command`` is used for timed runs when it differs. Progress is reported once, at the end.
+    ``OWN_PROGRAM``: what is started is the program of a bundle (main.c), which chooses cores and counts zeros.
     """
+
+    OWN_PROGRAM = False
 
     def __init__(
         self,
@@ -56,6 +62,16 @@ class ProgramSession(Session):
         self._command = tuple(command)
         self._bench_command = tuple(bench_command or command)
         self._timeout_s = timeout_s
+        self._cores = ""
+
+    def use_cores(self, cores: str) -> None:
+        if not self.OWN_PROGRAM:
+            super().use_cores(cores)
+        if cores not in CORES and not re.fullmatch(r"(0[xX])?[0-9a-fA-F]{1,256}", cores):
+            raise InputError(
+                f"'{cores}' are no cores", where="cores", hint="big, little, all, or a mask of CPU numbers: 0xf0"
+            )
+        self._cores = cores
 
     def run_samples(self, samples: Sequence[Sample]) -> list[Sample]:
         return self._start(self._command, samples, [])[0]
@@ -63,10 +79,11 @@ class ProgramSession(Session):
     def time_sample_calls(
         self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int | None, on_progress: Progress | None
     ) -> CallTimes:
-        more = ["--num-runs", str(num_runs), "--warmup-runs", str(warmup_runs), "--per-layer"]
-        more += ["--max-secs", str(max_secs)] if max_secs is not None else []
-        (outputs,), facts = self._start(self._bench_command, [sample], more)
-        wall_ns, call_ns = tuple(facts.pop("wall_ns", ())), tuple(map(tuple, facts.pop("call_ns", ())))
+        more = ["--per-layer"]
+        if self.OWN_PROGRAM and (places := zeros_option(self.manifest)):
+            more += ["--zeros", places]
+        outputs, wall_ns, facts = self._time(sample, num_runs, warmup_runs, max_secs, more)
+        call_ns = tuple(map(tuple, facts.pop("call_ns", ())))
         calls = 1 + max((max(x.calls) for x in self.manifest.layers if x.calls), default=-1)
         if not wall_ns or len(call_ns) != len(wall_ns) or any(len(run) != calls for run in call_ns):
             raise self._failure(f"the program timed {len(wall_ns)} runs, {len(call_ns)} of them by kernel calls")
@@ -74,17 +91,35 @@ class ProgramSession(Session):
             on_progress(len(wall_ns), len(wall_ns))
         return CallTimes(outputs, wall_ns, call_ns, facts)
 
+    def time_sample_runs(self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int) -> CallTimes:
+        outputs, wall_ns, facts = self._time(sample, num_runs, warmup_runs, max_secs, [])
+        if not wall_ns:
+            raise self._failure("the program timed no run")
+        return CallTimes(outputs, wall_ns, (), facts)
+
     def time_sample(
         self, sample: Sample, num_runs: int, warmup_runs: int, on_progress: Progress | None
     ) -> tuple[Sample, tuple[int, ...]]:
-        more = ["--num-runs", str(num_runs), "--warmup-runs", str(warmup_runs)]
-        results, facts = self._start(self._bench_command, [sample], more)
-        wall_ns = tuple(facts.get("wall_ns", ()))
+        outputs, wall_ns, _ = self._time(sample, num_runs, warmup_runs, None, [])
         if len(wall_ns) != num_runs:
             raise self._failure(f"the program timed {len(wall_ns)} runs, not {num_runs}")
         if on_progress is not None:
             on_progress(num_runs, num_runs)
-        return results[0], wall_ns
+        return outputs, wall_ns
+
+    def _time(
+        self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int | None, more: Sequence[str]
+    ) -> tuple[Sample, tuple[int, ...], dict[str, Any]]:
+        """Outputs, nanoseconds of each timed run, and what else the program says."""
+        options = ["--num-runs", str(num_runs), "--warmup-runs", str(warmup_runs), *more]
+        options += ["--max-secs", str(max_secs)] if max_secs is not None else []
+        options += ["--cores", self._cores] if self._cores else []
+        (outputs,), facts = self._start(self._bench_command, [sample], options)
+        if self._cores:
+            cpus = facts.get("cpus") or (facts.get("watched_cpus") if self._cores not in SIZES else [])
+            on = f"CPU {', '.join(map(str, cpus))}" if cpus else "not chosen: all cores are of one kind"
+            self.machine["cores"] = f"{self._cores} ({on})"
+        return outputs, tuple(facts.pop("wall_ns", ())), facts
 
     def _start(
         self, command: Sequence[str], samples: Sequence[Sample], more: Sequence[str]
@@ -170,6 +205,14 @@ def ports(folder: str, inputs: Sequence[str], outputs: Sequence[str]) -> list[st
     """The options that name these files of ``folder``."""
     named = [("--input", name) for name in inputs] + [("--output", name) for name in outputs]
     return [word for option, name in named for word in (option, f"{folder}/{name}")]
+
+
+def zeros_option(manifest: Manifest) -> str:
+    """Where the program finds what each layer has written (see main.c), in the order of the calls."""
+    places = [(x.calls[-1], x.held) for x in (manifest.layers[i] for i in manifest.held_in_arena())]
+    return ",".join(
+        f"{call}:{h.offset}:{h.planes}:{h.elements}:{h.pitch}:{h.element_bytes}" for call, h in places if h is not None
+    )
 
 
 def _signal_name(number: int) -> str:

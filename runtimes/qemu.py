@@ -40,6 +40,8 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float
 class QemuSession(ProgramSession):
     """Right answers; the time an emulator takes says nothing about a device."""
 
+    OWN_PROGRAM = True
+
     def __init__(self, bundle: Path, manifest: Manifest, emulator: str | None, threads: int, timeout_s: float) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         program = bundle / PROGRAM

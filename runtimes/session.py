@@ -88,12 +88,46 @@ class Session(ABC):
             InputError: as `bench`.
             RuntimeFailure: the engine failed, or this runtime cannot time kernel calls.
         """
-        sample = self._sample_to_time(inputs, num_runs, warmup_runs)
-        if max_secs is not None and max_secs < 1:
-            raise InputError(f"cannot time for {max_secs} seconds", where="max_secs", hint="give at least 1")
+        sample = self._sample_to_time(inputs, num_runs, warmup_runs, max_secs)
         return self.time_sample_calls(sample, num_runs, warmup_runs, max_secs, on_progress)
 
-    def _sample_to_time(self, inputs: Inputs, num_runs: int, warmup_runs: int) -> Sample:
+    def time_runs(self, inputs: Inputs, num_runs: int, warmup_runs: int, max_secs: int) -> CallTimes:
+        """As `time_calls`, without timing kernel calls where that can be left out: ``call_ns`` may be empty.
+
+        Raises:
+            InputError, RuntimeFailure: as `time_calls`.
+        """
+        sample = self._sample_to_time(inputs, num_runs, warmup_runs, max_secs)
+        return self.time_sample_runs(sample, num_runs, warmup_runs, max_secs)
+
+    def use_cores(self, cores: str) -> None:
+        """From now on timed runs are on these cores: big, little, all, or a mask of CPU numbers in hexadecimal.
+
+        Raises:
+            InputError: this runtime cannot choose, or ``cores`` is none of these.
+        """
+        raise InputError(
+            f"the runtime {self.machine.get('runtime', '')} cannot choose cores", where="cores",
+            hint="--runtime adb, ssh and qemu can; elsewhere start edgesparse under taskset",
+        )  # fmt: skip
+
+    def temperatures(self) -> dict[str, float]:
+        """Degrees Celsius by the name of the sensor, of those with the same name the highest; empty: it tells none.
+
+        Raises:
+            InputError: this runtime cannot ask.
+            RuntimeFailure: the device is gone.
+        """
+        raise InputError(
+            f"the runtime {self.machine.get('runtime', '')} cannot ask for temperatures", where=str(self.bundle),
+            hint="--runtime local, adb and ssh can",
+        )  # fmt: skip
+
+    def _sample_to_time(
+        self, inputs: Inputs, num_runs: int, warmup_runs: int, max_secs: int | None = None
+    ) -> Sample:  # fmt: skip
+        if max_secs is not None and max_secs < 1:
+            raise InputError(f"cannot time for {max_secs} seconds", where="max_secs", hint="give at least 1")
         if num_runs < 1:
             raise InputError(f"cannot time {num_runs} runs", where="num_runs", hint="give at least 1")
         if warmup_runs < 0:
@@ -109,6 +143,10 @@ class Session(ABC):
             f"the runtime {self.machine.get('runtime', '')} cannot time kernel calls", where=str(self.bundle),
             hint="--runtime local, qemu, node, adb and ssh can",
         )  # fmt: skip
+
+    def time_sample_runs(self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int) -> CallTimes:
+        """As `time_runs`; the arguments have been checked."""
+        return self.time_sample_calls(sample, num_runs, warmup_runs, max_secs, None)
 
     @abstractmethod
     def run_samples(self, samples: Sequence[Sample]) -> list[Sample]:

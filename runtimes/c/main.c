@@ -8,6 +8,7 @@
 #include "pool.h"
 #include "start.h"
 #include "sys.h"
+#include "zeros.h"
 
 // The times of the runs that were asked for, as far as there was time for them.
 typedef struct {
@@ -183,6 +184,8 @@ int es_main(int argc, const char *const *argv) {
   const es_model *m = &es_the_model;
   parse(argc, argv, &o);
   if (m->input_count > MAX_PORTS || m->output_count > MAX_PORTS) fail("more than 64 inputs or outputs", "", "", 0);
+  static es_observer observer;
+  if (o.num_runs) es_count_begin(&observer, o.threads != 1);
   start_threads(&o);
 
   const void *weights = "";
@@ -219,9 +222,10 @@ int es_main(int argc, const char *const *argv) {
 
   for (uint32_t i = 0; i < m->input_count; i++) inputs[i] = mapped[i];
   for (uint64_t i = 0; i < o.warmup_runs; i++) run(weights, arena, inputs, outputs);
-  static es_observer observer;
   if (o.num_runs) es_observe_begin(&observer, o.cpus, o.cpu_count);
   const es_job job = {0, es_call_count, weights, arena, inputs, outputs};
+  static uint64_t zeros[MAX_PLACES];
+  const uint32_t zero_count = o.zeros ? es_run_for_zeros(o.zeros, job, zeros, MAX_PLACES) : 0;
   const timings timed = time_runs(&o, &observer, &job);
 
   text.fd = 1;
@@ -240,6 +244,7 @@ int es_main(int argc, const char *const *argv) {
     es_put(&text, "], \"samples\": ");
     es_put_number(&text, o.samples);
     put_numbers("wall_ns", timed.wall_ns, timed.done);
+    if (o.zeros) put_numbers("zeros", zeros, zero_count);
     if (o.num_runs) put_timings(&o, &observer, &timed);
     es_put(&text, "}\n");
   } else {

@@ -17,7 +17,7 @@ typedef struct {
 typedef struct {
   uint32_t cpus[ES_WATCHED], cpu_count, zone_count, count, missed;
   int32_t most_khz[ES_WATCHED];
-  char zones[ES_ZONES][32];
+  char zones[ES_ZONES][32], battery[24];
   es_observation all[ES_OBSERVATIONS];
   int32_t *values;  // of each: kHz of every watched core and its limit, then millidegrees of every zone; -1: unknown
   uint64_t first_ns, last_ns;
@@ -66,11 +66,20 @@ ES_SMALL int32_t es_cpu_khz(uint32_t cpu, const char *which) {
   return es_read_number(path);
 }
 
-// One thing to count, of the calling thread in user mode.
-ES_SMALL int64_t es_count(uint64_t config) {
-  // struct perf_event_attr: type hardware, size of its first version, config; exclude_kernel and exclude_hv
-  uint64_t attributes[8] = {(uint64_t)64 << 32, config, 0, 0, 0, 1u << 5 | 1u << 6, 0, 0};
+// One thing to count in user mode, of the calling thread and with `all` of those that it starts from now on.
+ES_SMALL int64_t es_count(uint64_t config, int all) {
+  // struct perf_event_attr: type hardware, size of its first version, config; inherit, exclude_kernel and exclude_hv
+  uint64_t attributes[8] = {(uint64_t)64 << 32, config, 0, 0, 0, (all ? 1u << 1 : 0) | 1u << 5 | 1u << 6, 0, 0};
   return sys_call(SYS_perf_event_open, (int64_t)attributes, 0, -1, -1, 0, 0);
+}
+
+// Before there are threads, which are counted only when they are started later.
+ES_SMALL void es_count_begin(es_observer *o, int threads) {
+  static const uint64_t hardware[ES_COUNTERS] = {0, 1, 3};  // cycles, instructions, cache misses
+  for (int i = 0; i < ES_COUNTERS; i++) {
+    o->counters[i] = es_count(hardware[i], threads);
+    if (o->counters[i] < 0) o->why = o->counters[i];
+  }
 }
 
 // Watches the cores `cpus`, or where there are none all that the process may use.
@@ -89,11 +98,7 @@ ES_SMALL void es_observe_begin(es_observer *o, const uint32_t *cpus, uint32_t co
   const uint64_t bytes = ES_OBSERVATIONS * (2 * (uint64_t)o->cpu_count + o->zone_count + 1) * sizeof(int32_t);
   const int64_t room = sys_mmap(bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   o->values = room < 0 && room > -4096 ? NULL : (int32_t *)room;  // pages that are not used take no memory
-  static const uint64_t hardware[ES_COUNTERS] = {0, 1, 3};  // cycles, instructions, cache misses
-  for (int i = 0; i < ES_COUNTERS; i++) {
-    o->counters[i] = es_count(hardware[i]);
-    if (o->counters[i] < 0) o->why = o->counters[i];
-  }
+  es_read_line("/sys/class/power_supply/battery/status", o->battery, sizeof o->battery);
 }
 
 ES_SMALL int32_t *es_observed(const es_observer *o, uint32_t i) {
@@ -162,7 +167,9 @@ ES_SMALL void es_put_observations(es_text *out, const es_observer *o) {
     if (i) es_put(out, ", ");
     es_put_json(out, o->zones[i]);
   }
-  es_put(out, "], \"missed_observations\": ");
+  es_put(out, "], \"battery\": ");
+  es_put_json(out, o->battery);
+  es_put(out, ", \"missed_observations\": ");
   es_put_number(out, o->missed);
   es_put(out, ", \"observations\": [");
   for (uint32_t i = 0; i < o->count; i++) {

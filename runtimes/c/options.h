@@ -4,11 +4,11 @@
 #include "format.h"
 #include "model_info.h"
 
-enum { MAX_PORTS = 64, MAX_PATH = 4096, MAX_CPU = 1023, MAX_THREADS = 256 };
+enum { MAX_PORTS = 64, MAX_PATH = 4096, MAX_CPU = 1023, MAX_THREADS = 256, MAX_PLACES = 4096 };
 static const uint64_t MAX_SAMPLES = 1u << 30, MAX_RUNS = 10000000;
 
 typedef struct {
-  const char *weights, *cores, *inputs[MAX_PORTS], *outputs[MAX_PORTS];
+  const char *weights, *cores, *zeros, *inputs[MAX_PORTS], *outputs[MAX_PORTS];
   uint32_t input_count, output_count;
   uint64_t samples, num_runs, warmup_runs, threads;
   uint64_t max_secs;
@@ -90,12 +90,14 @@ __attribute__((noreturn)) static void print_help(void) {
          "  --warmup-runs W    untimed runs before them (default 0)\n"
          "  --max-secs S       stop timing after S seconds, when at least one run was timed\n"
          "  --per-layer        after each timed run another one that times every kernel call\n"
+         "  --zeros LIST       count the zeros that calls write, in a run before: CALL:OFFSET:PLANES:ELEMENTS:PITCH:BYTES,\n"
+         "                     in the arena, separated by commas\n"
          "  --threads N        run on N threads; 0: as many as there are CPUs (default 1)\n"
          "  --cpu C[,C...]     run on CPU number C only; with threads, one number for each\n"
          "                     (default: timed runs on the biggest cores, where they differ)\n"
          "  --cores WHICH      big, little or all, or a mask of CPU numbers in hexadecimal (0xf0), in the place of --cpu\n"
          "  --json             print one JSON document: isa, threads, cpus, samples, wall_ns; of timed runs also\n"
-         "                     call_ns, cycles, instructions, cache_misses, clocks and temperatures\n"
+         "                     call_ns, cycles, instructions, cache_misses, clocks, temperatures, battery\n"
          "  --version          print the model's name and the instruction set\n"
          "  --help             print this\n");
   es_flush(&text);
@@ -155,8 +157,9 @@ static void parse(int argc, const char *const *argv, options *o) {
       continue;
     }
     static const char *const with_value[] = {"--weights",     "--input",    "--output",  "--samples", "--num-runs",
-                                             "--warmup-runs", "--max-secs", "--threads", "--cores",   "--cpu"};
-    enum { WEIGHTS, INPUT, OUTPUT, SAMPLES, NUM_RUNS, WARMUP_RUNS, MAX_SECS, THREADS, CORES, CPU, COUNT };
+                                             "--warmup-runs", "--max-secs", "--threads", "--cores",   "--cpu",
+                                             "--zeros"};
+    enum { WEIGHTS, INPUT, OUTPUT, SAMPLES, NUM_RUNS, WARMUP_RUNS, MAX_SECS, THREADS, CORES, CPU, ZEROS, COUNT };
     int which = 0;
     while (which < COUNT && !es_same(name, with_value[which])) which++;
     if (which == COUNT) fail("unknown option ", name, " (see --help)", 0);
@@ -177,6 +180,7 @@ static void parse(int argc, const char *const *argv, options *o) {
       case WARMUP_RUNS: o->warmup_runs = number("--warmup-runs ", value, MAX_RUNS); break;
       case MAX_SECS: o->max_secs = number("--max-secs ", value, 1000000); break;
       case CORES: o->cores = value; break;
+      case ZEROS: o->zeros = value; break;
       case THREADS: o->threads = number("--threads ", value, MAX_THREADS); break;
       default: parse_cpus(value, o);
     }

@@ -18,21 +18,15 @@ from hypothesis import strategies as st
 
 import edgesparse as es
 from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.layer_time import by_type, layer_times, matched
 from edgesparse.manifest import Layer, Manifest, Port, read_manifest
-from edgesparse.profile import (
-    Profile,
-    by_type,
-    capped_runs,
-    layer_times,
-    matched,
-    profile,
-    ratio_interval,
-    spread,
-)
+from edgesparse.marks import capped_runs
+from edgesparse.profile import Profile, profile
 from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, trace_json
 from edgesparse.profile_html import html
 from edgesparse.runtimes import open as open_bundle
 from edgesparse.samples import random_inputs
+from edgesparse.spread import ratio_interval, spread
 from edgesparse.tables_profile import profiles
 from edgesparse.types import CallTimes
 from tests.conftest import PROJECT, require_cpus
