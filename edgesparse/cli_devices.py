@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgesparse.errors import InputError
-from edgesparse.options import Bundle, Json, Left, OneSample, Runtime, Threads, left
+from edgesparse.options import Bundle, Cores, Json, Left, OneSample, Runtime, Threads, left
 
 commands = typer.Typer()
 
@@ -59,6 +59,7 @@ def bench(
     warmup_runs: Annotated[int, typer.Option(min=0)] = 5,
     runtime: Runtime = "auto",
     threads: Threads = 1,
+    cores: Cores = None,
     keep: Left = False,
     json: Json = False,
 ) -> None:
@@ -70,6 +71,8 @@ def bench(
         runtimes.open(bundle, runtime, threads=threads, **left(keep)) as session,
         report.progress("bench") as on_progress,
     ):
+        if cores is not None:
+            session.use_cores(cores)
         manifest = session.manifest
         inputs = random_inputs(manifest) if input is None else read_inputs(input, [p.name for p in manifest.inputs])
         result = session.bench(inputs, num_runs=num_runs, warmup_runs=warmup_runs, on_progress=on_progress)

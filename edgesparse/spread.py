@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,14 +31,15 @@ class Spread:
         return (self.p90 - self.p10) / self.median if self.median else 0.0
 
 
-def spread(times: Sequence[float]) -> Spread:
+def spread(times: Sequence[float] | Array) -> Spread:
     """Of at least one time; percentiles are the nearest rank, ``std`` is that of the sample (0 of one)."""
-    ordered = sorted(times)
+    ordered = np.sort(np.asarray(times, np.float64))
     count = len(ordered)
-    return Spread(
-        count, ordered[0], statistics.median(ordered), statistics.fmean(ordered), ordered[-(-count // 10) - 1],
-        ordered[-(-9 * count // 10) - 1], ordered[-1], statistics.stdev(ordered) if count > 1 else 0.0,
+    found = (
+        ordered[0], np.median(ordered), ordered.mean(), ordered[-(-count // 10) - 1], ordered[-(-9 * count // 10) - 1],
+        ordered[-1], ordered.std(ddof=1) if count > 1 else 0.0,
     )  # fmt: skip
+    return Spread(count, *map(float, found))
 
 
 def ratio_interval(before: Sequence[float] | Array, after: Sequence[float] | Array) -> tuple[float, float, float]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edgesparse.errors import InputError
 from edgesparse.marks import marks
 from edgesparse.runtimes.session import Inputs, Progress, Session
@@ -43,7 +45,8 @@ class Round:
 @dataclass(frozen=True, slots=True)
 class Sustained:
     """Runs for ``seconds``. ``first`` and ``last``: those of its first and last ``window_s`` seconds, a minute; of less
-    than two minutes a fifth. Rounds belong to a window as a whole.
+    than two minutes a fifth. Rounds belong to a window as a whole. ``ratio``: how many times as long a run takes at the
+    end, by medians.
 
     ``busy``: the share of the time in which the model ran; between two rounds the program starts anew.
     ``cpus`` and ``zones`` name what ``rounds`` tell of.
@@ -53,15 +56,11 @@ class Sustained:
     window_s: float
     first: Spread
     last: Spread
+    ratio: float
     busy: float
     cpus: tuple[int, ...]
     zones: tuple[str, ...]
     rounds: tuple[Round, ...]
-
-    @property
-    def ratio(self) -> float:
-        """How many times as long a run takes at the end, by medians."""
-        return self.last.median / self.first.median if self.first.median else 0.0
 
     def within(self, last: bool) -> tuple[Round, ...]:
         """The rounds of the first or last window."""
@@ -76,8 +75,8 @@ def sustained(
 ) -> Sustained:  # fmt: skip
     """Run for ``seconds``, round after round.
 
-    Of every round a few numbers are kept, single times only of those that may be in the first or last window, so that
-    an hour takes no more memory than ten minutes.
+    Of every round a few numbers are kept, and single times only of those that may be in the first or last window: they
+    take the same memory whether it is for ten minutes or an hour.
 
     Raises:
         InputError: less than `SHORTEST_S` seconds, or as `Session.bench`.
@@ -106,9 +105,9 @@ def sustained(
             on_progress(min(int(now), seconds), seconds)
         if now >= seconds:
             break
-    last = [us for _, each in recent for us in each]
+    beginning, end = spread(first), spread(np.concatenate([each for _, each in recent]))
     return Sustained(
-        now, window, spread(first), spread(last), min(ran / now, 1.0) if now else 1.0,
+        now, window, beginning, end, end.median / (beginning.median or 1.0), min(ran / now, 1.0) if now else 1.0,
         tuple(facts.get("watched_cpus", ())), tuple(facts.get("zones", ())), tuple(rounds),
     )  # fmt: skip
 
