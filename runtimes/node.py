@@ -39,12 +39,10 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float
         RuntimeFailure: no node.js, or only one that is too old; or the bundle is damaged.
         InputError: more threads than CPUs.
     """
-    threads = thread_count(threads, _cpu_count())
+    threads = thread_count(threads, cpu_count())
     relaxed = any("relaxed" in isa for isa in manifest.isas)
     node, version, flags = _node(bundle, relaxed)
-    for name in ("model_threads.wasm" if threads > 1 else "model.wasm", "weights.bin", *LOADER):
-        if name != "weights.bin" or manifest.weights_bytes:
-            read_verified(bundle, manifest, name)
+    read_files(bundle, manifest, threads)
     machine = {
         "runtime": "node", "engine": f"node {version}", "cpu": platform.machine(), "flags": " ".join(flags),
         "threads": str(threads),
@@ -56,7 +54,15 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float
     return ProgramSession(bundle, manifest, machine, [node, *flags, *runner], bench_command=bench, timeout_s=timeout_s)
 
 
-def _cpu_count() -> int:
+def read_files(bundle: Path, manifest: Manifest, threads: int) -> dict[str, bytes]:
+    """What the loader needs of a bundle besides manifest.json, by name. Raises RuntimeFailure as `read_verified`."""
+    module = "model_threads.wasm" if threads > 1 else "model.wasm"
+    names = [module, *(["weights.bin"] if manifest.weights_bytes else []), *LOADER]
+    return {name: read_verified(bundle, manifest, name) for name in names}
+
+
+def cpu_count() -> int:
+    """Of this machine, those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

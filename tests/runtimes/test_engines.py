@@ -27,7 +27,9 @@ FLOATS, INTEGERS, SHORT = (
     Port(name="x", shape=(1, 5), dtype="f32", bytes=20), Port(name="n", shape=(3,), dtype="i64", bytes=24),
     Port(name="short", shape=(1,), dtype="f32", bytes=4),
 )  # fmt: skip
-ON = {"local": "shared", "qemu": "executable", "wasmtime": "wasm", "node": "wasm"}
+ON = {
+    "local": "shared", "qemu": "executable", "wasmtime": "wasm", "node": "wasm", "chromium": "wasm", "firefox": "wasm"
+}  # fmt: skip
 
 
 @pytest.fixture(params=sorted(ON))
@@ -63,7 +65,8 @@ def test_bench(runtime: str, built: Callable[..., Path]) -> None:
     calls: list[tuple[int, int]] = []
     with runtimes.open(built(ON[runtime]), runtime) as session:
         result = session.bench({"x": X, "k": K}, num_runs=4, warmup_runs=2, on_progress=lambda *a: calls.append(a))
-    assert len(result.wall_ns) == 4 and all(ns > 0 for ns in result.wall_ns)
+    assert len(result.wall_ns) == 4 and all(ns >= 0 for ns in result.wall_ns)
+    assert max(result.wall_ns) > 0 or runtime in ("chromium", "firefox")  # whose clocks are coarser than this model
     assert calls[-1] == (4, 4)
     assert np.array_equal(result.outputs["y"], 2 * X + W)
     assert result.machine["isa"] == "toy"
@@ -142,7 +145,7 @@ def test_the_program_runs_without_its_executable_bit(toy: MakeBundle, require: o
 
 
 def test_wasm_traps_are_reported(toy: MakeBundle, require: object) -> None:
-    for name in ("wasmtime", "node"):
+    for name in ("wasmtime", "node", "chromium", "firefox"):
         need(require, name)
         bundle = toy("wasm", "-DTOY_CRASHES")
         with runtimes.open(bundle, name) as session, pytest.raises(RuntimeFailure, match=r"model_run stopped"):

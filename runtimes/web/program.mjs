@@ -1,0 +1,123 @@
+// What a program that runs a WebAssembly bundle is made of, in node.js (runner.mjs) and in browsers (worker.mjs): the
+// options of the program in arm64 bundles (main.c), the runs, and their times.
+
+export const OPTIONS = `
+  --bundle FOLDER    the bundle
+  --input FILE       raw little-endian values; once per input, in the order of the manifest
+  --output FILE      written once it is whole; once per output, or not at all
+  --samples N        the files hold N samples one after the other (default 1)
+  --num-runs R       then time R runs on the first sample (default 0)
+  --warmup-runs W    untimed runs before them (default 0)
+  --max-secs S       stop timing after S seconds, when at least one run was timed
+  --per-layer        after each timed run another one that times every kernel call
+  --threads N        run on N threads; 0: as many as there are CPUs (default 1)
+  --json             print one JSON document: isa, threads, samples, wall_ns, call_ns
+`;
+const WORDS = ["bundle", "input", "output", "samples", "num-runs", "warmup-runs", "max-secs", "threads"];
+const SWITCHES = ["json", "per-layer", "help", "version"];
+
+/** What the caller did wrong. */
+export class Failure extends Error {}
+
+export function fail(message) {
+  throw new Failure(message);
+}
+
+/** What to tell of an error: of ours the message, of a bug of ours the stack. */
+export function told(error) {
+  const ours = error instanceof Failure || typeof error.code === "string" && typeof error.hint === "string";
+  return ours ? error.message : error.stack ?? String(error);
+}
+
+/** Throws Failure. */
+export function parse(words) {
+  const options = { input: [], output: [], samples: 1, "num-runs": 0, "warmup-runs": 0, threads: 1 };
+  for (let i = 0; i < words.length; i++) {
+    const name = words[i].startsWith("--") ? words[i].slice(2) : "";
+    if (SWITCHES.includes(name)) {
+      options[name] = true;
+      continue;
+    }
+    if (!WORDS.includes(name)) fail(`unknown option ${words[i]} (see --help)`);
+    if (i + 1 === words.length) fail(`option ${words[i]} needs a value`);
+    const value = words[++i];
+    if (name === "bundle") options.bundle = value;
+    else if (Array.isArray(options[name])) options[name].push(value);
+    else if (/^[0-9]{1,9}$/.test(value)) options[name] = Number(value);
+    else fail(`not a number in range: --${name} ${value}`);
+  }
+  if (options.help || options.version) return options;
+  if (options.bundle === undefined) fail("option --bundle is missing (see --help)");
+  if (options.samples === 0) fail("--samples must be at least 1");
+  return options;
+}
+
+/** One file for each input, and for each output or for none. Throws Failure. */
+export function checkPorts(model, options) {
+  for (const [what, ports] of [["input", model.inputs], ["output", model.outputs]]) {
+    const given = options[what].length;
+    if (given < ports.length && !(what === "output" && given === 0)) fail(`no --${what} for ${ports[given].name} (see --help)`);
+    if (given > ports.length) fail(`one --${what} too many: ${options[what][ports.length]}`);
+  }
+}
+
+/** `bytes`, where they are those of all samples of an input. Throws Failure. */
+export function checkedInput(path, bytes, port, samples) {
+  if (bytes.length !== port.bytes * samples) {
+    fail(`input file ${path} has ${bytes.length} bytes, expected ${port.bytes * samples} (one sample x --samples)`);
+  }
+  return bytes;
+}
+
+function bytesOf(view) {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+function fill(model, files, sample) {
+  const views = model.inputViews();
+  model.inputs.forEach((port, i) => {
+    bytesOf(views[port.name]).set(files[i].subarray(sample * port.bytes, (sample + 1) * port.bytes));
+  });
+}
+
+/** Run every sample; `write(index of the output, bytes, sample)` takes what each gives, before the next run. */
+export function runSamples(model, files, samples, write) {
+  for (let sample = 0; sample < samples; sample++) {
+    fill(model, files, sample);
+    model.execute();
+    const views = model.outputViews();
+    model.outputs.forEach((port, i) => write(i, bytesOf(views[port.name]), sample));
+  }
+}
+
+/** What --json prints. `now()` is a clock: whole nanoseconds since any moment. */
+export function timed(model, files, options, now) {
+  fill(model, files, 0);
+  for (let i = 0; i < options["warmup-runs"]; i++) model.execute();
+  const calls = 1 + Math.max(-1, ...model.manifest.layers.flatMap((layer) => layer.calls));
+  const wall = [], each = [], begin = now();
+  for (let i = 0; i < options["num-runs"]; i++) {
+    const before = now();
+    model.execute();
+    wall.push(now() - before);
+    if (options["per-layer"]) each.push(timeCalls(model, calls, now));
+    if (options["max-secs"] && now() - begin >= 1e9 * options["max-secs"]) break;
+  }
+  return {
+    model: model.manifest.name, isa: model.manifest.isas.join(","), threads: model.threads, samples: options.samples,
+    wall_ns: wall, ...(options["per-layer"] ? { call_ns: each } : {}),
+  };
+}
+
+/** Differences of consecutive readings: they add up to the whole, however coarse the clock is. */
+function timeCalls(model, calls, now) {
+  const times = new Array(calls);
+  let before = now();
+  for (let call = 0; call < calls; call++) {
+    model.execute(call, call + 1);
+    const after = now();
+    times[call] = after - before;
+    before = after;
+  }
+  return times;
+}
