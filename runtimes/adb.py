@@ -6,16 +6,17 @@ import contextlib
 import importlib.util
 import os
 import select
+import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.device import QUESTION_S, DeviceSession, printable
+from edgesparse.runtimes.device import QUESTION_S, DeviceSession, OnPush, printable
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
 
 KINDS = ("executable",)
@@ -27,6 +28,7 @@ FACTS = {
     "device": "ro.product.model", "soc": "ro.soc.model", "android": "ro.build.version.release",
     "abi": "ro.product.cpu.abi",
 }  # fmt: skip
+LOOK_S = 1.0  # how often a push looks how much is there: to a pipe, adb says nothing of it
 SETTLE_S = 2.0  # how long a device may take to be recognised after the server has started
 ADB_SAYS = (b"error: ", b"adb: ")
 # Behind all that a command prints comes its exit code: when the device goes away, adb 29 ends with 0, adb 36 with 255.
@@ -35,7 +37,7 @@ MARK = b"\nedgesparse-exit:"
 
 def open(
     bundle: Path, manifest: Manifest, *, serial: str = "", threads: int = 1, timeout_s: float = DEFAULT_TIMEOUT_S,
-    keep: bool = False,
+    keep: bool = False, on_push: OnPush | None = None,
 ) -> DeviceSession:  # fmt: skip
     """Find adb ($ADB, $PATH, the Python package adbutils) and the device, and push what it does not have yet.
 
@@ -44,6 +46,7 @@ def open(
         threads: how many run the model; 0: one for each CPU of the device.
         timeout_s: the longest that one transfer or one call of the program may take.
         keep: leave program and weights on the device, where the next session finds them.
+        on_push: told how far the copying of program and weights is.
 
     Raises:
         RuntimeFailure: no adb, no such device, it does not allow this computer in, has another CPU, or the bundle is
@@ -59,7 +62,9 @@ def open(
             where=link.description, hint="choose another device with --runtime adb:SERIAL; `adb devices -l` lists them",
         )  # fmt: skip
     machine = {"runtime": "adb", **facts, "serial": link.serial, "timing": "on the device"}
-    return DeviceSession(bundle, manifest, machine, link, STORE, threads=threads, timeout_s=timeout_s, keep=keep)
+    return DeviceSession(
+        bundle, manifest, machine, link, STORE, threads=threads, timeout_s=timeout_s, keep=keep, on_push=on_push
+    )
 
 
 def connect(serial: str = "") -> AdbLink:
@@ -97,8 +102,19 @@ class AdbLink:
             raise self._broken("while it ran a command", done)
         return Finished(int(code), stdout, done.stderr)
 
-    def push(self, files: Sequence[Path], folder: str, timeout_s: float) -> None:
-        self._call(["push", *map(str, files), f"{folder}/"], timeout_s, "while files were copied to it")
+    def push(self, files: Sequence[Path], folder: str, timeout_s: float, on_push: OnPush | None = None) -> None:
+        total, there = sum(file.stat().st_size for file in files), [f"{folder}/{file.name}" for file in files]
+
+        def look() -> None:
+            # what is wrong with the link then, the push itself will say
+            with contextlib.suppress(RuntimeFailure, TimeoutError):
+                done = self.run(f"stat -c %s {shlex.join(there)} 2>/dev/null; true", QUESTION_S)
+                sizes = [int(word) for word in done.stdout.split()[: len(there)] if word.isdigit()]
+                if on_push is not None:
+                    on_push(min(sum(sizes), total), total, "sending bytes")
+
+        arguments = ["push", *map(str, files), f"{folder}/"]
+        self._call(arguments, timeout_s, "while files were copied to it", None if on_push is None else look)
 
     def pull(self, names: Sequence[str], folder: str, into: Path, timeout_s: float) -> None:
         paths = [f"{folder}/{name}" for name in names]
@@ -110,9 +126,11 @@ class AdbLink:
     def close(self) -> None:
         pass
 
-    def _call(self, arguments: Sequence[str], timeout_s: float, when: str) -> Finished:
+    def _call(
+        self, arguments: Sequence[str], timeout_s: float, when: str, meanwhile: Callable[[], None] | None = None
+    ) -> Finished:
         try:
-            done = _start([*self._adb, *arguments], timeout_s)
+            done = _start([*self._adb, *arguments], timeout_s, meanwhile)
         except TimeoutError as error:
             raise self._failure(
                 f"adb {arguments[0]} did not finish within {timeout_s:g} s", "raise timeout_s"
@@ -179,15 +197,27 @@ class _AdbGuard:
         return None if lost else Finished(self._client.returncode, said, b"")
 
 
-def _start(command: Sequence[str], timeout_s: float) -> Finished:
-    """Run adb. Raises TimeoutError."""
+def _start(command: Sequence[str], timeout_s: float, meanwhile: Callable[[], None] | None = None) -> Finished:
+    """Run adb, and ``meanwhile`` every `LOOK_S` until it ends. Raises TimeoutError."""
+    end, none = time.monotonic() + timeout_s, subprocess.DEVNULL
     try:
-        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=timeout_s)
-    except subprocess.TimeoutExpired as error:
-        raise TimeoutError from error
+        process = subprocess.Popen(command, stdin=none, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except OSError as error:
         raise RuntimeFailure(f"{command[0]} cannot be started: {error.strerror}", hint=INSTALL) from error
-    return Finished(done.returncode, done.stdout, done.stderr)
+    with process:
+        try:
+            while True:
+                left = max(0.0, end - time.monotonic())
+                try:
+                    said = process.communicate(timeout=left if meanwhile is None else min(left, LOOK_S))
+                    return Finished(process.returncode, *said)
+                except subprocess.TimeoutExpired as error:
+                    if meanwhile is None or time.monotonic() >= end:
+                        raise TimeoutError from error
+                    meanwhile()
+        except BaseException:
+            process.kill()
+            raise
 
 
 def _words(done: Finished) -> str:

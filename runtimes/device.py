@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
@@ -23,6 +23,8 @@ PROGRAM, WEIGHTS = "model", "weights.bin"
 QUESTION_S = 30.0  # the longest that a question to the device may take
 
 
+OnPush = Callable[[int, int, str], None]
+"""Called while files are copied to a device, with bytes that are there, bytes in all, and a word on what happens."""
 LONGEST_WORDS = 500  # of what a device says that a person gets to read
 
 
@@ -55,7 +57,7 @@ class Link(Protocol):
     def run(self, command: str, timeout_s: float) -> Finished:
         """Run ``command``, one line, in the device's sh. Raises TimeoutError; the command may then still run."""
 
-    def push(self, files: Sequence[Path], folder: str, timeout_s: float) -> None:
+    def push(self, files: Sequence[Path], folder: str, timeout_s: float, on_push: OnPush | None = None) -> None:
         """Copy files into a folder of the device. Raises RuntimeFailure where that fails or takes too long."""
 
     def pull(self, names: Sequence[str], folder: str, into: Path, timeout_s: float) -> None:
@@ -83,7 +85,7 @@ class DeviceSession(ProgramSession):
 
     def __init__(
         self, bundle: Path, manifest: Manifest, machine: Mapping[str, str], link: Link, store: str, *,
-        threads: int, timeout_s: float, keep: bool,
+        threads: int, timeout_s: float, keep: bool, on_push: OnPush | None = None,
     ) -> None:  # fmt: skip
         """Push what is missing.
 
@@ -92,6 +94,7 @@ class DeviceSession(ProgramSession):
             threads: how many run the model; 0: one for each CPU of the device.
             timeout_s: the longest that one transfer or one call of the program may take.
             keep: leave program and weights there, for the next time.
+            on_push: told how far the copying of program and weights is.
 
         Raises:
             RuntimeFailure: the device refuses a file, or the bundle is damaged.
@@ -115,7 +118,7 @@ class DeviceSession(ProgramSession):
         self._command = self._bench_command = tuple(command)
         try:
             self._guard = link.guard(_guard_command(store, self._folder))
-            self._provide("sha256sum")
+            self._provide("sha256sum", on_push)
         except BaseException:
             self.close()
             raise
@@ -141,10 +144,13 @@ class DeviceSession(ProgramSession):
         if inputs:
             self._link.push([folder / name for name in inputs], call, self._timeout_s)
         program = shlex.join([*arguments, *ports(call, inputs, outputs)])
-        # In the background, for its number: the program may have to be killed.
+        # In the background, for its number: the program may have to be killed. Where the disk has no room for that,
+        # it is at once.
         command = (
             f"{_kill(self._folder)}; cd {here} || exit; "
-            f"{program} </dev/null & p=$!; echo $p >pid; wait $p; code=$?; rm -f pid; exit $code"
+            f"{program} </dev/null & p=$!; echo $p >pid && [ -s pid ] || {{ kill -9 $p; "
+            "echo 'a file of some bytes could not be written: is there no space left?' >&2; exit 4; }; "
+            "wait $p; code=$?; rm -f pid; exit $code"
         )
         try:
             done = self._link.run(command, self._timeout_s)
@@ -156,7 +162,7 @@ class DeviceSession(ProgramSession):
             self._link.pull(outputs, call, folder, self._timeout_s)
         return facts
 
-    def _provide(self, digest: str) -> None:
+    def _provide(self, digest: str, on_push: OnPush | None = None) -> None:
         """Push what the store does not hold. ``digest`` is the program that tells the content of files there, or true,
         with which their size is enough."""
         wanted = {self.manifest.files[name]: name for name in self._bytes}
@@ -164,7 +170,7 @@ class DeviceSession(ProgramSession):
         if not missing:
             return
         names = [wanted[key] for key in missing]
-        self._link.push([self.bundle.absolute() / name for name in names], self._folder, self._timeout_s)
+        self._link.push([self.bundle.absolute() / name for name in names], self._folder, self._timeout_s, on_push)
         damaged = self._unlike({key: f"{self._folder}/{wanted[key]}" for key in missing}, "sha256sum")
         if damaged:
             raise self._failure(

@@ -7,13 +7,13 @@ import contextlib
 import importlib.util
 import shlex
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.device import QUESTION_S, DeviceSession, printable
+from edgesparse.runtimes.device import QUESTION_S, DeviceSession, OnPush, printable
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
 
 if TYPE_CHECKING:
@@ -25,13 +25,14 @@ STORE = ".cache/edgesparse"  # below the home folder: /tmp often runs no program
 ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64"}  # other names of the same
 KEEPALIVE_S = 10  # a board that misses three of these in a row is gone
 SSH_PORT = 22
+BLOCK_BYTES = 1 << 15  # of what is sent: every server takes so many, and progress has steps
 
 T = TypeVar("T")
 
 
 def open(
     bundle: Path, manifest: Manifest, *, host: str = "", threads: int = 1, timeout_s: float = DEFAULT_TIMEOUT_S,
-    keep: bool = False,
+    keep: bool = False, on_push: OnPush | None = None,
 ) -> DeviceSession:  # fmt: skip
     """Connect as `ssh` would (~/.ssh/config, known_hosts, keys, agent), and push what the board does not have yet.
 
@@ -40,6 +41,7 @@ def open(
         threads: how many run the model; 0: one for each CPU of the board.
         timeout_s: the longest that one transfer or one call of the program may take.
         keep: leave program and weights on the board, where the next session finds them.
+        on_push: told how far the copying of program and weights is, from another thread.
 
     Raises:
         RuntimeFailure: no asyncssh, no connection, an unknown host key, another CPU, or the bundle is damaged.
@@ -58,7 +60,9 @@ def open(
             raise RuntimeFailure("tells no home folder", where=link.description)
         machine = {"runtime": "ssh", "device": link.description, "cpu": architecture, "timing": "on the device"}
         store = f"{home.rstrip('/')}/{STORE}"
-        return DeviceSession(bundle, manifest, machine, link, store, threads=threads, timeout_s=timeout_s, keep=keep)
+        return DeviceSession(
+            bundle, manifest, machine, link, store, threads=threads, timeout_s=timeout_s, keep=keep, on_push=on_push
+        )
     except BaseException:
         link.close()
         raise
@@ -105,11 +109,19 @@ class SshLink:
         exit_code = done.returncode if done.returncode >= 0 else 128 - done.returncode
         return Finished(exit_code, _bytes(done.stdout), _bytes(done.stderr))
 
-    def push(self, files: Sequence[Path], folder: str, timeout_s: float) -> None:
-        copying = self._sftp.put([str(file) for file in files], folder, sparse=False)
-        # OpenSSH says no more than "Failure" of a full disk.
-        hint = "there may be no space left: look with `df -h`"
-        self._copy(copying, timeout_s, "while files were copied to it", hint)
+    def push(self, files: Sequence[Path], folder: str, timeout_s: float, on_push: OnPush | None = None) -> None:
+        total = sum(file.stat().st_size for file in files)
+        there: dict[bytes, int] = {}
+
+        def progress(source: bytes, _: bytes, done: int, __: int) -> None:
+            there[source] = done
+            if on_push is not None:
+                on_push(sum(there.values()), total, "sending bytes")
+
+        copying = self._sftp.put(
+            [str(file) for file in files], folder, sparse=False, block_size=BLOCK_BYTES, progress_handler=progress
+        )
+        self._copy(copying, timeout_s, "while files were copied to it", lambda: self._has_no_room(total, folder))
 
     def pull(self, names: Sequence[str], folder: str, into: Path, timeout_s: float) -> None:
         copying = self._sftp.get([f"{folder}/{name}" for name in names], str(into), sparse=False)
@@ -184,7 +196,9 @@ class SshLink:
         except (asyncssh.Error, OSError) as error:
             raise self._lost(when, str(error)) from error
 
-    def _copy(self, copying: Coroutine[Any, Any, None], timeout_s: float, when: str, hint: str = "") -> None:
+    def _copy(
+        self, copying: Coroutine[Any, Any, None], timeout_s: float, when: str, is_full: Callable[[], bool] | None = None
+    ) -> None:
         import asyncssh
 
         try:
@@ -194,9 +208,22 @@ class SshLink:
         except (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection) as error:
             raise self._lost(when, error.reason) from error
         except asyncssh.SFTPError as error:
+            # OpenSSH says no more than "Failure" of a full disk
+            if is_full is not None and is_full():
+                raise self._failure(f"no space left on the device {when}", "free some space there") from error
+            hint = "look with `df -h` and `quota` whether there is space left, and at the permissions"
             raise self._failure(f"sftp failed {when}: {error.reason}", hint) from error
         except (asyncssh.Error, OSError) as error:
             raise self._lost(when, str(error)) from error
+
+    def _has_no_room(self, needed_bytes: int, folder: str) -> bool:
+        """Whether the disk of a folder of the board has less room; False where it does not tell."""
+        try:
+            done = self.run(f"df -Pk {shlex.quote(folder)} | tail -n 1", QUESTION_S)
+        except (RuntimeFailure, TimeoutError):
+            return False
+        free_kb = [*done.stdout.split()[-3:], b""][0]  # free, share, and where
+        return free_kb.isdigit() and int(free_kb) * 1024 < needed_bytes
 
     def _lost(self, when: str, words: str) -> RuntimeFailure:
         hint = "look whether it is still running; what was copied is removed by the board itself"

@@ -15,6 +15,7 @@ import stat
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -255,20 +256,19 @@ class _Stream:
         try:
             with path.open("wb") as file:
                 for data in self._chunks():
+                    time.sleep(faults.slow_push_s)
                     device.pushed_bytes += len(data)
-                    limit = faults.full_after_pushed_bytes
-                    if limit is not None and device.pushed_bytes > limit:
-                        failed = "couldn't write: No space left on device"
                     if faults.unplug_after_pushed_bytes is not None:
                         file.write(data)
                         if device.pushed_bytes > faults.unplug_after_pushed_bytes:
                             device.unplug()
                             raise _Gone
-                    elif not failed:
+                    else:
                         file.write(data[:-1] + bytes([data[-1] ^ 1]) if faults.damage_pushed else data)
+                        file.flush()
             path.chmod(stat.S_IMODE(mode))
         except OSError as error:
-            failed = f"couldn't create file: {error.strerror}"
+            failed = f"couldn't write file: {error.strerror}"
             for _ in self._chunks():
                 pass
         if failed:
@@ -307,7 +307,7 @@ class _Stream:
         self.write(struct.pack("<4sI", b"FAIL", len(words)) + words.encode())
 
     def _path(self, name: str) -> Path:
-        return self.device.root.root / name.lstrip("/")
+        return self.device.root.inside / name.lstrip("/")
 
 
 def _packet(number: int, data: bytes) -> bytes:

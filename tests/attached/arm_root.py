@@ -72,6 +72,15 @@ class ArmRoot:
         self._fake_sys()
         self._holder = self._start()
 
+    @property
+    def inside(self) -> Path:
+        """``root`` with what was mounted in it."""
+        return Path(f"/proc/{self._inner}/root")
+
+    def limit_disk(self, folder: str, size_kb: int) -> None:
+        """Put a disk of that size at ``folder``, which is in use by nothing."""
+        self.popen(f"mount -t tmpfs -o mode=755,size={size_kb}k none {folder}").wait()
+
     def popen(self, command: str, **pipes: Any) -> subprocess.Popen[bytes]:
         """``command`` in the root's sh. Its exit code is 128 + N, or -N, where signal N ended it."""
         return subprocess.Popen(self.argv(command), env=self.environment, **pipes)

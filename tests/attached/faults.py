@@ -15,10 +15,10 @@ class Faults:
     unplug_after_pushed_bytes: int | None = None
     unplug_after_pulled_bytes: int | None = None
     unplug_on_run: bool = False  # half a second after a program has started
-    full_after_pushed_bytes: int | None = None
     damage_pushed: bool = False  # the last byte of everything that arrives
     cut_pulled: bool = False  # the last byte of everything that is fetched
     # adb only
+    slow_push_s: float = 0.0  # for each packet
     unauthorised: bool = False
     silent: bool = False  # accepts a connection and says nothing
     features: str = "shell_v2,cmd"

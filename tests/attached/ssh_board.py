@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import posixpath
 import subprocess
 import threading
 from collections.abc import Coroutine
@@ -106,16 +108,23 @@ class _Files(asyncssh.SFTPServer):
         super().__init__(channel, chroot=str(board.root.root).encode())
         self._board = board
 
+    def map_path(self, path: bytes) -> bytes:
+        """As the commands on the board see it, with what was mounted there."""
+        return os.fsencode(self._board.root.inside) + posixpath.normpath(posixpath.join(b"/", path))
+
     def write(self, file_obj: object, offset: int, data: bytes) -> int:
         board, faults = self._board, self._board.faults
         board.pushed_bytes += len(data)
         if faults.unplug_after_pushed_bytes is not None and board.pushed_bytes > faults.unplug_after_pushed_bytes:
             board._drop()
-        if faults.full_after_pushed_bytes is not None and board.pushed_bytes > faults.full_after_pushed_bytes:
-            raise asyncssh.SFTPFailure("Failure")  # all that OpenSSH's server says
         if faults.damage_pushed:
             data = data[:-1] + bytes([data[-1] ^ 1])
-        return super().write(file_obj, offset, data)  # type: ignore[return-value]
+        try:
+            written: int = super().write(file_obj, offset, data)  # type: ignore[assignment]
+            file_obj.flush()  # type: ignore[attr-defined]
+        except OSError as error:
+            raise asyncssh.SFTPFailure("Failure") from error  # all that OpenSSH's server says
+        return written
 
     def read(self, file_obj: object, offset: int, size: int) -> bytes:
         board, faults = self._board, self._board.faults

@@ -22,6 +22,7 @@ import edgesparse as es
 from edgesparse import runtimes
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import read_manifest
+from edgesparse.runtimes import adb
 from tests import tiny_models
 from tests.attached.faults import Attached
 
@@ -296,18 +297,85 @@ def test_unplugged(attached: Attached, toy: MakeBundle, during: str) -> None:
     assert time.monotonic() - begin < 10
 
 
+def store_disk(device: Attached) -> str:
+    """The folder that a disk of its own can be put at, which then holds the store."""
+    return "/data/local/tmp" if device.runtime.startswith("adb") else device.root.home
+
+
+def fill(device: Attached, left_kb: int) -> None:
+    """Let the device's disk have room for ``left_kb`` only."""
+    full = f"{store_disk(device)}/full"
+    device.root.popen(f"cat /dev/zero >{full} 2>/dev/null; truncate -s -{left_kb}k {full}").wait()
+
+
 @pytest.mark.usefixtures("nothing_stays_there")
 @pytest.mark.parametrize("of", ["model", "inputs"])
 def test_a_full_disk(attached: Attached, toy: MakeBundle, of: str) -> None:
     bundle = toy("executable")
-    whole = sum((bundle / name).stat().st_size for name in ("model", "weights.bin"))
-    attached.faults.full_after_pushed_bytes = whole // 2 if of == "model" else whole
+    whole_kb = sum((bundle / name).stat().st_size for name in ("model", "weights.bin")) // 1024
+    attached.root.limit_disk(store_disk(attached), whole_kb // 2 if of == "model" else whole_kb + 64)
     with pytest.raises(RuntimeFailure) as caught, runtimes.open(bundle, attached.runtime) as session:
+        fill(attached, 0)
         session.run(INPUTS)
     text = str(caught.value)
-    assert "free some space" in text or "there may be no space left" in text
-    assert "no space left on the device" in text or "sftp failed while files were copied to it: Failure" in text
+    assert "no space left on the device" in text.lower() and "free some space" in caught.value.hint
     assert caught.value.exit_code == 4
+    inside = attached.root.inside / store_disk(attached).lstrip("/")
+    wait_for(lambda: {path.name for path in inside.iterdir()} <= {"full"})
+
+
+@pytest.mark.usefixtures("nothing_stays_there")
+@pytest.mark.parametrize(("left_kb", "words"), [(4, "cannot write"), (0, "a file of some bytes could not be written")])
+def test_a_disk_that_is_full_when_outputs_are_written(
+    attached: Attached, toy: MakeBundle, monkeypatch: pytest.MonkeyPatch, left_kb: int, words: str
+) -> None:
+    """A page is enough for the number of the program, which then has none for its outputs; or there is none at all."""
+    attached.root.limit_disk(store_disk(attached), 2048)
+    with runtimes.open(toy("executable"), attached.runtime) as session:
+        push = session._link.push  # type: ignore[attr-defined]
+
+        def push_and_fill(*arguments: object) -> None:
+            push(*arguments)
+            fill(attached, left_kb)
+
+        monkeypatch.setattr(session._link, "push", push_and_fill)  # type: ignore[attr-defined]
+        with pytest.raises(RuntimeFailure) as caught:
+            session.run(INPUTS)
+    text = str(caught.value)
+    assert words in text and "no space left" in text.lower() and "free some space for" in caught.value.hint, text
+    assert caught.value.exit_code == 4 and not attached.root.programs() and not attached.pulled_bytes
+    inside = attached.root.inside / store_disk(attached).lstrip("/")
+    wait_for(lambda: [path.name for path in inside.iterdir()] == ["full"])
+
+
+@pytest.mark.usefixtures("nothing_stays_there")
+def test_an_instruction_that_the_cpu_lacks(attached: Attached, toy: MakeBundle) -> None:
+    """A program that really gets SIGILL, from the CPU and not from somebody else."""
+    with (
+        runtimes.open(toy("executable", "-DTOY_ILLEGAL"), attached.runtime) as session,
+        pytest.raises(RuntimeFailure, match=r"killed by signal 4 \(SIGILL\)") as caught,
+    ):
+        session.run(INPUTS)
+    assert "its HWCAP are fp asimd evtstrm" in caught.value.hint and "choose --device" in caught.value.hint
+    assert caught.value.exit_code == 4
+
+
+def test_pushing_says_how_far_it_is(attached: Attached, toy: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that are there of bytes in all, from none to all, however late the device is."""
+    monkeypatch.setattr(adb, "LOOK_S", 0.05)
+    attached.faults.slow_push_s = 0.02
+    bundle = toy("executable")
+    with (bundle / "model").open("ab") as file:
+        file.write(bytes(2 << 20))  # behind what the system loads
+    write_manifest(bundle, "executable")
+    total = sum((bundle / name).stat().st_size for name in ("model", "weights.bin"))
+    told: list[tuple[int, int, str]] = []
+    with runtimes.open(bundle, attached.runtime, on_push=lambda *how_far: told.append(how_far)) as session:
+        pushed = len(told)
+        assert is_right(session.run(INPUTS)) and len(told) == pushed  # inputs are not worth a word
+    done = [there for there, _, _ in told]
+    assert done == sorted(done) and 0 <= done[0] < done[-1] <= total and len(set(done)) > 5
+    assert {(of, what) for _, of, what in told} == {(total, "sending bytes")}
 
 
 def test_a_device_on_which_no_folder_can_be_made(attached: Attached, toy: MakeBundle) -> None:

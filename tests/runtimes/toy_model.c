@@ -32,6 +32,9 @@ int es_calls(int first, int last, int part, int parts, es_team *team, const void
 #ifdef TOY_CRASHES
   __builtin_trap();
 #endif
+#ifdef TOY_ILLEGAL
+  __asm__ volatile(".inst 0");  // udf #0 of arm64: no CPU ever runs it
+#endif
 #ifdef TOY_FAILS
   return 1;
 #endif
