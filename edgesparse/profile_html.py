@@ -10,7 +10,8 @@ from edgesparse.devices.device import Device
 from edgesparse.errors import InputError
 from edgesparse.layer_time import LayerTime, matched
 from edgesparse.profile import Profile
-from edgesparse.profile_plots import bars, over_time, roofline
+from edgesparse.profile_plots import bars, roofline
+from edgesparse.profile_time import over_time
 from edgesparse.report import shape_text, short
 from edgesparse.spread import ratio_interval
 from edgesparse.tables_profile import facts
@@ -38,7 +39,7 @@ def html(profiles: Sequence[Profile]) -> str:
     if picture := roofline(profiles, _device(profiles[0])):
         parts += ["<h2>Roofline</h2>", picture]
     for profile in profiles:
-        parts += [f"<h2>{escape(profile.bundle)}: clocks and temperatures</h2>"] * bool(seen := over_time(profile))
+        parts += [f"<h2>{escape(profile.bundle)}: over time</h2>"] * bool(seen := over_time(profile))
         parts += [*seen, f"<h2>{escape(profile.bundle)} for {escape(profile.device)}</h2>", _facts(profile)]
         parts.append(_table(profile.layers))
     if len(profiles) == 2:

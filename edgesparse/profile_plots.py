@@ -1,20 +1,18 @@
-"""Pictures of a `Profile` as SVG, written by hand: bars of layers, the roofline, clocks and temperatures over time."""
+"""Pictures of a `Profile` as SVG, written by hand: bars of layers, and the roofline."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
 from edgesparse.devices.device import Device
-from edgesparse.plot import COLOURS, round_up, text
+from edgesparse.plot import COLOURS, text
 from edgesparse.profile import Profile
 from edgesparse.report import short
 
 WIDTH, BAR, NAMES = 900, 20, 330
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 64, 700, 40, 300, 350
-Lines = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def bars(profiles: Sequence[Profile]) -> str:
@@ -30,7 +28,7 @@ def bars(profiles: Sequence[Profile]) -> str:
                 width = max((WIDTH - NAMES - 110) * layer.us.median / longest, 1.0)
                 tip = escape(f"{layer.name}: {layer.kernel}, {layer.us.median:.4g} us, {layer.share:.1%}")
                 parts.append(
-                    f'<rect x="{NAMES}" y="{y}" width="{width:.1f}" height="{BAR - 4}" fill="{_colour(number)}">'
+                    f'<rect x="{NAMES}" y="{y}" width="{width:.1f}" height="{BAR - 4}" fill="{colour(number)}">'
                     f"<title>{tip}</title></rect>"
                 )
                 words = f"{layer.us.median:.4g} us, {layer.share:.1%}"
@@ -39,10 +37,10 @@ def bars(profiles: Sequence[Profile]) -> str:
         y += 4
     legend = [
         part for i, p in enumerate(profiles) for part in
-        (f'<rect x="{NAMES + 260 * i}" y="4" width="10" height="10" fill="{_colour(i)}"/>',
+        (f'<rect x="{NAMES + 260 * i}" y="4" width="10" height="10" fill="{colour(i)}"/>',
          text(NAMES + 16 + 260 * i, 13, p.bundle.rpartition("/")[2]))
     ]  # fmt: skip
-    return _svg(y + 8, [*legend, *parts])
+    return svg(y + 8, [*legend, *parts])
 
 
 def roofline(profiles: Sequence[Profile], device: Device | None) -> str:
@@ -65,10 +63,10 @@ def roofline(profiles: Sequence[Profile], device: Device | None) -> str:
     parts = [text(LEFT, 20, "GFLOP/s over operations per byte of weights, inputs and outputs", size=14)]
     for power in range(low_x, high_x + 1):
         x, _ = place(10.0**power, 10.0**low_y)
-        parts += [_line(x, TOP, x, BOTTOM), text(x, BOTTOM + 18, f"{10.0**power:g}", anchor="middle")]
+        parts += [line(x, TOP, x, BOTTOM), text(x, BOTTOM + 18, f"{10.0**power:g}", anchor="middle")]
     for power in range(low_y, high_y + 1):
         _, y = place(10.0**low_x, 10.0**power)
-        parts += [_line(LEFT, y, RIGHT, y), text(LEFT - 6, y + 4, f"{10.0**power:g}", anchor="end")]
+        parts += [line(LEFT, y, RIGHT, y), text(LEFT - 6, y + 4, f"{10.0**power:g}", anchor="end")]
     if peak and bandwidth:
         limits = [10.0**low_x, min(max(peak / bandwidth, 10.0**low_x), 10.0**high_x), 10.0**high_x]
         points = [place(at, max(min(peak, bandwidth * at), 10.0**low_y)) for at in limits]
@@ -80,47 +78,10 @@ def roofline(profiles: Sequence[Profile], device: Device | None) -> str:
         x, y = place(at, max(layer.gflops, 10.0**low_y))
         tip = escape(f"{layer.name}: {layer.gflops:.4g} GFLOP/s, {layer.us.median:.4g} us")
         parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 + 12 * math.sqrt(layer.share):.1f}" fill="{_colour(number)}" '
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 + 12 * math.sqrt(layer.share):.1f}" fill="{colour(number)}" '
             f'fill-opacity="0.5"><title>{tip}</title></circle>'
         )
-    return _svg(HEIGHT, parts)
-
-
-def over_time(profile: Profile) -> list[str]:
-    """One picture of clocks and one of temperatures, where the device told of them."""
-    seen = profile.facts.get("observations") or []
-    if len(seen) < 2:
-        return []
-    clocks = {f"CPU {cpu}": _values(seen, "khz", i, 1e6) for i, cpu in enumerate(profile.facts["watched_cpus"])}
-    zones = {str(zone): _values(seen, "millidegrees", i, 1e3) for i, zone in enumerate(profile.facts["zones"])}
-    found = [("GHz of each core over seconds", clocks), ("degrees Celsius of each zone over seconds", zones)]
-    return [_lines(title, lines) for title, lines in found if any(lines.values())]
-
-
-def _values(seen: Sequence[Mapping[str, Any]], name: str, index: int, unit: float) -> list[tuple[float, float]]:
-    return [(one["at_ns"] / 1e9, one[name][index] / unit) for one in seen if one[name][index] != -1]
-
-
-def _lines(title: str, lines: Lines) -> str:
-    end = max((at for line in lines.values() for at, _ in line), default=1.0) or 1.0
-    top = round_up(max((value for line in lines.values() for _, value in line), default=1.0) * 1.05 or 1.0)
-
-    def place(at: float, value: float) -> tuple[float, float]:
-        return LEFT + at / end * (RIGHT - LEFT), BOTTOM - value / top * (BOTTOM - TOP)
-
-    parts = [text(LEFT, 20, title, size=14), text(RIGHT, BOTTOM + 18, f"{end:.3g} s", anchor="end")]
-    for i in range(6):
-        _, y = place(0, top * i / 5)
-        parts += [_line(LEFT, y, RIGHT, y), text(LEFT - 6, y + 4, f"{top * i / 5:g}", anchor="end")]
-    shown = [(name, line) for name, line in lines.items() if line]
-    for number, (name, line) in enumerate(shown):
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(at, value) for at, value in line))
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{_colour(number)}" stroke-width="1.5"/>')
-        if number < 14:
-            parts.append(f'<rect x="{RIGHT + 12}" y="{TOP + 18 * number}" width="10" height="10" '
-                         f'fill="{_colour(number)}"/>')  # fmt: skip
-            parts.append(text(RIGHT + 28, TOP + 9 + 18 * number, name))
-    return _svg(HEIGHT, parts)
+    return svg(HEIGHT, parts)
 
 
 def _decades(values: Sequence[float]) -> tuple[int, int]:
@@ -129,14 +90,14 @@ def _decades(values: Sequence[float]) -> tuple[int, int]:
     return low, max(math.ceil(math.log10(max(values))), low + 1)
 
 
-def _colour(number: int) -> str:
+def colour(number: int) -> str:
     return COLOURS[1:][number % (len(COLOURS) - 1)]
 
 
-def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+def line(x1: float, y1: float, x2: float, y2: float) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#ddd"/>'
 
 
-def _svg(height: float, parts: Sequence[str]) -> str:
+def svg(height: float, parts: Sequence[str]) -> str:
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" font-family="sans-serif">'
     return "\n".join([head, *parts, "</svg>"])

@@ -1,0 +1,135 @@
+"""What went on during a `Profile` as SVG: its runs, clocks and temperatures over seconds, and its sustained runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from edgesparse.plot import round_up, text
+from edgesparse.profile import Profile
+from edgesparse.profile_plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, colour, line, svg
+from edgesparse.sustained import Sustained
+from edgesparse.thermal import watched
+
+MOST_DOTS, MOST_LINES = 2000, 14
+CAPPED, HOT = "clock capped", "hot"
+COLOURS = {"": "#0072b2", CAPPED: "#e69f00", HOT: "#d55e00", f"{HOT}, {CAPPED}": "#7f1d1d"}
+Points = Sequence[tuple[float, float]]
+Lines = Mapping[str, Points]
+
+
+def over_time(profile: Profile) -> list[str]:
+    """Runs with their marks, clocks and temperatures, each where the device told of it; then sustained runs."""
+    seen = profile.facts.get("observations") or []
+    found = [] if profile.sustained is None else _sustained(profile.sustained)
+    if len(seen) < 2:
+        return found
+    clocks = {i: _values(seen, "khz", i, 1e6) for i in range(len(profile.facts["watched_cpus"]))}
+    zones = {i: _values(seen, "millidegrees", i, 1e3) for i in range(len(profile.facts["zones"]))}
+    pictures = [_runs(profile, seen), *_device(profile.facts["watched_cpus"], clocks, profile.facts["zones"], zones)]
+    return [*pictures, *found]
+
+
+def _device(
+    cpus: Sequence[int], clocks: Mapping[int, Points], names: Sequence[str], zones: Mapping[int, Points]
+) -> list[str]:
+    found = []
+    if any(clocks.values()):
+        found.append(_plot("GHz of each core over seconds", _cores(cpus, clocks)))
+    if any(zones.values()):
+        found.append(_plot(*_zones(names, zones)))
+    return found
+
+
+def _runs(profile: Profile, seen: Sequence[Mapping[str, Any]]) -> str:
+    """A dot for each timed run, or for every n-th where there are many."""
+    step = -(-len(profile.run_us) // MOST_DOTS)
+    capped, hot = set(profile.marks.capped), set(profile.marks.hot)
+    dots: dict[str, list[tuple[float, float]]] = {kind: [] for kind in COLOURS}
+    for number, at in enumerate(_begins(seen, len(profile.run_us))):
+        if number % step == 0:
+            kind = ", ".join([HOT] * (number in hot) + [CAPPED] * (number in capped))
+            dots[kind].append((at, profile.run_us[number]))
+    some = "" if step == 1 else f", one of {step}"
+    return _plot(f"microseconds of each timed run{some} over seconds", {}, dots)
+
+
+def _begins(seen: Sequence[Mapping[str, Any]], count: int) -> list[float]:
+    """Seconds at which each run began, as if those between two readings had taken the same time."""
+    found: list[float] = []
+    for one, following in pairwise(seen):
+        runs, begin, end = following["run"] - one["run"], one["at_ns"] / 1e9, following["at_ns"] / 1e9
+        found += [begin + (end - begin) * i / runs for i in range(runs)]
+    return (found + [found[-1] if found else 0.0] * count)[:count]
+
+
+def _cores(cpus: Sequence[int], clocks: Mapping[int, Points]) -> Lines:
+    """Cores that always had the same clock are one line: those of a cluster."""
+    together: dict[tuple[tuple[float, float], ...], list[int]] = {}
+    for i, points in clocks.items():
+        if points:
+            together.setdefault(tuple(points), []).append(cpus[i])
+    return {f"CPU {', '.join(map(str, numbers))}": points for points, numbers in together.items()}
+
+
+def _zones(names: Sequence[str], zones: Mapping[int, Points]) -> tuple[str, Lines]:
+    """A title, and the zones by which the device is judged before those that got hottest."""
+    positions = watched(names).positions
+    known = sorted((i for i in zones if zones[i]), key=lambda i: (i not in positions, -max(v for _, v in zones[i])))
+    of = f" {MOST_LINES} of {len(known)} zones" if len(known) > MOST_LINES else " each zone"
+    labels = {i: names[i] if list(names).count(names[i]) == 1 else f"{names[i]} ({i})" for i in known[:MOST_LINES]}
+    return f"degrees Celsius of{of} over seconds", {label: zones[i] for i, label in labels.items()}
+
+
+def _values(seen: Sequence[Mapping[str, Any]], name: str, index: int, unit: float) -> Points:
+    return [(one["at_ns"] / 1e9, one[name][index] / unit) for one in seen if one[name][index] != -1]
+
+
+def _sustained(found: Sustained) -> list[str]:
+    """Medians and 90th percentiles of the rounds, and what the device did meanwhile."""
+
+    def points(values: Sequence[float | None]) -> Points:
+        middles = [(r.begin_s + r.end_s) / 2 for r in found.rounds]
+        return [(at, value) for at, value in zip(middles, values, strict=True) if value is not None]
+
+    times = {name: points([getattr(r.us, name) for r in found.rounds]) for name in ("median", "p90")}
+    clocks = {i: points([r.ghz[i] if i < len(r.ghz) else None for r in found.rounds]) for i in range(len(found.cpus))}
+    zones = {
+        i: points([r.celsius[i] if i < len(r.celsius) else None for r in found.rounds]) for i in range(len(found.zones))
+    }
+    title = (
+        f"microseconds of a run, kept running for {found.seconds:.0f} s: the end takes {found.ratio:.3f} times as long"
+    )
+    return [_plot(title, times), *_device(found.cpus, clocks, found.zones, zones)]
+
+
+def _plot(title: str, lines: Lines, dots: Lines | None = None) -> str:
+    """Values over seconds from 0, lines with a legend; dots have the colours of `COLOURS`."""
+    all_points = [point for points in (*lines.values(), *(dots or {}).values()) for point in points]
+    end = max((at for at, _ in all_points), default=1.0) or 1.0
+    top = round_up(max(max((value for _, value in all_points), default=1.0) * 1.05, 1e-9))
+    low = min(0.0, *(value for _, value in all_points), 0.0)
+
+    def place(at: float, value: float) -> tuple[float, float]:
+        return LEFT + at / end * (RIGHT - LEFT), BOTTOM - (value - low) / (top - low) * (BOTTOM - TOP)
+
+    parts = [text(LEFT, 20, title, size=14)]
+    for i in range(6):
+        x, y = place(end * i / 5, low + (top - low) * i / 5)
+        parts += [line(LEFT, y, RIGHT, y), text(LEFT - 6, y + 4, f"{low + (top - low) * i / 5:.4g}", anchor="end")]
+        parts.append(text(x, BOTTOM + 18, f"{end * i / 5:.3g}{' s' if i == 5 else ''}", anchor="middle"))
+    legend: list[tuple[str, str]] = []
+    for number, (name, points) in enumerate(lines.items()):
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour(number)}" stroke-width="1.5"/>')
+        legend.append((colour(number), name))
+    for kind, points in (dots or {}).items():
+        for x, y in (place(*point) for point in points):
+            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{COLOURS[kind]}"/>')
+        if points:
+            legend.append((COLOURS[kind], kind or "not marked"))
+    for number, (paint, name) in enumerate(legend[:MOST_LINES]):
+        parts.append(f'<rect x="{RIGHT + 12}" y="{TOP + 18 * number}" width="10" height="10" fill="{paint}"/>')
+        parts.append(text(RIGHT + 28, TOP + 9 + 18 * number, name if len(name) < 25 else f"{name[:23]}…"))
+    return svg(HEIGHT, parts)
