@@ -109,7 +109,11 @@ def profile(
             check_file(path, force)
     before = None if baseline is None else read_profiles(baseline)
     with ExitStack() as stack:
-        sessions = [stack.enter_context(runtimes.open(b, runtime, threads=threads, **left(keep))) for b in bundles]
+        with report.progress("profile") as on_push:
+            sessions = [
+                stack.enter_context(runtimes.open(b, runtime, threads=threads, on_push=on_push, **left(keep)))
+                for b in bundles
+            ]
         for session in sessions:
             if cores is not None:
                 session.use_cores(cores)

@@ -34,6 +34,7 @@ def over_time(profile: Profile) -> list[str]:
 def _device(
     cpus: Sequence[int], clocks: Mapping[int, Points], names: Sequence[str], zones: Mapping[int, Points]
 ) -> list[str]:
+    """Clocks of the cores and temperatures of the zones, by their numbers in ``cpus`` and ``names``."""
     found = []
     if any(clocks.values()):
         found.append(_plot("GHz of each core over seconds", _cores(cpus, clocks)))
@@ -98,9 +99,7 @@ def _sustained(found: Sustained) -> list[str]:
     zones = {
         i: points([r.celsius[i] if i < len(r.celsius) else None for r in found.rounds]) for i in range(len(found.zones))
     }
-    title = (
-        f"microseconds of a run, kept running for {found.seconds:.0f} s: the end takes {found.ratio:.3f} times as long"
-    )
+    title = f"microseconds of a run for {found.seconds:.0f} s: at the end {found.ratio:.3f} times as long"
     return [_plot(title, times), *_device(found.cpus, clocks, found.zones, zones)]
 
 

@@ -86,10 +86,9 @@ def test_the_hottest_is_one_that_can_be() -> None:
 class Cooling:
     """Answers as a session does."""
 
-    machine = {"runtime": "adb"}
-
     def __init__(self, degrees: Iterator[float]) -> None:
         self._degrees, self.slept = degrees, 0.0
+        self.machine = {"runtime": "adb"}
 
     def temperatures(self) -> dict[str, float]:
         return {"skin": next(self._degrees)}

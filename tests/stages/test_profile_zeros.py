@@ -14,13 +14,16 @@ import edgesparse as es
 from edgesparse.manifest import read_manifest
 from edgesparse.profile import profile
 from edgesparse.runtimes import open as open_bundle
+from edgesparse.samples import random_inputs
+from tests.stages.test_bands import network as banded
+from tests.stages.test_bands import small_cache  # noqa: F401 (a fixture)
 
 RUNTIMES = {"local": ("host", "f32"), "qemu": ("rpi5", "f32"), "qemu f16": ("rpi5", "f16")}
 
 
 def network() -> onnx.ModelProto:
-    """x -> Conv, Relu -> a; a -> MaxPool -> b, of planes of 7x7, which are padded; two Convs, Relu of it -> concatenated
-    -> c; Conv, Relu -> y; and the largest channel of each place -> k, integers."""
+    """x -> Conv, Relu -> a -> MaxPool -> b, of planes of 7x7, which are padded; two Convs with Relu of it -> c1 and c2,
+    concatenated -> c; Conv, Relu -> y."""
     random = np.random.default_rng(3)
 
     def weights(name: str, *shape: int) -> onnx.TensorProto:
@@ -69,9 +72,13 @@ def test_zeros_are_those_of_onnxruntime(runtime: str, tmp_path: Path, require: o
     assert 0.2 < np.mean(expected["a"] == 0) < 0.8
 
 
-def test_layers_in_turns_leave_no_whole_output(tmp_path: Path) -> None:
-    """Wherever several calls make a layer, and where the output is of integers, there is nothing to count."""
-    onnx.save(network(), tmp_path / "m.onnx")
-    es.compile(es.load(tmp_path / "m.onnx"), "host", tmp_path / "m.edge")
-    for layer in read_manifest(tmp_path / "m.edge").layers:
-        assert (layer.held is not None) == (len(layer.calls) == 1)
+def test_layers_in_turns_leave_no_whole_output(tmp_path: Path, small_cache: None) -> None:  # noqa: F811
+    onnx.save(banded(64, 60, 1, 3), tmp_path / "m.onnx")
+    bundle = es.compile(es.load(tmp_path / "m.onnx"), "host", tmp_path / "m.edge")
+    layers = read_manifest(bundle).layers
+    assert sum(len(x.calls) > 1 for x in layers) >= 4, "they take turns"
+    assert all((x.held is None) == (len(x.calls) > 1) for x in layers)
+    with open_bundle(bundle, "local") as session:
+        (found,) = profile([session], [random_inputs(session.manifest)], num_runs=1, warmup_runs=0)
+    shares = [x.activation_zeros for x in found.layers]
+    assert [x is None for x in shares] == [len(x.calls) > 1 for x in layers if x.calls]
