@@ -28,8 +28,8 @@ ISAS = {
 NEEDS = {"avx512": "avx512vl", "avx2": "avx2", "neon_fp16": "fp16"}
 """What of ``features`` an instruction set needs, where not every machine of the architecture has it."""
 TABLES_WIDTH = {"neon": 8, "neon_fp16": 8}
-"""Multiply-adds a cycle of the core that the tables in `ops.cost` are from: Neoverse N1. The other tables are from cores
-like those they are used for."""
+"""Multiply-adds a cycle of the core that the tables in `ops.cost` are from, a Neoverse N1. Other tables are from cores
+like those that they are used for."""
 FOR_F16 = ("neon_fp16",)
 """Compiled for beside ``isas`` where a model is stored in f16."""
 
@@ -96,12 +96,13 @@ class Device(BaseModel):
     """Something to compile for. ``kind``, ``triple`` and ``isas`` as in `types.Target`.
 
     ``features`` are what its best cores have beyond the baseline: what predictions go by. Which kernels run is chosen
-    on the device.
+    on the device. ``matches`` are the models (their first words) and SoCs that an attached device may say it is.
     """
 
     model_config = _STRICT
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=80)  # files are called after it
     title: str
+    matches: tuple[str, ...] = ()
     kind: Literal["shared", "executable", "wasm"]
     triple: str
     isas: tuple[str, ...] = Field(min_length=1)
@@ -158,15 +159,15 @@ def known_devices() -> list[str]:
     return ["host", *sorted(p.stem for p in FOLDER.glob("*.toml"))]
 
 
-def load_device(name: str) -> Device:
-    """The device of that name, or the one described by the ``.toml`` file at that path.
+def load_device(name: str | Device) -> Device:
+    """The device of that name, or the one described by the ``.toml`` file at that path; a `Device` is itself.
 
     ``host`` is this machine, read from /proc and /sys. What `edgesparse calibrate` measured replaces what is published.
 
     Raises:
         InputError: unknown device, or a file that does not fit the schema.
     """
-    return as_measured(_described(name))
+    return name if isinstance(name, Device) else as_measured(_described(name))
 
 
 def _described(name: str) -> Device:

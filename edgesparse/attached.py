@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edgesparse.devices import Cluster, Device, known_devices, load_device
+from edgesparse.devices.cores import UNKNOWN_FMA_WIDTH
+from edgesparse.devices.device import Memory
+from edgesparse.devices.measured import as_measured
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.machine_facts import MachineFacts, machine_facts
 from edgesparse.runtimes import adb, ssh
 from edgesparse.runtimes.device import Link, printable
 
-__all__ = ["AttachedDevice", "MachineFacts", "attached_devices", "connect", "machine_facts"]
+__all__ = ["AttachedDevice", "MachineFacts", "attached_devices", "auto_device", "connect", "detect", "machine_facts"]
 
 READY = "ready"
+AUTO = "auto"
+BROWSERS = ("node", "chromium", "firefox", "wasmtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +88,81 @@ def connect(runtime: str) -> Link:
     raise InputError(
         f"the runtime {runtime} has no devices", where="--runtime", hint="adb, adb:SERIAL, or ssh:USER@HOST[:PORT]"
     )
+
+
+def auto_device(runtime: str) -> Device:
+    """What `--device auto` is with that runtime: this machine, a browser, or what the attached device says it is.
+
+    Raises:
+        RuntimeFailure: the device cannot be reached, or no kernels are for its CPU.
+        InputError: the runtime fits several devices.
+    """
+    name = runtime.partition(":")[0]
+    if name in ("adb", "ssh"):
+        link = connect(runtime)
+        try:
+            return detect(link)
+        finally:
+            link.close()
+    if name in BROWSERS:
+        return load_device("browser")
+    if name == "qemu":
+        raise InputError(
+            "qemu is any arm64 device", where="--device auto", hint="say which: --device rpi5, pixel-8, .."
+        )
+    return load_device("host")
+
+
+def detect(link: Link) -> Device:
+    """The device of `devices/` that this one says it is, or has the SoC of; else one made of what it says.
+
+    Raises:
+        RuntimeFailure: it does not answer, or no kernels are for its CPU.
+    """
+    facts = machine_facts(link)
+    if not facts.is_arm64:
+        raise RuntimeFailure(
+            f"there are no kernels for {facts.abi or 'a CPU that it does not tell'}", where=link.description,
+            hint="phones and boards need arm64; for an x86 machine, compile with --device host on it",
+        )  # fmt: skip
+    return known_device(facts) or as_measured(described_device(facts))
+
+
+def known_device(facts: MachineFacts) -> Device | None:
+    """By its model; where nobody knows that, by its SoC, which has the same cores."""
+    files = [load_device(name) for name in known_devices() if name != "host"]
+    by_name = {text.lower(): device for device in reversed(files) for text in device.matches}
+    models = [text for text in by_name if f"{facts.model} ".lower().startswith(f"{text} ")]
+    if models:
+        return by_name[max(models, key=len)]
+    same_soc = next((by_name[name] for name in facts.names if name in by_name), None)
+    if same_soc is None:
+        return None
+    return same_soc.model_copy(update={"title": f"{facts.model or 'a device'} with the SoC of {same_soc.title}"})
+
+
+def described_device(facts: MachineFacts) -> Device:
+    """As the device describes itself; what it cannot tell is an estimate by the types of its cores."""
+    source = "estimate: core, clock and caches as the device tells them, fma_width by the type of core"
+    unknown = "estimate: nothing is known of this type of core, its fma_width is assumed"
+    clusters = [
+        Cluster(
+            core=c.core, count=c.count, max_ghz=c.max_ghz, fma_width=c.fma_width or UNKNOWN_FMA_WIDTH, l1d_kb=c.l1d_kb,
+            l2_kb=c.l2_kb, l3_kb=c.l3_kb, source=source if c.fma_width else unknown,
+        )
+        for c in facts.clusters
+    ]  # fmt: skip
+    words = " ".join(re.findall("[a-z0-9]+", facts.model.lower(), re.ASCII)) or "device"
+    return Device(
+        name=f"detected-{words[:40].strip().replace(' ', '-')}",
+        title=f"{facts.model or 'an attached device'}{f' ({facts.soc})' if facts.soc else ''}, as it describes itself",
+        kind="executable", triple="aarch64-linux-musl", isas=("neon",), features=_features(facts.hwcap),
+        cluster=tuple(clusters) or (Cluster(core="unknown", count=1, fma_width=UNKNOWN_FMA_WIDTH, source=unknown),),
+        memory=Memory(source="unknown: no device tells it"),
+    )  # fmt: skip
+
+
+def _features(hwcap: tuple[str, ...]) -> tuple[str, ...]:
+    """As the files in devices/ call them; fp16 is halves in scalar and in vector instructions."""
+    found = {"fp16": {"fphp", "asimdhp"}, "dotprod": {"asimddp"}, "i8mm": {"i8mm"}, "bf16": {"bf16"}}
+    return tuple(name for name, needed in found.items() if needed <= set(hwcap))

@@ -81,7 +81,9 @@ _REFUSED = {
 
 def _fail(text: str, code: int) -> None:
     sys.stdout.flush()
-    print(f"error: {text}", file=sys.stderr)
+    from edgesparse.report import harmless
+
+    print(f"error: {harmless(text)}", file=sys.stderr)
     sys.exit(code)
 
 
@@ -236,11 +238,14 @@ def run(
     json: Json = False,
 ) -> None:
     """Run a bundle on inputs from a file and write its outputs to another."""
-    from edgesparse import runtimes, tables
+    from edgesparse import report, runtimes, tables
     from edgesparse.samples import read_inputs, write_outputs
 
     check_file(output, force)
-    with runtimes.open(bundle, runtime, threads=threads, **left(keep)) as session:
+    with (
+        report.progress("run") as on_progress,
+        runtimes.open(bundle, runtime, threads=threads, on_push=on_progress, **left(keep)) as session,
+    ):
         outputs = session.run(read_inputs(input, [p.name for p in session.manifest.inputs]), each=each)
         machine = session.machine
     write_outputs(output, outputs)
@@ -262,12 +267,15 @@ def compare(
     json: Json = False,
 ) -> None:
     """Compare a bundle with onnxruntime on the same inputs. Exits with 5 over the tolerance."""
-    from edgesparse import runtimes, tables
+    from edgesparse import report, runtimes, tables
     from edgesparse.compare import TOLERANCE
     from edgesparse.compare import compare as against
     from edgesparse.samples import read_inputs
 
-    with runtimes.open(bundle, runtime, threads=threads) as session:
+    with (
+        report.progress("compare") as on_progress,
+        runtimes.open(bundle, runtime, threads=threads, on_push=on_progress) as session,
+    ):
         inputs = read_inputs(input, [p.name for p in session.manifest.inputs])
         errors = against(model, session, inputs, each=each)
         tolerance = TOLERANCE[session.manifest.precision] if tolerance is None else tolerance

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from edgesparse.bands import in_bands
 from edgesparse.build import build
 from edgesparse.bundle import check_target_path, write
-from edgesparse.devices import load_device
+from edgesparse.devices import Device, load_device
 from edgesparse.direct import read_directly
 from edgesparse.emit import emit
 from edgesparse.errors import InputError
@@ -41,7 +41,7 @@ ADDRESS_SPACE_BYTES = {"wasm": 2**31, "executable": 2**40, "shared": 2**40}
 
 
 def compile_model(
-    model: ir.Model, device: str = "host", out: str | Path = "model.edge", *,
+    model: ir.Model, device: str | Device = "host", out: str | Path = "model.edge", *,
     name: str | None = None, force: bool = False, precision: str = "f32", on_progress: Progress | None = None,
 ) -> Path:  # fmt: skip
     """Compile ``model`` for ``device`` into the bundle folder ``out``; returns its path.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from rich.text import Text
 
 PIPED_WIDTH = 200
 LONGEST_NAME = 44
+# What a terminal obeys, or what turns text around: names in models and words of devices may hold it.
+_OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def stdout() -> Console:
@@ -27,13 +30,20 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
+def harmless(text: str) -> str:
+    """``text`` with nothing in it that a terminal obeys, but for line ends."""
+    return _OBEYED.sub("\ufffd", text)
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout; columns that hold only numbers (or are empty) are right-aligned."""
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", show_edge=False, pad_edge=False)
+    table = Table(
+        title=Text(harmless(title)), box=box.SIMPLE_HEAD, title_justify="left", show_edge=False, pad_edge=False
+    )
     cells = [[_cell(v) for v in row] for row in rows]
     for i, column in enumerate(columns):
         number = all(isinstance(row[i], int | float) or row[i] is None for row in rows)
-        table.add_column(Text(column), justify="right" if number and rows else "left", overflow="fold")
+        table.add_column(Text(harmless(column)), justify="right" if number and rows else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     console = stdout()
@@ -43,11 +53,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 def print_facts(title: str, facts: Mapping[str, object]) -> None:
     """Two columns without a head: what, and its value."""
-    table = Table(title=Text(title), box=None, title_justify="left", show_header=False, pad_edge=False)
+    table = Table(title=Text(harmless(title)), box=None, title_justify="left", show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(Text(name), Text(_cell(value)))
+        table.add_row(Text(harmless(name)), Text(_cell(value)))
     console = stdout()
     console.print(table)
     console.print()
@@ -55,15 +65,16 @@ def print_facts(title: str, facts: Mapping[str, object]) -> None:
 
 def print_json(document: object) -> None:
     """One JSON document on stdout, indented; numbers that JSON lacks (NaN, infinity) become strings."""
-    print(json.dumps(_plain(document), indent=2, ensure_ascii=False))
+    text = json.dumps(_plain(document), indent=2, ensure_ascii=False)
+    print(_OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def note(text: str) -> None:
-    stderr().print(f"note: {text}")
+    stderr().print(f"note: {harmless(text)}")
 
 
 def warn(text: str) -> None:
-    stderr().print(f"warning: {text}")
+    stderr().print(f"warning: {harmless(text)}")
 
 
 @contextmanager
@@ -103,7 +114,7 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return harmless(str(value))
 
 
 def _plain(value: object) -> object:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -100,7 +101,7 @@ def test_a_session_runs_and_times(attached: Attached, toy: MakeBundle) -> None:
 @pytest.mark.usefixtures("nothing_stays_there")
 @pytest.mark.parametrize(("options", "words"), [({"threads": 257}, "257"), ({"threads": 200}, "may use"),
                                                 ({"timeout_s": 0}, "not a time limit")])  # fmt: skip
-def test_options_that_cannot_be(attached: Attached, toy: MakeBundle, options: dict[str, int], words: str) -> None:
+def test_options_that_cannot_be(attached: Attached, toy: MakeBundle, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
         runtimes.open(toy("executable"), attached.runtime, **options)
     assert attached.pushed_bytes == 0
