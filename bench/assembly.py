@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesparse.build import COMMON_FLAGS, RUNTIME_C, compiler_version, zig
-from edgesparse.places import cache_dir
 from edgesparse.errors import InputError
 from edgesparse.kernels import COMMON, ISAS, flags, included_text
+from edgesparse.places import cache_dir
 from edgesparse.types import Kernel
 from edgesparse.workspace import workspace
 

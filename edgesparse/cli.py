@@ -15,6 +15,7 @@ from typing import Annotated, Optional
 import typer
 
 from edgesparse.cli_devices import commands as device_commands
+from edgesparse.cli_predict import commands as predict_commands
 from edgesparse.cli_profile import commands as profile_commands
 from edgesparse.cli_reports import commands as report_commands
 from edgesparse.cli_sparsity import commands as sparsity_commands
@@ -53,6 +54,7 @@ app.add_typer(device_commands)
 app.add_typer(sparsity_commands)
 app.add_typer(report_commands)
 app.add_typer(profile_commands)
+app.add_typer(predict_commands)
 
 
 def main() -> None:

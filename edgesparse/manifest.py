@@ -77,9 +77,9 @@ class Layer(BaseModel):
 
     ``predicted_us``: microseconds on the device by the cost model, or as ``measured``; ``dense_us``: the best
     kernel's if no weight were zero; ``skipping_us``: that of the best kernel that skips zeros, which gets shorter with
-    each of them. All are 0 where there is only one kernel. ``model_us``: by the cost model alone, before any measurement;
-    where there is only one kernel, what its traffic takes. ``calls`` are the numbers under which `model_calls` in C
-    runs it: several where layers take turns.
+    each of them. All are 0 where there is only one kernel. ``model_us``: by the cost model alone, before any
+    measurement; where there is only one kernel, what its traffic takes. ``calls`` are the numbers under which
+    `model_calls` in C runs it: several where layers take turns.
 
     ``reads`` and ``writes`` name tensors: those of other layers, inputs and outputs of the model. ``weight_shape`` is
     (output channels, input channels, positions of the kernel), the last as one number or as height and width; () where

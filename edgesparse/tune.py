@@ -112,7 +112,13 @@ def alone(
 ) -> Iterator[runtimes.Session]:
     """An opened bundle that is nothing but ``call``, computed by ``candidate``."""
     step = Step(call, packed(candidate.binding), candidate.kernels)
-    selection = Selection(_alone(graph, call), (step,), {call.name: ()}, target.isas)
+    with opened(Selection(_alone(graph, call), (step,), {call.name: ()}, target.isas), target, runtime) as session:
+        yield session
+
+
+@contextmanager
+def opened(selection: Selection, target: Target, runtime: str) -> Iterator[runtimes.Session]:
+    """A bundle of ``selection`` in a temporary folder, opened."""
     memory = plan(selection)
     sources = emit(selection, memory, "tune")
     artifact = build(sources, selection, target)

@@ -175,8 +175,8 @@ class Binding:
     Where a kernel can be split over threads, its parameters ``begin`` and ``end`` are the split.
     ``predicted_us`` orders alternatives (0: there is only one), ``dense_us`` is the time of the best kernel if no
     weight were zero, ``skipping_us`` that of the best one that skips zeros; ``measured`` says that they come from
-    the device; ``macs`` counts what the kernel really multiplies. ``model_us`` is ``predicted_us`` before it was replaced
-    or corrected by a measurement; 0 where neither was done.
+    the device; ``macs`` counts what the kernel really multiplies. ``model_us`` is ``predicted_us`` before it was
+    replaced or corrected by a measurement; 0 where neither was done.
     """
 
     stem: str

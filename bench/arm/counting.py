@@ -14,8 +14,8 @@ from functools import cache
 from pathlib import Path
 
 from edgesparse.build import compiler_version, zig
-from edgesparse.places import cache_dir
 from edgesparse.errors import RuntimeFailure
+from edgesparse.places import cache_dir
 from edgesparse.workspace import workspace
 
 PLUGIN_C = Path(__file__).parent / "count.c"

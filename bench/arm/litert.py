@@ -22,9 +22,9 @@ import onnx_ir as ir
 
 from bench.arm.counting import per_inference, run
 from bench.arm.tflite import convert, load_schema
-from edgesparse.places import cache_dir
 from edgesparse.errors import RuntimeFailure
 from edgesparse.passes.pipeline import simplify
+from edgesparse.places import cache_dir
 from edgesparse.types import Array
 from edgesparse.workspace import workspace
 

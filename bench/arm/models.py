@@ -9,8 +9,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 import edgesparse as es
-from edgesparse.places import cache_dir
 from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.places import cache_dir
 from edgesparse.workspace import workspace
 
 DEVICE = "rpi5"

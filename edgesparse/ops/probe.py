@@ -11,7 +11,7 @@ from edgesparse.types import Array, Attr, TensorSpec
 
 MACS_PER_ROUND = 384
 """Multiply-adds of probe_fma_f32 for each of its ``rounds``, on every instruction set."""
-READ_MULTIPLE = 256
+READ_MULTIPLE = 512
 """probe_read_f32 reads a multiple of so many floats."""
 
 

@@ -92,9 +92,7 @@ class LayerTimes:
         return expected_us(call, candidate.binding, candidate.kernels, self.graph, self.target, self.known)
 
 
-def layer_times(
-    model: ir.Model, weights: Sequence[Weight], target: Target, known: Known | None = None
-) -> LayerTimes:
+def layer_times(model: ir.Model, weights: Sequence[Weight], target: Target, known: Known | None = None) -> LayerTimes:
     """`LayerTimes` of the simplified ``model``, which stays as it is; ``weights`` are those that may get zeros.
 
     Raises:

@@ -30,6 +30,6 @@ def sums(case: Case, expected: Sequence[Array]) -> list[Array]:
 
 @kernel_test("probe_read", bound=sums)
 def test_probe_read(random: np.random.Generator) -> Iterator[Case]:
-    for size, floats, rounds in ((256, 256, 1), (512, 256, 3), (1024, 1024, 2), (256, 0, 4), (256, 256, 0)):
+    for size, floats, rounds in ((512, 512, 1), (1024, 512, 3), (1536, 1536, 2), (512, 0, 4), (512, 512, 0)):
         x = random.normal(size=size).astype(np.float32) + 1
         yield direct("probe_read", [x], [((1,), "f32")], floats=floats, rounds=rounds)
