@@ -11,17 +11,19 @@ from edgesparse.errors import InputError
 from edgesparse.layer_time import LayerTime, matched
 from edgesparse.profile import Profile
 from edgesparse.profile_plots import bars, roofline
-from edgesparse.profile_time import over_time
+from edgesparse.profile_time import over_time, sustained_over_time
 from edgesparse.report import shape_text, short
-from edgesparse.spread import ratio_interval
+from edgesparse.spread import plain, ratio_interval
 from edgesparse.tables_profile import facts
 
 STYLE = """
-body{font:14px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1200px;padding:0 16px;color:#1b1f24}
+body{font:14px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1500px;padding:0 16px;color:#1b1f24}
 h1{font-size:20px}h2{font-size:16px;margin-top:32px}table{border-collapse:collapse;width:100%;font-size:12px}
 th,td{text-align:left;padding:3px 8px;border-bottom:1px solid #ddd;white-space:nowrap}
+th{white-space:normal;vertical-align:bottom}
 td.text{white-space:normal}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-svg{max-width:900px;display:block}p.warning{background:#fff3d6;padding:8px 12px}div.wide{overflow-x:auto}
+svg{max-width:900px;display:block}p.warning{background:#fff3d6;padding:8px 12px}
+div.wide{overflow-x:auto;margin-top:12px}
 """
 COLUMNS = ("layer", "type", "inputs", "output", "pattern", "zeros %", "activation zeros %", "kernel")
 NUMBERS = ("us", "min", "p90", "std", "%", "sum %", "GFLOP/s", "GB/s", "roofline %")
@@ -40,7 +42,11 @@ def html(profiles: Sequence[Profile]) -> str:
         parts += ["<h2>Roofline</h2>", picture]
     for profile in profiles:
         parts += [f"<h2>{escape(profile.bundle)}: over time</h2>"] * bool(seen := over_time(profile))
-        parts += [*seen, f"<h2>{escape(profile.bundle)} for {escape(profile.device)}</h2>", _facts(profile)]
+        parts += seen
+        if (lasting := profile.sustained) is not None:
+            parts += [f"<h2>{escape(profile.bundle)}: kept running for {lasting.seconds:.0f} s</h2>"]
+            parts += sustained_over_time(lasting)
+        parts += [f"<h2>{escape(profile.bundle)} for {escape(profile.device)}</h2>", _facts(profile)]
         parts.append(_table(profile.layers))
     if len(profiles) == 2:
         parts += ["<h2>Beside each other</h2>", _beside(*profiles)]
@@ -69,7 +75,7 @@ def _table(layers: Sequence[LayerTime]) -> str:
                  f"{100 * x.zeros:.0f}" if x.pattern else "",
                  "" if x.activation_zeros is None else f"{100 * x.activation_zeros:.1f}", x.kernel)  # fmt: skip
         numbers = (
-            f"{x.us.median:.4g}", f"{x.us.min:.4g}", f"{x.us.p90:.4g}", f"{x.us.std:.3g}", f"{100 * x.share:.1f}",
+            *map(plain, (x.us.median, x.us.min, x.us.p90, x.us.std)), f"{100 * x.share:.1f}",
             f"{100 * x.cumulative:.1f}", f"{x.gflops:.4g}" if x.gflops else "", f"{x.gbs:.4g}",
             "" if x.of_roofline is None else f"{100 * x.of_roofline:.1f}",
         )  # fmt: skip
@@ -85,7 +91,7 @@ def _name(name: str) -> str:
 
 def _beside(before: Profile, after: Profile) -> str:
     def number(value: float | None) -> tuple[str, str]:
-        return ("" if value is None else f"{value:.4g}", "n")
+        return ("" if value is None else plain(value), "n")
 
     rows = [
         [(_name(x.name), ""), (escape(x.op), ""), number(x.before_us), number(x.after_us), number(x.times)]

@@ -10,6 +10,7 @@ from edgesparse.devices.device import Device
 from edgesparse.plot import COLOURS, text
 from edgesparse.profile import Profile
 from edgesparse.report import short
+from edgesparse.spread import plain
 
 WIDTH, BAR, NAMES = 900, 20, 330
 LEFT, RIGHT, TOP, BOTTOM, HEIGHT = 64, 700, 40, 300, 350
@@ -26,12 +27,12 @@ def bars(profiles: Sequence[Profile]) -> str:
         for number, found in enumerate(times):
             if (layer := found.get(name)) is not None:
                 width = max((WIDTH - NAMES - 110) * layer.us.median / longest, 1.0)
-                tip = escape(f"{layer.name}: {layer.kernel}, {layer.us.median:.4g} us, {layer.share:.1%}")
+                tip = escape(f"{layer.name}: {layer.kernel}, {plain(layer.us.median)} us, {layer.share:.1%}")
                 parts.append(
                     f'<rect x="{NAMES}" y="{y}" width="{width:.1f}" height="{BAR - 4}" fill="{colour(number)}">'
                     f"<title>{tip}</title></rect>"
                 )
-                words = f"{layer.us.median:.4g} us, {layer.share:.1%}"
+                words = f"{plain(layer.us.median)} us, {layer.share:.1%}"
                 parts.append(text(NAMES + width + 6, y + 12, words, size=11))
             y += BAR
         y += 4
@@ -76,7 +77,7 @@ def roofline(profiles: Sequence[Profile], device: Device | None) -> str:
         parts.append(text(RIGHT, points[-1][1] - 6, words, anchor="end", size=11))
     for number, layer, at in dots:
         x, y = place(at, max(layer.gflops, 10.0**low_y))
-        tip = escape(f"{layer.name}: {layer.gflops:.4g} GFLOP/s, {layer.us.median:.4g} us")
+        tip = escape(f"{layer.name}: {layer.gflops:.4g} GFLOP/s, {plain(layer.us.median)} us")
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{3 + 12 * math.sqrt(layer.share):.1f}" fill="{colour(number)}" '
             f'fill-opacity="0.5"><title>{tip}</title></circle>'

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from edgesparse.plot import round_up, text
+from edgesparse.plot import COLOURS as PALETTE
+from edgesparse.plot import DASHES, round_up, text
 from edgesparse.profile import Profile
 from edgesparse.profile_plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, colour, line, svg
+from edgesparse.spread import plain
 from edgesparse.sustained import Sustained
 from edgesparse.thermal import watched
 
@@ -20,15 +23,13 @@ Lines = Mapping[str, Points]
 
 
 def over_time(profile: Profile) -> list[str]:
-    """Runs with their marks, clocks and temperatures, each where the device told of it; then sustained runs."""
+    """Runs with their marks, clocks and temperatures, each where the device told of it."""
     seen = profile.facts.get("observations") or []
-    found = [] if profile.sustained is None else _sustained(profile.sustained)
     if len(seen) < 2:
-        return found
+        return []
     clocks = {i: _values(seen, "khz", i, 1e6) for i in range(len(profile.facts["watched_cpus"]))}
     zones = {i: _values(seen, "millidegrees", i, 1e3) for i in range(len(profile.facts["zones"]))}
-    pictures = [_runs(profile, seen), *_device(profile.facts["watched_cpus"], clocks, profile.facts["zones"], zones)]
-    return [*pictures, *found]
+    return [_runs(profile, seen), *_device(profile.facts["watched_cpus"], clocks, profile.facts["zones"], zones)]
 
 
 def _device(
@@ -87,7 +88,7 @@ def _values(seen: Sequence[Mapping[str, Any]], name: str, index: int, unit: floa
     return [(one["at_ns"] / 1e9, one[name][index] / unit) for one in seen if one[name][index] != -1]
 
 
-def _sustained(found: Sustained) -> list[str]:
+def sustained_over_time(found: Sustained) -> list[str]:
     """Medians and 90th percentiles of the rounds, and what the device did meanwhile."""
 
     def points(values: Sequence[float | None]) -> Points:
@@ -99,7 +100,7 @@ def _sustained(found: Sustained) -> list[str]:
     zones = {
         i: points([r.celsius[i] if i < len(r.celsius) else None for r in found.rounds]) for i in range(len(found.zones))
     }
-    title = f"microseconds of a run for {found.seconds:.0f} s: at the end {found.ratio:.3f} times as long"
+    title = f"microseconds of a run over seconds: at the end {found.ratio:.3f} times as long"
     return [_plot(title, times), *_device(found.cpus, clocks, found.zones, zones)]
 
 
@@ -115,20 +116,30 @@ def _plot(title: str, lines: Lines, dots: Lines | None = None) -> str:
 
     parts = [text(LEFT, 20, title, size=14)]
     for i in range(6):
-        x, y = place(end * i / 5, low + (top - low) * i / 5)
-        parts += [line(LEFT, y, RIGHT, y), text(LEFT - 6, y + 4, f"{low + (top - low) * i / 5:.4g}", anchor="end")]
-        parts.append(text(x, BOTTOM + 18, f"{end * i / 5:.3g}{' s' if i == 5 else ''}", anchor="middle"))
-    legend: list[tuple[str, str]] = []
+        _, y = place(0, low + (top - low) * i / 5)
+        parts += [line(LEFT, y, RIGHT, y), text(LEFT - 6, y + 4, plain(low + (top - low) * i / 5), anchor="end")]
+    step = round_up(end / 6)
+    for i in range(math.floor(end / step) + 1):
+        parts.append(text(place(step * i, 0)[0], BOTTOM + 18, f"{step * i:g}", anchor="middle"))
+    legend: list[tuple[str, str, str]] = []
     for number, (name, points) in enumerate(lines.items()):
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour(number)}" stroke-width="1.5"/>')
-        legend.append((colour(number), name))
+        dash = DASHES[number // (len(PALETTE) - 1) % len(DASHES)]  # where the colours are used up
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour(number)}" stroke-width="1.5" '
+            f'stroke-dasharray="{dash}"/>'
+        )
+        legend.append((colour(number), dash, name))
     for kind, points in (dots or {}).items():
         for x, y in (place(*point) for point in points):
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{COLOURS[kind]}"/>')
         if points:
-            legend.append((COLOURS[kind], kind or "not marked"))
-    for number, (paint, name) in enumerate(legend[:MOST_LINES]):
-        parts.append(f'<rect x="{RIGHT + 12}" y="{TOP + 18 * number}" width="10" height="10" fill="{paint}"/>')
-        parts.append(text(RIGHT + 28, TOP + 9 + 18 * number, name if len(name) < 25 else f"{name[:23]}…"))
+            legend.append((COLOURS[kind], "", kind or "not marked"))
+    for number, (paint, dash, name) in enumerate(legend[:MOST_LINES]):
+        y = TOP + 5 + 18 * number
+        parts.append(
+            f'<line x1="{RIGHT + 12}" y1="{y}" x2="{RIGHT + 36}" y2="{y}" stroke="{paint}" stroke-width="4" '
+            f'stroke-dasharray="{dash}"/>'
+        )
+        parts.append(text(RIGHT + 42, y + 4, name if len(name) < 25 else f"{name[:23]}…"))
     return svg(HEIGHT, parts)

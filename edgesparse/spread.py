@@ -42,6 +42,11 @@ def spread(times: Sequence[float] | Array) -> Spread:
     return Spread(count, *map(float, found))
 
 
+def plain(value: float) -> str:
+    """Four digits, or as many as there are before the point: 0.01235, 123.5, 12346."""
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+
+
 def ratio_interval(before: Sequence[float] | Array, after: Sequence[float] | Array) -> tuple[float, float, float]:
     """Median of ``after`` over that of ``before``, and its 95% interval by 2,000 bootstrap samples of both."""
     random = np.random.default_rng(0)

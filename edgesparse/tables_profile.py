@@ -10,7 +10,7 @@ from typing import Any
 from edgesparse.layer_time import LayerTime, Match, by_type, matched
 from edgesparse.profile import COUNTERS, Profile
 from edgesparse.report import note, print_facts, print_json, print_table, shape_text, short, warn
-from edgesparse.spread import Spread, ratio_interval
+from edgesparse.spread import Spread, plain, ratio_interval
 from edgesparse.sustained import Round, Sustained
 
 COLUMNS = (
@@ -159,6 +159,7 @@ def facts(profile: Profile) -> Mapping[str, object]:
 
 def _spread(us: Spread) -> str:
     return (
-        f"median {us.median:.4g} us, min {us.min:.4g}, p90 {us.p90:.4g}, max {us.max:.4g}, std {us.std:.3g} "
+        f"median {plain(us.median)} us, min {plain(us.min)}, p90 {plain(us.p90)}, max {plain(us.max)}, "
+        f"std {plain(us.std)} "
         f"({us.count} runs)"
     )

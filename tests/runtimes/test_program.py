@@ -98,6 +98,34 @@ def test_every_call_is_timed(run: Run) -> None:
     assert len(first["millidegrees"]) == len(found["zones"]) and found["missed_observations"] == 0
 
 
+def test_zeros_are_counted_after_a_call(run: Run, tmp_path: Path) -> None:
+    """The toy's only call leaves 2 x in the arena."""
+    np.array([0, 1, -0.0, -np.inf, 1e-40], np.float32).tofile(tmp_path / "x.bin")
+    # all; all but the last, as two planes and as floats one of which is left out; and as pairs of halves
+    places = "0:0:1:5:5:4,0:0:2:2:2:4,0:0:2:1:2:4,0:0:1:8:8:2"
+    done = run(*GOOD, "--zeros", places, "--num-runs", "1", "--json")
+    halves = np.array([0, 2, -0.0, -np.inf], np.float32).view(np.float16)
+    assert json.loads(done.stdout)["zeros"] == [2, 2, 2, int(np.sum(halves == 0))], done.stderr
+    assert "zeros" not in json.loads(run(*GOOD, "--num-runs", "1", "--json").stdout)
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        ("", None), ("0", "six numbers"), ("0:0:1:5:5", "six numbers"), ("0:0:1:5:5:4:", "six numbers"),
+        ("0:0:1:5:5:x", "not a number"), ("1:0:1:5:5:4", "not in the order of the calls"),
+        ("0:64:1:1:1:4", "beyond the arena"), ("0:0:1:17:17:4", "beyond the arena"),
+        ("0:2:1:1:1:4", "beyond the arena"),
+        ("0:0:1:4:2:4", "beyond the arena"), ("0:0:1:1:1:8", "beyond the arena"),
+        ("0:0:4294967295:1:4294967295:4", "beyond the arena"), (",".join(["0:0:1:1:1:4"] * 4097), "too many places"),
+    ],
+    ids=lambda x: str(x)[:30],
+)  # fmt: skip
+def test_places_that_cannot_be(run: Run, places: str, said: str | None) -> None:
+    done = run(*GOOD, "--zeros", places, "--json")
+    assert done.returncode == (0 if said is None else 2) and (said or "").encode() in done.stderr
+
+
 def test_timing_stops_after_a_while(run: Run) -> None:
     found = json.loads(run(*GOOD, "--num-runs", "10000000", "--max-secs", "1", "--json").stdout)
     assert 1 <= len(found["wall_ns"]) < 10_000_000
@@ -126,6 +154,7 @@ def test_clocks_and_temperatures(program: list[str], tmp_path: Path, run: Run) -
         "class/thermal/thermal_zone1/type": "outside",
         "class/thermal/thermal_zone1/temp": "-3000",
         "class/power_supply/battery/current_now": "-350000",
+        "class/power_supply/battery/status": "Not charging",
         "class/power_supply/battery/voltage_now": "4100000",
     }
     for name, text in files.items():
@@ -136,7 +165,7 @@ def test_clocks_and_temperatures(program: list[str], tmp_path: Path, run: Run) -
     done = subprocess.run([*emulated, "--json"], cwd=tmp_path, capture_output=True, check=True)
     found = json.loads(done.stdout)
     assert (found["watched_cpus"], found["most_khz"]) == ([cpu], [2400000])
-    assert found["zones"] == ['cpu "big"', "outside"]
+    assert found["zones"] == ['cpu "big"', "outside"] and found["battery"] == "Not charging"
     for one in found["observations"]:
         assert (one["khz"], one["limit_khz"], one["millidegrees"]) == ([1800000], [2000000], [41500, -3000])
         assert (one["microamperes"], one["microvolts"]) == (-350000, 4100000)

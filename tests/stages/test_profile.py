@@ -178,21 +178,72 @@ def test_seconds_are_shared_among_turns(bundles: dict[str, Path], monkeypatch: p
             assert max_secs is None or sum(limit or 0 for _, limit in asked) <= max(max_secs, 2)
 
 
+def test_warnings_say_what_to_do(bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def warnings(wall_us: list[float], **facts: Any) -> str:
+        timed = CallTimes((), tuple(round(1e3 * us) for us in wall_us), ((2000,) * calls,) * len(wall_us), facts)
+        monkeypatch.setattr(session, "time_calls", lambda *_: timed)
+        (found,) = profile([session], [{}], num_runs=len(wall_us))
+        return "\n".join(found.warnings)
+
+    with open_bundle(bundles["host"], "local") as session:
+        calls = 1 + max(max(x.calls) for x in session.manifest.layers if x.calls)
+        assert warnings([100] * 10) == "" == warnings([100.0] * 9 + [200.0]), "one of ten is no spread"
+        spread_out = warnings([100.0] * 8 + [120.0] * 2)
+        assert "20% of the median" in spread_out and all(
+            w in spread_out for w in ("--cores", "--cool-to", "--num-runs")
+        )
+        browser = warnings([100] * 10, clock_step_ns=5000)
+        assert f"{calls} of {calls} layers take less than 10 steps" in browser and "5 us" in browser
+        assert warnings([100] * 10, clock_step_ns=100) == ""
+        assert "calling them from Python, 2.5 us" in warnings([100] * 10, empty_call_ns=2500)
+        assert "not read 3 times" in warnings([100] * 10, missed_observations=3)
+
+
+def test_turns_follow_one_another_in_time(bundles: dict[str, Path]) -> None:
+    with open_bundle(bundles["host"], "local") as session:
+        found = profile([session] * 2, [random_inputs(session.manifest)] * 2, num_runs=10, warmup_runs=0)
+    for each in found:
+        seen = each.facts["observations"]
+        assert len(seen) == 10 and (seen[0]["run"], seen[-1]["run"]) == (0, 10)
+        assert all(one["at_ns"] <= following["at_ns"] for one, following in pairwise(seen))
+        assert all(one["run"] <= following["run"] for one, following in pairwise(seen))
+    assert found[1].facts["observations"][0]["at_ns"] == 0
+
+
 def test_what_is_not_counted_says_why(two: list[Profile], capsys: pytest.CaptureFixture[str]) -> None:
     profiles([dataclasses.replace(two[0], facts={"counters_error": 13, "cycles": [5]})], None, json=False)
     out = capsys.readouterr().out
     assert "instructions, cache_misses: permission denied" in out and "cycles" in out
 
 
+def check_trace(document: dict[str, Any]) -> None:
+    """What the Trace Event Format asks of its JSON object, of metadata ("M") and of complete events ("X")."""
+    assert set(document) == {"traceEvents", "displayTimeUnit"} and document["displayTimeUnit"] in ("ms", "ns")
+    for event in document["traceEvents"]:
+        common = {"name": str, "ph": str, "pid": int, "tid": int, "args": dict}
+        own = {"M": {}, "X": {"cat": str, "ts": float, "dur": float}}[event["ph"]]
+        assert set(event) == {*common, *own}
+        for member, kind in {**common, **own}.items():
+            assert type(event[member]) in ((int, float) if kind is float else (kind,)), (member, event[member])
+        if event["ph"] == "M":
+            assert event["name"] in ("process_name", "thread_name") and set(event["args"]) == {"name"}
+            assert isinstance(event["args"]["name"], str) and event["args"]["name"]
+        else:
+            assert event["name"] and event["ts"] >= 0 <= event["dur"]
+            assert np.isfinite([event["ts"], event["dur"]]).all()
+
+
 def test_trace_events(two: list[Profile]) -> None:
-    """As the Trace Event Format has them: complete events with numbers, in tracks that are named, one after another."""
-    document = json.loads(trace_json(two))
+    """Complete events in tracks that are named, one after another; a track for each profile."""
+    document = json.loads(trace_json(two), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    check_trace(document)
+    tracks = [{(e["pid"], e["tid"]) for e in document["traceEvents"] if e["ph"] == kind} for kind in "MX"]
+    assert tracks == [{(1, 1), (2, 1)}] * 2
     names = [e for e in document["traceEvents"] if e["ph"] == "M"]
     assert {(e["name"], e["pid"]) for e in names} == {(n, p) for n in ("process_name", "thread_name") for p in (1, 2)}
     for number, found in enumerate(two, 1):
         events = [e for e in document["traceEvents"] if e["ph"] == "X" and e["pid"] == number]
         assert [e["name"] for e in events] == [x.name for x in found.layers]
-        assert all({"ts", "dur", "pid", "tid", "cat", "args"} <= e.keys() and e["dur"] >= 0 for e in events)
         for one, following in pairwise(events):
             assert following["ts"] == pytest.approx(one["ts"] + one["dur"])
 
