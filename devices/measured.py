@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgesparse.errors import InputError
 from edgesparse.places import measured_dir
-from edgesparse.workspace import workspace
+from edgesparse.workspace import write_text
 
 if TYPE_CHECKING:
     from edgesparse.devices.device import Device
@@ -65,9 +64,7 @@ def write_measured(measured: Measured) -> Path:
     """Whole or not at all; returns the file."""
     path = measured_path(measured.device)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with workspace(path.parent) as scratch:
-        (scratch / "cores.json").write_text(measured.model_dump_json(indent=1))
-        os.replace(scratch / "cores.json", path)
+    write_text(path, measured.model_dump_json(indent=1))
     return path
 
 

@@ -162,6 +162,30 @@ def sweep(
     tables_reports.sweep(model, found, output, json)
 
 
+@commands.command("report-bundle", epilog="Example: edgesparse report-bundle model.onnx --device pixel-8 --runtime adb")
+def report_bundle(
+    model: Either,
+    output: Annotated[Path, typer.Option("--output", "-o", help="where to write")] = Path("edgesparse-report.zip"),
+    device: For = "host",
+    runtime: Runtime = "auto",
+    precision: Precision = "f32",
+    shape: Shapes = None,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Write one file for a bug report: what works and what does not, hashes, the graph without weights, the device."""
+    from edgesparse import report, tables_reports
+    from edgesparse.options import parse_shapes
+    from edgesparse.report_bundle import report_bundle as collect
+    from edgesparse.workspace import write_bytes
+
+    check_file(output, force)
+    with report.progress("report") as on_progress:
+        found = collect(model, device, runtime, precision, parse_shapes(shape or []), on_progress)
+    write_bytes(output, found.archive())
+    tables_reports.collected(output, found, json)
+
+
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 

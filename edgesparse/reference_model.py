@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -63,7 +64,7 @@ def _conv(made: _Made, name: str, x: tuple[int, ...], weight: Array, stride: int
 
 def _add(
     made: _Made, op: str, name: str, xs: Sequence[tuple[int, ...]], y: tuple[int, ...], weight: Array | None = None,
-    **attributes: object,
+    **attributes: Any,
 ) -> None:  # fmt: skip
     nodes, inputs, outputs, weights = made
     names = [f"{name}_x{i}" for i in range(len(xs))]

@@ -11,6 +11,7 @@ from edgesparse.report import kilobytes, note, print_json, print_table, short, w
 from edgesparse.size import SizeReport
 
 if TYPE_CHECKING:
+    from edgesparse.report_bundle import Report
     from edgesparse.sparsity.sweep import Sweep
 
 SIGNIFICANT = 0.05
@@ -134,3 +135,23 @@ def sweep(path: Path, found: Sweep, plot: Path | None, json: bool) -> None:
 
 def _with_total(layer: object) -> dict[str, object]:
     return {**dataclasses.asdict(layer), "total": layer.total}  # type: ignore[call-overload, attr-defined]
+
+
+def collected(path: Path, found: Report, json: bool) -> None:
+    if json:
+        steps = [dataclasses.asdict(step) for step in found.steps]
+        return print_json({"file": str(path), "failed": found.failed, "steps": steps, "files": list(found.files)})
+    rows = [
+        (
+            s.what,
+            "failed" if s.error else "ok",
+            round(s.seconds, 2),
+            (s.error or s.result).strip().partition("\n")[0][:60],
+        )
+        for s in found.steps
+    ]
+    print_table("", ("step", "", "s", ""), rows)
+    print(
+        f"wrote {path}: {', '.join(found.files)}. It holds no weights and no samples; look through it, and attach it."
+    )
+    return None

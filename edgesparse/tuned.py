@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgesparse.errors import InputError
 from edgesparse.places import measured_dir
 from edgesparse.types import Known, Selection, Target
-from edgesparse.workspace import workspace
+from edgesparse.workspace import write_text
 
 VERSION = 2
 
@@ -89,9 +88,7 @@ def _store(target: Target, known: Known) -> Path:
         factors=dict(known.factors), others=dict(known.others),
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    with workspace(path.parent) as scratch:
-        (scratch / "tuned.json").write_text(document.model_dump_json(indent=1))
-        os.replace(scratch / "tuned.json", path)
+    write_text(path, document.model_dump_json(indent=1))
     return path
 
 

@@ -70,9 +70,14 @@ def workspace(parent: Path) -> Iterator[Path]:
 
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to the file ``path``, whole or not at all. Raises OSError where the disk refuses."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`."""
     with workspace(path.absolute().parent) as scratch:
         fresh = scratch / "fresh"
-        fresh.write_text(text, encoding="utf-8")
+        fresh.write_bytes(content)
         fresh.replace(path)
 
 
