@@ -176,6 +176,11 @@ export class Model {
     this.#exports = null;
   }
 
+  /** The bytes in which layers write what is no output: of the last run, as far as later layers left it there. */
+  get arena() {
+    return new Uint8Array(this.#memory.buffer, this.#at[1], this.manifest.arena_bytes);
+  }
+
   #views(ports, first) {
     const { buffer } = this.#memory; // looked up each time: another instance may have made it grow
     return Object.fromEntries(ports.map((port, i) => {

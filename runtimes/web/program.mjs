@@ -95,6 +95,7 @@ export function timed(model, files, options, now) {
   fill(model, files, 0);
   for (let i = 0; i < options["warmup-runs"]; i++) model.execute();
   const calls = 1 + Math.max(-1, ...model.manifest.layers.flatMap((layer) => layer.calls));
+  const zeros = options["per-layer"] && model.arena ? { zeros: zerosOf(model, calls) } : {};
   const wall = [], each = [], begin = now();
   for (let i = 0; i < options["num-runs"]; i++) {
     const before = now();
@@ -105,8 +106,29 @@ export function timed(model, files, options, now) {
   }
   return {
     model: model.manifest.name, isa: model.manifest.isas.join(","), threads: model.threads, samples: options.samples,
-    wall_ns: wall, ...(options["per-layer"] ? { call_ns: each } : {}),
+    wall_ns: wall, ...zeros, ...(options["per-layer"] ? { call_ns: each } : {}),
   };
+}
+
+/** How many zeros each layer writes whose output then lies in the arena as a whole, in the order of their calls. */
+function zerosOf(model, calls) {
+  const layers = model.manifest.layers.filter((x) => x.held && !x.held.output && x.calls.length);
+  const counts = [];
+  for (let call = 0; call < calls; call++) {
+    model.execute(call, call + 1);
+    for (const { held } of layers.filter((x) => x.calls.at(-1) === call)) {
+      const { buffer, byteOffset } = model.arena;
+      const type = { 2: Uint16Array, 4: Uint32Array }[held.element_bytes];
+      const values = new type(buffer, byteOffset + held.offset, held.planes * held.pitch);
+      const sign = 2 ** (8 * held.element_bytes - 1);
+      let zeros = 0;
+      for (let i = 0; i < values.length; i++) {
+        if (i % held.pitch < held.elements && (values[i] === 0 || values[i] === sign)) zeros++;
+      }
+      counts.push(zeros);
+    }
+  }
+  return counts;
 }
 
 /** Differences of consecutive readings: they add up to the whole, however coarse the clock is. */

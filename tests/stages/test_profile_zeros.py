@@ -18,7 +18,10 @@ from edgesparse.samples import random_inputs
 from tests.stages.test_bands import network as banded
 from tests.stages.test_bands import small_cache  # noqa: F401 (a fixture)
 
-RUNTIMES = {"local": ("host", "f32"), "qemu": ("rpi5", "f32"), "qemu f16": ("rpi5", "f16")}
+RUNTIMES = {
+    "local": ("host", "f32"), "qemu": ("rpi5", "f32"), "qemu f16": ("rpi5", "f16"), "node": ("browser", "f32"),
+    "chromium": ("browser", "f32"),
+}  # fmt: skip
 
 
 def network() -> onnx.ModelProto:
@@ -52,7 +55,7 @@ def network() -> onnx.ModelProto:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_zeros_are_those_of_onnxruntime(runtime: str, tmp_path: Path, require: object) -> None:
     if runtime != "local":
-        require("qemu-aarch64")  # type: ignore[operator]
+        require(runtime.split()[0].replace("qemu", "qemu-aarch64"))  # type: ignore[operator]
     device, precision = RUNTIMES[runtime]
     model = network()
     onnx.save(model, tmp_path / "m.onnx")
