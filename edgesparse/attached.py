@@ -12,7 +12,7 @@ from edgesparse.devices.device import Memory
 from edgesparse.devices.measured import as_measured
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.machine_facts import MachineFacts, machine_facts
-from edgesparse.runtimes import adb, ssh
+from edgesparse.runtimes import adb, adb_client, ssh
 from edgesparse.runtimes.device import Link, printable
 
 __all__ = ["AttachedDevice", "MachineFacts", "attached_devices", "auto_device", "connect", "detect", "machine_facts"]
@@ -48,10 +48,10 @@ def attached_devices(
             return [AttachedDevice(runtime, printable(runtime.partition(":")[2]), READY, "", machine_facts(link))]
         finally:
             link.close()
-    program = adb.adb_program()
-    listed = adb.settled_devices(program)
+    program = adb_client.adb_program()
+    listed = adb_client.settled_devices(program)
     if not listed:
-        raise adb.no_device()
+        raise adb_client.no_device()
     found = []
     for number, one in enumerate(listed):
         if on_progress is not None:
@@ -60,11 +60,11 @@ def attached_devices(
     return found
 
 
-def _of_adb(program: str, listed: adb.Listed) -> AttachedDevice:
+def _of_adb(program: str, listed: adb_client.Listed) -> AttachedDevice:
     serial = printable(listed.serial)
     state, fix, facts = READY, "", None
     if listed.state != "device":
-        state, fix = map(printable, adb.not_ready(listed))
+        state, fix = map(printable, adb_client.not_ready(listed))
     else:
         try:
             facts = machine_facts(adb.AdbLink(program, listed.serial))

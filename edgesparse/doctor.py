@@ -137,7 +137,7 @@ def _program(what: str, variable: str, names: Sequence[str], needed: str, fix: s
 
 def _phones() -> Iterator[Finding]:
     """adb, and each device that it lists."""
-    from edgesparse.runtimes.adb import INSTALL, adb_program, listed_devices, not_ready
+    from edgesparse.runtimes.adb_client import INSTALL, adb_program, listed_devices, not_ready
 
     needed = "--runtime adb"
     try:

@@ -28,7 +28,9 @@ from edgesparse.runtimes.session import Session
 
 __all__ = ["Session", "known", "open"]
 
-NOT_RUNTIMES = ("session", "program", "device", "browser", "page", "sensors")  # what the runtimes share
+NOT_RUNTIMES = (  # what the runtimes share, or are made of
+    "session", "program", "device", "adb_client", "ssh_login", "browser", "page", "sensors",
+)  # fmt: skip
 FOR_TESTS = ("null",)  # computes nothing: not offered to anybody
 COMPILE = {
     "shared": "edgesparse compile MODEL.onnx --device host -o NAME.edge",

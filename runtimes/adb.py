@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import select
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.runtimes.adb_client import adb_program, choose, complaint, start
 from edgesparse.runtimes.device import QUESTION_S, DeviceSession, OnPush, printable
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
 
 KINDS = ("executable",)
 TARGET = "serial"
 STORE = "/data/local/tmp/edgesparse"
-INSTALL = "apt-get install adb, or pip install adbutils, which brings one, or set $ADB to where it is"
 ARCHITECTURES = {"arm64-v8a": "aarch64", "armeabi-v7a": "arm", "x86_64": "x86_64", "x86": "x86"}
 FACTS = {
     "device": "ro.product.model", "soc": "ro.soc.model", "android": "ro.build.version.release",
     "abi": "ro.product.cpu.abi",
 }  # fmt: skip
-LOOK_S = 1.0  # how often a push looks how much is there: to a pipe, adb says nothing of it
-SETTLE_S = 2.0  # how long a device may take to be recognised after the server has started
 ADB_SAYS = (b"error: ", b"adb: ")
 # Behind all that a command prints comes its exit code: when the device goes away, adb 29 ends with 0, adb 36 with 255.
 MARK = b"\nedgesparse-exit:"
@@ -70,7 +65,7 @@ def open(
 def connect(serial: str = "") -> AdbLink:
     """The device with that serial; "": that of $ANDROID_SERIAL, or the only one. Raises RuntimeFailure as `open`."""
     adb = adb_program()
-    return AdbLink(adb, _choose(adb, serial or os.environ.get("ANDROID_SERIAL", "")))
+    return AdbLink(adb, choose(adb, serial or os.environ.get("ANDROID_SERIAL", "")))
 
 
 class AdbLink:
@@ -96,9 +91,9 @@ class AdbLink:
         return facts
 
     def run(self, command: str, timeout_s: float) -> Finished:
-        done = _start([*self._adb, "shell", "-T", f"({command}); printf '\\n%s' {MARK.decode().strip()}$?"], timeout_s)
+        done = start([*self._adb, "shell", "-T", f"({command}); printf '\\n%s' {MARK.decode().strip()}$?"], timeout_s)
         stdout, mark, code = done.stdout.rpartition(MARK)
-        if not mark or not code.isdigit():
+        if not mark or not code.isdigit() or len(code) > 3:
             raise self._broken("while it ran a command", done)
         return Finished(int(code), stdout, done.stderr)
 
@@ -130,7 +125,7 @@ class AdbLink:
         self, arguments: Sequence[str], timeout_s: float, when: str, meanwhile: Callable[[], None] | None = None
     ) -> Finished:
         try:
-            done = _start([*self._adb, *arguments], timeout_s, meanwhile)
+            done = start([*self._adb, *arguments], timeout_s, meanwhile)
         except TimeoutError as error:
             raise self._failure(
                 f"adb {arguments[0]} did not finish within {timeout_s:g} s", "raise timeout_s"
@@ -140,11 +135,11 @@ class AdbLink:
         return done
 
     def _broken(self, when: str, done: Finished) -> RuntimeFailure:
-        words = _words(done)
+        words = complaint(done)
         if "no space left" in words.lower():
             return self._failure("no space left on the device", f"free some space for {STORE} there")
         with contextlib.suppress(TimeoutError):
-            if _start([*self._adb, "get-state"], QUESTION_S).stdout.strip() == b"device":
+            if start([*self._adb, "get-state"], QUESTION_S).stdout.strip() == b"device":
                 return self._failure(f"adb failed {when}: {words}")
         return self._failure(
             f"the device was disconnected {when} ({words})",
@@ -174,7 +169,7 @@ class _AdbGuard:
                 self.finish()
                 if not said or said.startswith(ADB_SAYS):
                     raise link._broken("before anything was copied", Finished(1, said, b""))
-                raise link._failure(_words(Finished(1, said, b"")))
+                raise link._failure(complaint(Finished(1, said, b"")))
 
     def tell(self, line: str) -> None:
         assert self._client.stdin is not None
@@ -195,133 +190,3 @@ class _AdbGuard:
             return None
         lost = self._client.returncode == 255 or said.startswith(ADB_SAYS)
         return None if lost else Finished(self._client.returncode, said, b"")
-
-
-def _start(command: Sequence[str], timeout_s: float, meanwhile: Callable[[], None] | None = None) -> Finished:
-    """Run adb, and ``meanwhile`` every `LOOK_S` until it ends. Raises TimeoutError."""
-    end, none = time.monotonic() + timeout_s, subprocess.DEVNULL
-    try:
-        process = subprocess.Popen(command, stdin=none, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    except OSError as error:
-        raise RuntimeFailure(f"{command[0]} cannot be started: {error.strerror}", hint=INSTALL) from error
-    with process:
-        try:
-            while True:
-                left = max(0.0, end - time.monotonic())
-                try:
-                    said = process.communicate(timeout=left if meanwhile is None else min(left, LOOK_S))
-                    return Finished(process.returncode, *said)
-                except subprocess.TimeoutExpired as error:
-                    if meanwhile is None or time.monotonic() >= end:
-                        raise TimeoutError from error
-                    meanwhile()
-        except BaseException:
-            process.kill()
-            raise
-
-
-def _words(done: Finished) -> str:
-    """The line that says what is wrong. adb 29 prints some of those on stdout, between lines of progress."""
-    lines = (done.stdout + b"\n" + done.stderr).decode(errors="replace").strip().splitlines()
-    errors = [line for line in lines if "error:" in line] or lines or ["adb says nothing"]
-    return printable(errors[-1]).removeprefix("adb: ").removeprefix("error: ")
-
-
-def adb_program() -> str:
-    """Where it is. Raises RuntimeFailure where there is none."""
-    chosen = os.environ.get("ADB")
-    if path := shutil.which(chosen or "adb"):
-        return path
-    if chosen:
-        raise RuntimeFailure(f"$ADB is {chosen}, which is not a program", hint=INSTALL)
-    spec = importlib.util.find_spec("adbutils")
-    for folder in (spec.submodule_search_locations if spec else None) or ():
-        if path := shutil.which("adb", path=str(Path(folder, "binaries"))):
-            return path
-    raise RuntimeFailure("the program adb is not installed", hint=INSTALL)
-
-
-class Listed(NamedTuple):
-    serial: str
-    state: str
-
-
-def _choose(adb: str, serial: str) -> str:
-    """The serial of the device to use. Raises RuntimeFailure where there is none, or no choice was made."""
-    listed = settled_devices(adb, serial)
-    candidates = [d for d in listed if d.serial == serial] if serial else listed
-    ready = [d.serial for d in candidates if d.state == "device"]
-    if len(ready) == 1:
-        return ready[0]
-    serials = ", ".join(d.serial for d in listed)
-    if ready:
-        what, hint = f"several devices are attached: {serials}", f"choose one with --runtime adb:{ready[0]}"
-    elif candidates:
-        what, hint = not_ready(candidates[0])
-    elif serial:
-        what = f"no device '{serial}' is attached; there is {serials or 'none'}"
-        hint = "`adb devices -l` lists them; one in the network is attached with `adb connect HOST:PORT`"
-    else:
-        raise no_device()
-    raise RuntimeFailure(what, where="adb", hint=hint)
-
-
-def no_device() -> RuntimeFailure:
-    """That adb lists none."""
-    hint = (
-        "plug it in, allow USB debugging in its developer options, and look whether `adb devices` lists it; "
-        "one in the network is attached with `adb connect HOST:PORT`"
-    )
-    return RuntimeFailure("no device is attached", where="adb", hint=hint)
-
-
-def settled_devices(adb: str, serial: str = "") -> list[Listed]:
-    """What `adb devices` lists once one of them (with ``serial``: that one) is ready, or none is about to be.
-
-    Raises:
-        RuntimeFailure: its server cannot be started.
-    """
-    end = time.monotonic() + SETTLE_S
-    while True:
-        listed = listed_devices(adb)
-        states = [d.state for d in listed if serial in ("", d.serial)]
-        passing = any(state in ("offline", "authorizing", "connecting") for state in states)
-        if "device" in states or not passing or time.monotonic() > end:
-            return listed
-        time.sleep(0.1)
-
-
-def listed_devices(adb: str) -> list[Listed]:
-    """What `adb devices` lists. Raises RuntimeFailure where its server cannot be started."""
-    try:
-        done = _start([adb, "devices"], QUESTION_S)
-    except TimeoutError as error:
-        raise RuntimeFailure(
-            f"adb did not answer within {QUESTION_S:g} s", hint="adb kill-server, then again"
-        ) from error
-    if done.exit_code != 0:
-        raise RuntimeFailure(
-            f"adb's server cannot be started: {_words(done)}",
-            hint="`adb kill-server; adb start-server` shows why; $ANDROID_ADB_SERVER_PORT may name another port",
-        )
-    lines = done.stdout.decode(errors="replace").partition("List of devices attached")[2].splitlines()
-    return [Listed(*(line.split(None, 1))) for line in lines if len(line.split(None, 1)) == 2]
-
-
-def not_ready(device: Listed) -> tuple[str, str]:
-    """What is wrong with a device that adb lists in another state than ``device``, and what to do."""
-    serial, state = device
-    if state in ("unauthorized", "authorizing"):
-        return (
-            f"{serial} has not allowed this computer in",
-            "unlock it and confirm 'Allow USB debugging?'; if it does not ask, `adb kill-server` and plug it in again",
-        )
-    if state in ("offline", "connecting"):
-        return f"{serial} is offline: adb sees it, but it does not answer", "`adb reconnect`, or plug it in again"
-    if state.startswith("no permissions"):
-        return (
-            f"this user may not use the USB device {serial}",
-            "apt-get install android-sdk-platform-tools-common (udev rules), add yourself to the group plugdev, "
-            "and plug it in again",
-        )
-    return f"{serial} is in the state '{state}'", "start Android on it; `adb devices` must say 'device'"

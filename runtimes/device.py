@@ -25,6 +25,7 @@ QUESTION_S = 30.0  # the longest that a question to the device may take
 
 OnPush = Callable[[int, int, str], None]
 """Called while files are copied to a device, with bytes that are there, bytes in all, and a word on what happens."""
+LONGEST_OUTPUT_BYTES = 1 << 27  # of one command; a profile of many runs has some millions
 LONGEST_WORDS = 500  # of what a device says that a person gets to read
 
 
@@ -33,6 +34,12 @@ def printable(said: bytes | str, longest: int = LONGEST_WORDS) -> str:
     text = (said[: 8 * longest].decode(errors="replace") if isinstance(said, bytes) else said)[: 4 * longest]
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def too_long(device: str) -> RuntimeFailure:
+    """Of a command that prints more than `LONGEST_OUTPUT_BYTES`."""
+    what = f"printed more than {LONGEST_OUTPUT_BYTES >> 20} MB and was stopped"
+    return RuntimeFailure(what, where=device, hint="this is no answer of ours: restart the device")
 
 
 class Guard(Protocol):
@@ -109,7 +116,7 @@ class DeviceSession(ProgramSession):
         self._calls = 0
         # A device that says nothing of its CPUs leaves the checking to the program.
         cpus = self._ask("nproc 2>/dev/null; true").strip()
-        if cpus.isdecimal():
+        if re.fullmatch("[0-9]{1,4}", cpus):
             threads = thread_count(threads, int(cpus))
         self.machine["threads"] = str(threads)
         command = [f"{store}/{manifest.files[PROGRAM]}", "--threads", str(threads)]

@@ -170,7 +170,7 @@ class ProgramSession(Session):
             raise self._failure(words or f"the program ended with exit code {done.exit_code}")
         try:
             facts = json.loads(done.stdout)
-        except ValueError:
+        except (ValueError, RecursionError):
             facts = None
         if not isinstance(facts, dict):
             raise self._failure(f"the program printed no JSON document: {done.stdout[:200]!r}")

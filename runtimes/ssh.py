@@ -11,10 +11,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.device import QUESTION_S, DeviceSession, OnPush, printable
+from edgesparse.runtimes.device import LONGEST_OUTPUT_BYTES, QUESTION_S, DeviceSession, OnPush, printable, too_long
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
+from edgesparse.runtimes.ssh_login import log_in, parse
 
 if TYPE_CHECKING:
     import asyncssh
@@ -23,8 +24,6 @@ KINDS = ("executable",)
 TARGET = "host"
 STORE = ".cache/edgesparse"  # below the home folder: /tmp often runs no programs
 ARCHITECTURES = {"arm64": "aarch64", "amd64": "x86_64"}  # other names of the same
-KEEPALIVE_S = 10  # a board that misses three of these in a row is gone
-SSH_PORT = 22
 BLOCK_BYTES = 1 << 15  # of what is sent: every server takes so many, and progress has steps
 
 T = TypeVar("T")
@@ -81,14 +80,14 @@ class SshLink:
     def __init__(self, host: str) -> None:
         if importlib.util.find_spec("asyncssh") is None:
             raise RuntimeFailure("the Python package asyncssh is not installed", hint="pip install 'edgesparse[ssh]'")
-        user, name, port = _parse(host)
+        parse(host)  # what is no address is said at once
         self.description = host
         self._connected: asyncssh.SSHClientConnection | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name=f"ssh {host}")
         self._thread.start()
         try:
-            self._connection = self._connected = self._connect(user, name, port)
+            self._connection = self._connected = self._wait(log_in(host), 3 * QUESTION_S)
             self._sftp = self._do(_start_sftp(self._connection), QUESTION_S, "before anything was copied")
         except BaseException:
             self.close()
@@ -102,12 +101,30 @@ class SshLink:
         return system, architecture, home
 
     def run(self, command: str, timeout_s: float) -> Finished:
-        running = self._connection.run(_in_sh(command), encoding=None, stdin=asyncio.subprocess.DEVNULL)
-        done = self._do(running, timeout_s, "while it ran a command")
+        done = self._do(self._run(_in_sh(command)), timeout_s, "while it ran a command")
         if done.returncode is None:
             raise self._lost("while it ran a command", "the command has no exit code")
         exit_code = done.returncode if done.returncode >= 0 else 128 - done.returncode
         return Finished(exit_code, _bytes(done.stdout), _bytes(done.stderr))
+
+    async def _run(self, command: str) -> asyncssh.SSHCompletedProcess:
+        process = await self._connection.create_process(command, encoding=None, stdin=asyncio.subprocess.DEVNULL)
+        try:
+            said = await asyncio.gather(*(self._all(pipe) for pipe in (process.stdout, process.stderr)))
+            done = await process.wait()
+        except BaseException:
+            process.close()
+            raise
+        done.stdout, done.stderr = said
+        return done
+
+    async def _all(self, pipe: asyncssh.SSHReader[bytes]) -> bytes:
+        said = bytearray()
+        while more := await pipe.read(1 << 16):
+            said += more
+            if len(said) > LONGEST_OUTPUT_BYTES:
+                raise too_long(self.description)
+        return bytes(said)
 
     def push(self, files: Sequence[Path], folder: str, timeout_s: float, on_push: OnPush | None = None) -> None:
         total = sum(file.stat().st_size for file in files)
@@ -155,35 +172,6 @@ class SshLink:
         except KeyboardInterrupt:
             future.cancel()
             raise
-
-    def _connect(self, user: str, name: str, port: int | None) -> asyncssh.SSHClientConnection:
-        import asyncssh
-
-        options: dict[str, Any] = {"connect_timeout": QUESTION_S, "keepalive_interval": KEEPALIVE_S}
-        if user:
-            options["username"] = user
-        if port is not None:
-            options["port"] = port
-        login = f"ssh{f' -p {port}' if port else ''} {shlex.quote(f'{user}@{name}' if user else name)}"
-
-        async def connect() -> asyncssh.SSHClientConnection:
-            return await asyncssh.connect(name, **options)
-
-        cause: Exception
-        try:
-            return self._wait(connect(), 2 * QUESTION_S)
-        except asyncssh.PermissionDenied as error:
-            what, hint, cause = "it refused the login", f"`{login.replace('ssh', 'ssh-copy-id', 1)}`, or ssh-add", error
-        except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
-            what, hint, cause = "its host key is not known", f"`{login}` once, and compare what it shows", error
-            if _is_known(name, port or SSH_PORT):
-                place = shlex.quote(name if port in (None, SSH_PORT) else f"[{name}]:{port}")
-                what = "its host key is not the one in known_hosts: another system answers, or it was installed anew"
-                hint = f"if it was, `ssh-keygen -R {place}` and then `{login}`"
-        except (asyncssh.Error, OSError, TimeoutError) as error:
-            words = str(error) or "no answer"
-            what, hint, cause = f"there is no connection: {words}", f"`{login}` must work first", error
-        raise self._failure(what, hint) from cause
 
     def _do(self, coroutine: Coroutine[Any, Any, T], timeout_s: float, when: str) -> T:
         """As `_wait`; raises RuntimeFailure where the connection is broken."""
@@ -286,31 +274,3 @@ def _bytes(said: bytes | str | None) -> bytes:
 def _in_sh(command: str) -> str:
     """``command`` for a board on which the user's own shell may be another."""
     return f"exec sh -c {shlex.quote(command)}"
-
-
-def _parse(host: str) -> tuple[str, str, int | None]:
-    """``pi@board:2222`` -> ("pi", "board", 2222); "" and None where nothing is said.
-
-    Raises:
-        InputError: not of that form.
-    """
-    user, _, place = host.rpartition("@")
-    name, colon, port = place.rpartition(":")
-    if not colon or (":" in name and not name.startswith("[")):  # the latter: an IPv6 address without a port
-        name, colon, port = place, "", ""
-    name = name.removeprefix("[").removesuffix("]")
-    if not name or name.startswith("-") or (colon and not (port.isdecimal() and 0 < int(port) < 65536)):
-        raise InputError(
-            f"'{host}' is no address of a board", where="ssh", hint="--runtime ssh:USER@HOST, or ssh:USER@HOST:PORT"
-        )
-    return user, name, int(port) if colon else None
-
-
-def _is_known(name: str, port: int) -> bool:
-    """Whether the user's known_hosts has a key for it."""
-    import asyncssh
-
-    try:
-        return bool(asyncssh.match_known_hosts(str(Path("~/.ssh/known_hosts").expanduser()), name, "", port)[0])
-    except (OSError, ValueError):
-        return False

@@ -184,7 +184,7 @@ class _Stream:
         runs = "--json" in command
         pipe = subprocess.PIPE
         errors = pipe if v2 else subprocess.STDOUT
-        process = self.device.root.popen(command, stdin=pipe, stdout=pipe, stderr=errors, bufsize=0)
+        process = self.device.root.popen(faults.noise or command, stdin=pipe, stdout=pipe, stderr=errors, bufsize=0)
         if runs and faults.unplug_on_run:
             threading.Timer(0.5, self.device.unplug).start()
         readers = [threading.Thread(target=self._forward, args=(process.stdout, STDOUT, v2), daemon=True)]

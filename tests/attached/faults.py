@@ -14,6 +14,7 @@ class Faults:
 
     unplug_after_pushed_bytes: int | None = None
     unplug_after_pulled_bytes: int | None = None
+    noise: str = ""  # a command that runs in the place of every other one
     unplug_on_run: bool = False  # half a second after a program has started
     damage_pushed: bool = False  # the last byte of everything that arrives
     cut_pulled: bool = False  # the last byte of everything that is fetched

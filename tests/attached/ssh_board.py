@@ -68,7 +68,7 @@ class SshBoard:
     async def _command(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
         command, faults = process.command or "", self.faults
         pipe = subprocess.PIPE
-        child = self.root.popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+        child = self.root.popen(faults.noise or command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
         if "--json" in command and faults.unplug_on_run:
             self._loop.call_later(0.5, self._drop)

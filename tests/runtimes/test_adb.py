@@ -16,7 +16,7 @@ import pytest
 
 from edgesparse import runtimes
 from edgesparse.errors import InputError, RuntimeFailure
-from edgesparse.runtimes import adb
+from edgesparse.runtimes import adb_client
 from tests.attached.adb_device import AdbDevice
 from tests.attached.fixtures import MakePhone, connect
 
@@ -75,7 +75,7 @@ def test_no_such_device(phone: AdbDevice, bundle: Path, serial: str) -> None:
 
 
 def test_unauthorised(make_phone: MakePhone, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adb, "SETTLE_S", 0.2)
+    monkeypatch.setattr(adb_client, "SETTLE_S", 0.2)
     phone = make_phone()
     phone.faults.unauthorised = True
     assert connect(phone).startswith("failed to authenticate")
@@ -84,7 +84,7 @@ def test_unauthorised(make_phone: MakePhone, bundle: Path, monkeypatch: pytest.M
 
 
 def test_offline(phone: AdbDevice, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adb, "SETTLE_S", 0.2)
+    monkeypatch.setattr(adb_client, "SETTLE_S", 0.2)
     phone.unplug()
     text = refused(bundle)
     assert f"{phone.serial} is offline" in text and "adb reconnect" in text

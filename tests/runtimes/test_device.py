@@ -23,7 +23,7 @@ import edgesparse as es
 from edgesparse import runtimes
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import read_manifest
-from edgesparse.runtimes import adb
+from edgesparse.runtimes import adb_client, ssh
 from tests import tiny_models
 from tests.attached.faults import Attached
 
@@ -199,6 +199,7 @@ def test_what_arrives_damaged_is_not_used(attached: Attached, toy: MakeBundle) -
         ("", "printed no JSON document: b''"),
         ("\\377\\000\\033[2Jnonsense", "printed no JSON document"),
         ("[1, 2]", "printed no JSON document"),
+        pytest.param("[" * 100_000, "printed no JSON document", id="deep"),
         ('{"wall_ns": ["x"]}', "timings that are none"),
         ('{"isa": "toy", "wall_ns": []}', "while outputs were copied from it"),  # none was written
     ],
@@ -210,6 +211,30 @@ def test_garbage_is_no_result(attached: Attached, toy: MakeBundle, garbage: str,
     with runtimes.open(bundle, attached.runtime) as session, pytest.raises(RuntimeFailure) as caught:
         session.run(INPUTS)
     assert words in str(caught.value) and caught.value.exit_code == 4
+
+
+@pytest.mark.usefixtures("nothing_stays_there")
+@pytest.mark.parametrize(
+    "noise",
+    ["printf '\\033[2J\\377\\000 9999'", "head -c 100000 /dev/urandom", "true", "exit 200",
+     "printf '\\nedgesparse-exit:%05000d' 0"],
+)  # fmt: skip
+def test_a_device_that_answers_nonsense(attached: Attached, toy: MakeBundle, noise: str) -> None:
+    attached.faults.noise = noise
+    with pytest.raises(RuntimeFailure) as caught:
+        runtimes.open(toy("executable"), attached.runtime)
+    assert caught.value.exit_code == 4 and str(caught.value).replace("\n", "").isprintable()
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.usefixtures("nothing_stays_there")
+def test_a_device_that_prints_without_end(attached: Attached, toy: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (adb_client, ssh):
+        monkeypatch.setattr(module, "LONGEST_OUTPUT_BYTES", 1 << 20)
+    attached.faults.noise = "yes"
+    with pytest.raises(RuntimeFailure, match="printed more than") as caught:
+        runtimes.open(toy("executable"), attached.runtime)
+    assert caught.value.exit_code == 4 and caught.value.hint
 
 
 @pytest.mark.usefixtures("nothing_stays_there")
@@ -363,7 +388,7 @@ def test_an_instruction_that_the_cpu_lacks(attached: Attached, toy: MakeBundle) 
 
 def test_pushing_says_how_far_it_is(attached: Attached, toy: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that are there of bytes in all, from none to all, however late the device is."""
-    monkeypatch.setattr(adb, "LOOK_S", 0.05)
+    monkeypatch.setattr(adb_client, "LOOK_S", 0.05)
     attached.faults.slow_push_s = 0.02
     bundle = toy("executable")
     with (bundle / "model").open("ab") as file:

@@ -12,7 +12,7 @@ import pytest
 
 from edgesparse import runtimes
 from edgesparse.errors import InputError, RuntimeFailure
-from edgesparse.runtimes.ssh import _parse
+from edgesparse.runtimes.ssh_login import parse
 
 from .conftest import K, MakeBundle, X
 
@@ -107,7 +107,7 @@ def test_no_asyncssh(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_addresses(host: str, parts: tuple[str, str, int | None]) -> None:
-    assert _parse(host) == parts
+    assert parse(host) == parts
 
 
 @pytest.mark.parametrize("host", ["", "pi@", "pi@board:", "board:x", "board:0", "board:65536", "pi@-oProxyCommand=x"])

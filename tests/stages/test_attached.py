@@ -10,7 +10,7 @@ import pytest
 
 from edgesparse import attached as product
 from edgesparse.machine_facts import MachineFacts, parse_facts
-from edgesparse.runtimes import adb
+from edgesparse.runtimes import adb_client
 from tests.attached.adb_device import AdbDevice
 from tests.attached.arm_root import CLUSTERS, FEATURES
 from tests.attached.faults import Attached
@@ -121,7 +121,7 @@ def test_the_hottest_zone(zones: list[str], hottest: float | None) -> None:
 def test_devices_that_are_not_ready_are_rows(
     make_phone: MakePhone, phone: AdbDevice, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adb, "SETTLE_S", 0.2)
+    monkeypatch.setattr(adb_client, "SETTLE_S", 0.2)
     shy, old = make_phone(), make_phone()
     shy.faults.unauthorised = True
     old.faults.features = "cmd"
