@@ -21,7 +21,8 @@ def attached(found: Sequence[AttachedDevice], json: bool) -> None:
         print_table("", ("device", "cores", "HWCAP"), cores)
     for x in found:
         if x.state != READY:
-            warn(f"{x.serial}: {x.state}" + (f"; {x.fix}" if x.fix else ""))
+            what = x.state if x.serial in x.state else f"{x.serial}: {x.state}"
+            warn(f"{what}; {x.fix}" if x.fix else what)
     return None
 
 

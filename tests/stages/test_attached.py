@@ -122,11 +122,12 @@ def test_devices_that_are_not_ready_are_rows(
     make_phone: MakePhone, phone: AdbDevice, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adb_client, "SETTLE_S", 0.2)
-    shy, old = make_phone(), make_phone()
+    shy, old, gone = make_phone(), make_phone(), make_phone()
     shy.faults.unauthorised = True
     old.faults.features = "cmd"
-    for other in (shy, old):
+    for other in (shy, old, gone):
         connect(other)
+    gone.unplug()
     code, out, err = call("devices", "--attached", "--json")
     assert code == 0, err
     rows = {row["serial"]: row for row in json.loads(out)}
@@ -134,10 +135,13 @@ def test_devices_that_are_not_ready_are_rows(
     assert rows[phone.serial]["runtime"] == phone.runtime
     assert "has not allowed" in rows[shy.serial]["state"] and "Allow USB debugging?" in rows[shy.serial]["fix"]
     assert "tells no exit codes" in rows[old.serial]["state"] and "Android 7" in rows[old.serial]["fix"]
+    assert "does not answer" in rows[gone.serial]["state"] and "adb reconnect" in rows[gone.serial]["fix"]
+    assert all(row["facts"] is None for serial, row in rows.items() if serial != phone.serial)
     code, out, err = call("devices", "--attached")
     assert code == 0 and "1x Cortex-X3 2.914 GHz, 4x Cortex-A715 2.367 GHz, 4x Cortex-A510 1.704 GHz" in out
     assert "Tensor G3" in out and "Android 15" in out and "asimddp" in out and shy.serial in out
-    assert f"{shy.serial}: {shy.serial} has not allowed this computer in; unlock it" in err
+    assert f"warning: {shy.serial} has not allowed this computer in; unlock it" in err
+    assert f"warning: {old.serial}: its adb tells no exit codes; Android 7" in err
 
 
 def test_no_device_and_no_adb(make_phone: MakePhone, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
