@@ -91,6 +91,7 @@ def profile(
     from edgesparse.profile_html import html as page
     from edgesparse.quantities import celsius, duration
     from edgesparse.samples import random_inputs, read_inputs
+    from edgesparse.sustained import check_seconds
     from edgesparse.sustained import sustained as run_for
     from edgesparse.thermal import cool_to as wait_for
     from edgesparse.workspace import write_text
@@ -104,6 +105,8 @@ def profile(
     limit = None if hot_above is None else celsius("--hot-above", hot_above)
     coolest = None if cool_to is None else celsius("--cool-to", cool_to)
     seconds = None if sustained is None else duration("--sustained", sustained)
+    if seconds is not None:
+        check_seconds(seconds)
     for path in (csv, trace, html, save):
         if path is not None:
             check_file(path, force)

@@ -123,8 +123,8 @@ def _profile(session: Session, timed: CallTimes, hot_above: float | None) -> Pro
     return Profile(
         manifest.name, str(session.bundle), manifest.device, manifest.precision, run_us, layers,
         spread([sum(run) / 1e3 for run in timed.call_ns]), emulated, dict(session.machine), facts,
-        tuple([] if emulated else _noise(run_us, marked)) + tuple(_doubts(layers, facts, costs, emulated)), marked,
-        costs,
+        tuple([] if emulated else _noise(run_us, facts, marked)) + tuple(_doubts(layers, facts, costs, emulated)),
+        marked, costs,
     )  # fmt: skip
 
 
@@ -136,11 +136,16 @@ def _device(manifest: Manifest) -> Device | None:
         return None
 
 
-def _noise(run_us: Sequence[float], marked: Marks) -> list[str]:
+def _noise(run_us: Sequence[float], facts: Mapping[str, Any], marked: Marks) -> list[str]:
     """Why the times may be others next time, and what to do about it."""
     found, of = [], f"of {len(run_us)} runs"
-    width = spread(run_us).width
-    if width > SPREAD:
+    whole, step_us = spread(run_us), facts.get("clock_step_ns", 0) / 1e3
+    if whole.median < STEPS * step_us:
+        found.append(
+            f"a whole run takes less than {STEPS} steps of the runtime's clock, which are {step_us:.4g} us: its times "
+            "are coarse, and the median of even many runs may be wrong by a step"
+        )
+    elif (width := whole.width) > SPREAD:
         found.append(
             f"the middle 80% {of} spread over {width:.0%} of the median: other programs, or changing clocks; close "
             "programs, keep to one kind of cores (--cores big), let the device cool down before (--cool-to 35C), and "
@@ -173,7 +178,7 @@ def _doubts(
     if coarse:
         found.append(
             f"{coarse} of {len(layers)} layers take less than {STEPS} steps of the runtime's clock, which are "
-            f"{step_us:.4g} us: their times are coarse; their sum is not"
+            f"{step_us:.4g} us: their times are coarse; those of all layers together are right to a step"
         )
     empty_us = facts.get("empty_call_ns", 0) / 1e3
     short = sum(x.us.median < empty_us for x in layers)

@@ -69,6 +69,12 @@ class Sustained:
         return tuple(r for r in self.rounds if r.begin_s < self.window_s)
 
 
+def check_seconds(seconds: int) -> None:
+    """Raises InputError for less than `SHORTEST_S`."""
+    if seconds < SHORTEST_S:
+        raise InputError(f"cannot tell a change within {seconds} seconds", hint=f"give at least {SHORTEST_S}s")
+
+
 def sustained(
     session: Session, inputs: Inputs, seconds: int, hot_above: float | None = None,
     on_progress: Progress | None = None, clock: Callable[[], float] = time.monotonic,
@@ -82,8 +88,7 @@ def sustained(
         InputError: less than `SHORTEST_S` seconds, or as `Session.bench`.
         RuntimeFailure: the engine failed.
     """
-    if seconds < SHORTEST_S:
-        raise InputError(f"cannot tell a change within {seconds} seconds", hint=f"give at least {SHORTEST_S}s")
+    check_seconds(seconds)
     window = MINUTE_S if seconds >= 2 * MINUTE_S else seconds / 5
     round_s = max(1, min(ROUND_S, seconds // 10))
     rounds: list[Round] = []
