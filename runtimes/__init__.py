@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +28,9 @@ from edgesparse.runtimes.session import Session
 
 __all__ = ["Session", "known", "open"]
 
-NOT_RUNTIMES = ("session", "program", "device", "sensors")  # what the runtimes share
+NOT_RUNTIMES = (  # what the runtimes share, or are made of
+    "session", "program", "device", "adb_client", "ssh_login", "browser", "page", "sensors", "library",
+)  # fmt: skip
 FOR_TESTS = ("null",)  # computes nothing: not offered to anybody
 COMPILE = {
     "shared": "edgesparse compile MODEL.onnx --device host -o NAME.edge",
@@ -41,10 +44,13 @@ def known() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg and m.name not in NOT_RUNTIMES)
 
 
-def open(bundle: Path | str, runtime: str = "auto", **options: Any) -> Session:
+def open(
+    bundle: Path | str, runtime: str = "auto", *, on_push: Callable[[int, int, str], None] | None = None, **options: Any
+) -> Session:
     """Open the bundle folder with the runtime of that name, or the usual one for its kind.
 
-    ``adb:SERIAL`` and ``ssh:USER@HOST[:PORT]`` say on which device.
+    ``adb:SERIAL`` and ``ssh:USER@HOST[:PORT]`` say on which device. ``on_push(bytes, bytes in all, what)`` is told how
+    far the copying to it is; the other runtimes copy nothing.
 
     Raises:
         InputError: not a bundle, no such runtime or option, or a bundle this runtime cannot run.
@@ -70,6 +76,8 @@ def open(bundle: Path | str, runtime: str = "auto", **options: Any) -> Session:
             raise InputError(f"'{runtime}' is not how a runtime is named", hint=hint)
         options[option] = target
     _check_options(module, name, options)
+    if on_push is not None and hasattr(module, "TARGET"):
+        options["on_push"] = on_push
     session: Session = module.open(bundle, manifest, **options)
     return session
 
