@@ -101,14 +101,16 @@ def _packages() -> Iterator[Finding]:
 
 
 def _programs() -> Iterator[Finding]:
+    from edgesparse.runtimes import chromium, firefox
+
     arm = platform.machine() == "aarch64"
     if not arm:
         names = ["qemu-aarch64-static", "qemu-aarch64"]
         yield _program("arm64 emulator", "QEMU", names, "--runtime qemu", "apt-get install qemu-user-static")
     node = [*(["node"] if shutil.which("node") else []), *_packaged_node()]
     yield _program("node", "NODE", node or ["node"], "--runtime node", "pip install 'edgesparse[node]'")
-    names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
-    yield _program("Chromium", "CHROMIUM", names, "pages in a browser", "apt-get install chromium")
+    for x in (chromium.ENGINE, firefox.ENGINE):
+        yield _program(x.title, x.variable, x.programs, f"--runtime {x.name}", x.install)
 
 
 def _packaged_node() -> list[str]:

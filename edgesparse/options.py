@@ -28,7 +28,9 @@ Precision = Annotated[
     str, typer.Option(help="f32; or f16, for arm64: weights and activations as halves, inputs and outputs stay f32")
 ]
 Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
-Runtime = Annotated[str, typer.Option(help="auto, local, qemu, wasmtime, node, adb[:SERIAL] or ssh:USER@HOST[:PORT]")]
+Runtime = Annotated[
+    str, typer.Option(help="auto, local, qemu, wasmtime, node, chromium, firefox, adb[:SERIAL] or ssh:USER@HOST[:PORT]")
+]
 Threads = Annotated[int, typer.Option(min=0, help="how many run the model; 0: one for each CPU it may use")]
 Cores = Annotated[
     Optional[str],  # noqa: UP045

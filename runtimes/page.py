@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import select
 import shutil
 import socket
 import threading
@@ -27,7 +28,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
 }  # fmt: skip
 POLL_S = 20.0  # a page that asks for a job is answered after so long, with one or without
-SILENCE_S = 60.0  # of a connection that sends nothing, except for the page's own
+SILENCE_S = 60.0  # of a connection that sends nothing, except for the one that says that the page lives
+BEAT_S = 2.0  # so often something is sent over that
 SAID_BYTES, DONE_BYTES = 1 << 16, 1 << 28
 
 
@@ -157,9 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(200, json.dumps(body).encode(), "application/json")
         elif name == "alive":
             self._head(200, {})
-            self.connection.settimeout(None)
             with contextlib.suppress(OSError):
-                self.rfile.read(1)
+                self._wait_for_end()
             self.server.left()
         elif job is not None and name in job.inputs:
             with job.inputs[name].open("rb") as file:
@@ -184,6 +185,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(self._write(path, body))
         else:
             self._answer(404)
+
+    def _wait_for_end(self) -> None:
+        """Until the page, which says nothing here, ends the connection. Raises OSError where it broke."""
+        while not select.select([self.connection], [], [], BEAT_S)[0]:
+            # Firefox closes a dead page's connections only when there is something that it cannot deliver.
+            self.wfile.write(b".")
 
     def _write(self, path: Path, body: bytes) -> int:
         """The HTTP status."""

@@ -141,7 +141,7 @@ class Session(ABC):
         """As `time_calls`; the arguments have been checked."""
         raise RuntimeFailure(
             f"the runtime {self.machine.get('runtime', '')} cannot time kernel calls", where=str(self.bundle),
-            hint="--runtime local, qemu, node, adb and ssh can",
+            hint="--runtime local, qemu, node, chromium, firefox, adb and ssh can",
         )  # fmt: skip
 
     def time_sample_runs(self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int) -> CallTimes:

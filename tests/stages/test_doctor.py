@@ -44,11 +44,14 @@ def test_programs_that_are_not_there_or_do_not_run(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("QEMU", str(tmp_path / "none"))
     monkeypatch.setenv("NODE", str(program(tmp_path / "node", "echo no such library >&2; exit 127")))
     monkeypatch.setenv("CHROMIUM", str(program(tmp_path / "chromium", "echo Chromium 1.2.3")))
+    monkeypatch.setenv("FIREFOX", str(tmp_path / "none"))
     monkeypatch.setenv("ADB", str(program(tmp_path / "adb", "echo cannot bind >&2; exit 1")))
     found = by_name(doctor())
     assert found["arm64 emulator"].state == MISSING and "qemu-user-static" in found["arm64 emulator"].fix
     assert found["node"].state == BROKEN and "no such library" in found["node"].found
     assert found["Chromium"].state == OK and found["Chromium"].found.startswith("Chromium 1.2.3")
+    assert found["Chromium"].needed == "--runtime chromium" and found["Firefox"].needed == "--runtime firefox"
+    assert found["Firefox"].state == MISSING and found["Firefox"].fix == "apt-get install firefox-esr"
     assert found["adb"].state == BROKEN and "cannot bind" in found["adb"].found and found["adb"].fix
 
 
