@@ -13,6 +13,7 @@ from edgesparse.options import Cores, Force, Json, Left, OneSample, Runtime, Thr
 
 if TYPE_CHECKING:
     from edgesparse.profile import Profile
+    from edgesparse.runtimes.session import Session
 
 commands = typer.Typer()
 
@@ -93,7 +94,6 @@ def profile(
     from edgesparse.samples import random_inputs, read_inputs
     from edgesparse.sustained import check_seconds
     from edgesparse.sustained import sustained as run_for
-    from edgesparse.thermal import cool_to as wait_for
     from edgesparse.workspace import write_text
 
     if len(bundles) > 2:
@@ -125,9 +125,7 @@ def profile(
             for s in sessions
         ]
         if coolest is not None:
-            with report.progress("cooling:") as on_wait:
-                zone, degrees = wait_for(sessions[0], coolest, on_wait)
-            report.note(f"{zone} is at {degrees:.1f} C")
+            _cool(sessions[0], coolest)
         with report.progress("profile") as on_progress:
             found = measure(sessions, samples, num_runs, warmup_runs, max_secs, on_progress, limit)
         if seconds is not None:
@@ -156,6 +154,22 @@ def diff(
     one, other = read_profiles(before)[0], read_profiles(after)[0]
     tables_profile.difference(one, other, json)
     _gate(one, other, fail_above)
+
+
+def _cool(session: Session, limit: float) -> None:
+    """Wait, and say so: once where there is no terminal for a bar."""
+    from edgesparse import report
+    from edgesparse.thermal import cool_to
+
+    with report.progress("cooling:") as bar:
+
+        def on_wait(waited: int, longest: int, what: str) -> None:
+            if waited == 0:
+                report.note(f"cooling: {what.removesuffix(', seconds')}")
+            bar(waited, longest, what)
+
+        zone, degrees = cool_to(session, limit, on_wait)
+    report.note(f"{zone} is at {degrees:.1f} C")
 
 
 def _gate(before: Profile, after: Profile, fail_above: float | None) -> None:
