@@ -70,12 +70,7 @@ def test_waiting_for_a_device_to_cool(
     command = ("profile", bundle, "--runtime", attached.runtime, "--num-runs", "1", "--cool-to", "35C")
     code, _, err = call(*command)
     cooled.join()
-    assert (
-        code == 0
-        and "BIG at 52.0 C, waiting for 35 C" in err
-        and "BIG is at 33.0 C" in err
-        and time.monotonic() - begin >= 2.0
-    )
+    assert code == 0 and "BIG at 52.0 C, waiting for 35 C" in err and "BIG is at 33.0 C" in err
     (attached.root.root / "sys/class/thermal/thermal_zone0/temp").unlink()
     code, _, err = call(*command)
     assert code == 2 and "tells no temperature" in err
