@@ -49,11 +49,16 @@ def runtime(request: pytest.FixtureRequest, require: Callable[[str], None]) -> s
     return str(request.param)
 
 
+def save_inputs(bundle: Path, to: Path) -> dict[str, Any]:
+    inputs: dict[str, Any] = random_inputs(read_manifest(bundle))
+    np.savez(to, **inputs)
+    return inputs
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_profiled(name: str, runtime: str, bundle: Bundle, data_dir: Path, call: Call, tmp_path: Path) -> None:
     path = bundle(name, DEVICES[runtime])
-    inputs = random_inputs(read_manifest(path))
-    np.savez(tmp_path / "x.npz", **inputs)
+    inputs = save_inputs(path, tmp_path / "x.npz")
     on = ("--runtime", runtime, "--input", "x.npz")
     files = ("--save", "s.json", "--trace", "t.json", "--html", "h.html", "--csv", "l.csv")
     assert call("run", str(path), *on, "--output", "y.npz") == (0, "")
@@ -80,7 +85,7 @@ def test_the_other_commands(runtime: str, bundle: Bundle, data_dir: Path, call: 
     """bench, compare, and two bundles in turns."""
     name = "kws/kws_ref_model.onnx"
     path = str(bundle(name, DEVICES[runtime]))
-    np.savez(tmp_path / "x.npz", **random_inputs(read_manifest(Path(path))))
+    save_inputs(Path(path), tmp_path / "x.npz")
     on = ("--runtime", runtime)
     code, err = call("bench", path, *on, "--num-runs", "3", "--input", "x.npz")
     assert code == 0, err
