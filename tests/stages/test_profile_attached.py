@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from pathlib import Path
 
 import pytest
 
 import edgesparse as es
-from edgesparse import runtimes
+from edgesparse import report, runtimes
 from edgesparse.errors import InputError
 from edgesparse.samples import random_inputs
 from tests.attached.adb_device import AdbDevice
@@ -65,11 +64,15 @@ def test_waiting_for_a_device_to_cool(
     set_sys(attached.root, class__thermal__thermal_zone0__temp="52000")
     with runtimes.open(bundle, attached.runtime) as session:
         assert session.temperatures() == {"BIG": 52.0}
-    cooled = threading.Timer(2.0, set_sys, (attached.root,), {"class__thermal__thermal_zone0__temp": "33000"})
-    cooled.start()
+    real = report.note
+
+    def note(text: str) -> None:
+        set_sys(attached.root, class__thermal__thermal_zone0__temp="33000")
+        real(text)
+
+    monkeypatch.setattr(report, "note", note)
     command = ("profile", bundle, "--runtime", attached.runtime, "--num-runs", "1", "--cool-to", "35C")
     code, _, err = call(*command)
-    cooled.join()
     assert code == 0 and "BIG at 52.0 C, waiting for 35 C" in err and "BIG is at 33.0 C" in err
     (attached.root.root / "sys/class/thermal/thermal_zone0/temp").unlink()
     code, _, err = call(*command)
