@@ -30,6 +30,8 @@ NEEDS = {"avx512": "avx512vl", "avx2": "avx2", "neon_fp16": "fp16"}
 TABLES_WIDTH = {"neon": 8, "neon_fp16": 8}
 """Multiply-adds a cycle of the core that the tables in `ops.cost` are from, a Neoverse N1. Other tables are from cores
 like those that they are used for."""
+IN_ORDER = {"Cortex-A53": "a53", "Cortex-A55": "a55", "Cortex-A510": "a55", "Cortex-A520": "a55"}
+"""Types of core that `ops.cost.IN_ORDER` has tables for, or for one like them."""
 FOR_F16 = ("neon_fp16",)
 """Compiled for beside ``isas`` where a model is stored in f16."""
 
@@ -74,7 +76,8 @@ class Cluster(BaseModel):
         """
         width = TABLES_WIDTH.get(isa, self.fma_width)
         ghz = self.peak_gflops / (2 * width) if self.peak_gflops else 3.0
-        return Machine(isa, ghz, memory.core_gbs or 10.0, self.cache_bytes)
+        in_order = next((kind for name, kind in IN_ORDER.items() if name in self.core), "")
+        return Machine(isa, ghz, memory.core_gbs or 10.0, self.cache_bytes, in_order)
 
 
 class Memory(BaseModel):

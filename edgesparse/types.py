@@ -41,13 +41,15 @@ class Sparsity:
 class Machine:
     """What times are predicted for: one core that runs ``isa`` at ``ghz`` and reads ``read_gbs`` from memory.
 
-    ``cache_bytes`` is what the core can hold without going to other cores or to memory: its L2, mostly.
+    ``cache_bytes`` is what the core can hold without going to other cores or to memory: its L2, mostly. ``in_order``
+    is the type of core in `ops.cost.IN_ORDER`, "" for one that runs instructions out of order.
     """
 
     isa: str
     ghz: float = 3.0
     read_gbs: float = 10.0
     cache_bytes: int = 1 << 18
+    in_order: str = ""
 
 
 @dataclass(frozen=True, slots=True)

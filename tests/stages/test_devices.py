@@ -9,6 +9,7 @@ import pytest
 from edgesparse.devices import known_devices, load_device
 from edgesparse.devices.host import host
 from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.ops.cost import entry_cycles
 from edgesparse.types import Machine, Target
 
 NAMED = [name for name in known_devices() if name != "host"]
@@ -164,3 +165,19 @@ def test_host_of_another_kind() -> None:
 
 def test_this_machine() -> None:
     assert load_device("host").cores >= 1
+
+
+def test_cores_in_order_have_tables_of_their_own() -> None:
+    zero, four = (load_device(name).target.machine for name in ("rpi-zero2w", "rpi4"))
+    assert (zero.in_order, four.in_order) == ("a53", "")
+    # low blocks wait for loads there: single weights take nearly as long as pairs
+    one, two = (entry_cycles(zero, height) for height in (1, 2))
+    assert one / two > 0.9 > entry_cycles(four, 1) / entry_cycles(four, 2)
+    # llvm-mca, es_spmm_f32_8x3__neon on the Cortex-A53: 52 vectors of multiply-adds in 89 cycles; half of them count
+    assert entry_cycles(zero, 8) == pytest.approx(8 / (52 / 89.0) / 2, rel=0.01)
+
+
+def test_in_order_cores_are_known_by_name() -> None:
+    little = load_device("pixel-8").cluster[-1]
+    assert little.machine("neon", load_device("pixel-8").memory).in_order == "a55"
+    assert load_device("pixel-8").target.machine.in_order == ""
