@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgesparse.devices.cores import CORES, UNKNOWN_FMA_WIDTH
-from edgesparse.errors import RuntimeFailure
 from edgesparse.runtimes import adb, ssh
-from edgesparse.runtimes.device import QUESTION_S, Link, printable
+from edgesparse.runtimes.device import Link, answer, printable
 
 LONGEST_ANSWER_BYTES, LONGEST_NAME, MOST_CPUS = 1 << 20, 80, 1024
 HOTTEST_C = 150  # above it, a thermal zone does not tell a temperature
@@ -66,13 +65,7 @@ class MachineFacts:
 
 def machine_facts(link: Link) -> MachineFacts:
     """Ask a device. Raises RuntimeFailure where it does not answer."""
-    try:
-        done = link.run(_question(link.disk), QUESTION_S)
-    except TimeoutError as error:
-        raise RuntimeFailure(
-            f"no answer within {QUESTION_S:g} s", where=link.description, hint="look whether it is busy, or restart it"
-        ) from error
-    return parse_facts(done.stdout)
+    return parse_facts(answer(link, _question(link.disk)))
 
 
 def _question(disk: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
 from edgesparse.runtimes.adb_client import adb_program, choose, complaint, start
-from edgesparse.runtimes.device import QUESTION_S, DeviceSession, OnPush, printable
+from edgesparse.runtimes.device import QUESTION_S, DeviceSession, OnPush, answer, printable
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
 
 KINDS = ("executable",)
@@ -25,6 +25,7 @@ FACTS = {
     "device": "ro.product.model", "soc": "ro.soc.model", "android": "ro.build.version.release",
     "abi": "ro.product.cpu.abi",
 }  # fmt: skip
+LONGEST_GREETING_BYTES = 1 << 16  # of a shell that should say "ready"
 ADB_SAYS = (b"error: ", b"adb: ")
 # Behind all that a command prints comes its exit code: when the device goes away, adb 29 ends with 0, adb 36 with 255.
 MARK = b"\nedgesparse-exit:"
@@ -83,8 +84,8 @@ class AdbLink:
 
     def facts(self) -> dict[str, str]:
         """Model, SoC, Android version and ABI, as the device tells them; "" where it does not."""
-        done = self.run("; ".join(f"getprop {name}" for name in FACTS.values()), QUESTION_S)
-        lines = [printable(line) for line in done.stdout.splitlines()]
+        said = answer(self, "; ".join(f"getprop {name}" for name in FACTS.values()))
+        lines = [printable(line) for line in said.splitlines()]
         facts = dict(zip(FACTS, [*lines, *[""] * len(FACTS)], strict=False))
         if facts["device"]:
             self.description = f"{facts['device']} ({self.serial})"
@@ -165,7 +166,8 @@ class _AdbGuard:
             there, _, _ = select.select([self._client.stdout], [], [], max(0.0, end - time.monotonic()))
             more = self._client.stdout.read(4096) if there else b""
             said += more
-            if not more:
+            if not more or len(said) > LONGEST_GREETING_BYTES:
+                self._client.kill()
                 self.finish()
                 if not said or said.startswith(ADB_SAYS):
                     raise link._broken("before anything was copied", Finished(1, said, b""))

@@ -77,6 +77,15 @@ class Link(Protocol):
         """Let go of the device; closing twice is harmless."""
 
 
+def answer(link: Link, question: str) -> bytes:
+    """What a question prints, whatever its exit code. Raises RuntimeFailure where there is none in time."""
+    try:
+        return link.run(question, QUESTION_S).stdout
+    except TimeoutError as error:
+        what = f"no answer within {QUESTION_S:g} s"
+        raise RuntimeFailure(what, where=link.description, hint="look whether it is busy, or restart it") from error
+
+
 class DeviceSession(ProgramSession):
     """A bundle on a device.
 

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.device import LONGEST_OUTPUT_BYTES, QUESTION_S, DeviceSession, OnPush, printable, too_long
+from edgesparse.runtimes.device import (
+    LONGEST_OUTPUT_BYTES,
+    QUESTION_S,
+    DeviceSession,
+    OnPush,
+    answer,
+    printable,
+    too_long,
+)
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
 from edgesparse.runtimes.ssh_login import log_in, parse
 
@@ -95,13 +103,13 @@ class SshLink:
 
     def facts(self) -> tuple[str, str, str]:
         """Operating system, architecture and home folder; "" where the board does not tell them."""
-        done = self.run('uname -sm; printf "%s\\n" "$HOME"', QUESTION_S)
-        uname, home, *_ = [*done.stdout.decode(errors="replace").splitlines(), "", ""]
+        said = answer(self, 'uname -sm; printf "%s\\n" "$HOME"')
+        uname, home, *_ = [*said.decode(errors="replace").splitlines(), "", ""]
         system, _, architecture = printable(uname).partition(" ")
         return system, architecture, home
 
     def run(self, command: str, timeout_s: float) -> Finished:
-        done = self._do(self._run(_in_sh(command)), timeout_s, "while it ran a command")
+        done = self._heard(self._run(_in_sh(command)), timeout_s, "while it ran a command")
         if done.returncode is None:
             raise self._lost("while it ran a command", "the command has no exit code")
         exit_code = done.returncode if done.returncode >= 0 else 128 - done.returncode
@@ -174,6 +182,13 @@ class SshLink:
             raise
 
     def _do(self, coroutine: Coroutine[Any, Any, T], timeout_s: float, when: str) -> T:
+        """As `_heard`; raises RuntimeFailure where it takes too long, too."""
+        try:
+            return self._heard(coroutine, timeout_s, when)
+        except TimeoutError as error:
+            raise self._failure(f"no answer within {timeout_s:g} s {when}", "look whether it is busy") from error
+
+    def _heard(self, coroutine: Coroutine[Any, Any, T], timeout_s: float, when: str) -> T:
         """As `_wait`; raises RuntimeFailure where the connection is broken."""
         import asyncssh
 
@@ -259,7 +274,7 @@ class _SshGuard:
 
         try:
             return self._link._do(end(), QUESTION_S, "while it was tidied up")
-        except (RuntimeFailure, TimeoutError):
+        except RuntimeFailure:
             return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 KEEPALIVE_S = 10  # a board that misses three of these in a row is gone
 SSH_PORT = 22
+TRIES = 3  # a board without a key of the kinds that are known hangs up, and what it says may be lost with that
 
 
 async def log_in(host: str) -> asyncssh.SSHClientConnection:
@@ -30,7 +32,7 @@ async def log_in(host: str) -> asyncssh.SSHClientConnection:
     login = f"ssh{f' -p {port}' if port else ''} {shlex.quote(f'{user}@{name}' if user else name)}"
     cause: Exception
     try:
-        return await asyncio.wait_for(asyncssh.connect(name, **options), 2 * QUESTION_S)
+        return await asyncio.wait_for(_connected(name, options), 2 * QUESTION_S)
     except asyncssh.PermissionDenied as error:
         what, hint, cause = "it refused the login", f"`{login.replace('ssh', 'ssh-copy-id', 1)}`, or ssh-add", error
     except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
@@ -43,6 +45,15 @@ async def log_in(host: str) -> asyncssh.SSHClientConnection:
         words = str(error) or "no answer"
         what, hint, cause = f"there is no connection: {words}", f"`{login}` must work first", error
     raise RuntimeFailure(printable(what), where=host, hint=hint) from cause
+
+
+async def _connected(name: str, options: dict[str, Any]) -> asyncssh.SSHClientConnection:
+    import asyncssh
+
+    for _ in range(TRIES - 1):
+        with suppress(asyncssh.ConnectionLost):
+            return await asyncssh.connect(name, **options)
+    return await asyncssh.connect(name, **options)
 
 
 def parse(host: str) -> tuple[str, str, int | None]:

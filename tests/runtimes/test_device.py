@@ -21,9 +21,10 @@ import pytest
 
 import edgesparse as es
 from edgesparse import runtimes
+from edgesparse.attached import connect
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import read_manifest
-from edgesparse.runtimes import adb_client, ssh
+from edgesparse.runtimes import adb, adb_client, device, ssh
 from tests import tiny_models
 from tests.attached.faults import Attached
 
@@ -235,6 +236,32 @@ def test_a_device_that_prints_without_end(attached: Attached, toy: MakeBundle, m
     with pytest.raises(RuntimeFailure, match="printed more than") as caught:
         runtimes.open(toy("executable"), attached.runtime)
     assert caught.value.exit_code == 4 and caught.value.hint
+
+
+@pytest.mark.usefixtures("nothing_stays_there")
+@pytest.mark.parametrize("command", ["yes", "cat /dev/zero", "echo no such folder; exit 3", "sleep 30"])
+def test_a_shell_that_is_never_ready(attached: Attached, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    link = connect(attached.runtime)
+    try:
+        for module in (adb, ssh):
+            monkeypatch.setattr(module, "QUESTION_S", 1.5)
+        begin = time.monotonic()
+        with pytest.raises(RuntimeFailure) as caught:
+            link.guard(command)
+        assert time.monotonic() - begin < 10 and len(str(caught.value)) < 2000
+        if "exit" in command:
+            assert "no such folder" in str(caught.value)
+    finally:
+        link.close()
+
+
+@pytest.mark.usefixtures("nothing_stays_there")
+def test_a_device_that_does_not_answer(attached: Attached, toy: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "QUESTION_S", 1)
+    attached.faults.noise = "sleep 5"
+    with pytest.raises(RuntimeFailure, match="no answer within 1 s") as caught:
+        runtimes.open(toy("executable"), attached.runtime)
+    assert caught.value.exit_code == 4 and "restart" in caught.value.hint
 
 
 @pytest.mark.usefixtures("nothing_stays_there")

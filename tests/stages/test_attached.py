@@ -158,7 +158,7 @@ def test_a_device_that_answers_late(attached: Attached, call: Call, monkeypatch:
     program = attached.root.root / "system/bin/getconf"
     program.write_text("#!/bin/sh\nsleep 4\n")
     program.chmod(0o755)
-    monkeypatch.setattr("edgesparse.machine_facts.QUESTION_S", 1.5)
+    monkeypatch.setattr("edgesparse.runtimes.device.QUESTION_S", 1.5)
     code, out, err = call("devices", "--attached", "--runtime", attached.runtime)
     assert (code, out) == (4, "") and "no answer within 1.5 s" in err and "hint:" in err
 

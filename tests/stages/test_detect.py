@@ -84,6 +84,33 @@ def test_the_phone_of_a_file(attached: Attached) -> None:
         link.close()
 
 
+def test_a_board_that_has_a_device_tree() -> None:
+    """What a Raspberry Pi 5 answers: no properties, a page of 16 kB, a table of devices in place of a model."""
+    lines = ["model ", "soc ", "abi ", "android ", "board Raspberry Pi 5 Model B Rev 1.0", "machine aarch64"]
+    lines += ["compatible raspberrypi,5-model-b brcm,bcm2712", "kernel Linux 6.6.31+rpt-rpi-2712", "page "]
+    lines += [
+        "smaps KernelPageSize:       16 kB",
+        "disk /dev/mmcblk0p2 30326232 4321000 24700000 15% /",
+        "temperature 48300",
+    ]
+    for number in range(4):
+        lines += [f"cpuinfo processor\t: {number}", "cpuinfo Features\t: fp asimd fphp asimdhp asimddp"]
+        lines += ["cpuinfo CPU implementer\t: 0x41", "cpuinfo CPU part\t: 0xd0b"]
+        lines += [f"cpu {number} cpufreq/cpuinfo_max_freq 2400000"]
+    facts = parse_facts("\n".join(lines).encode())
+    assert (facts.model, facts.soc, facts.abi, facts.android) == (
+        "Raspberry Pi 5 Model B Rev 1.0", "bcm2712", "aarch64", "",
+    )  # fmt: skip
+    assert (facts.page_bytes, facts.free_bytes, facts.temperature_c) == (16384, 24700000 * 1024, 48.3)
+    assert facts.is_arm64 and facts.battery_percent is None
+    known, described = known_device(facts), described_device(facts)
+    assert known == load_device("rpi5")
+    assert [(c.core, c.count, c.max_ghz, c.fma_width) for c in described.cluster] == [
+        (c.core, c.count, c.max_ghz, c.fma_width) for c in known.cluster
+    ]
+    assert described.features == known.features and described.triple == known.triple
+
+
 @pytest.mark.parametrize("abi", ["armeabi-v7a", "x86_64", "riscv64", ""])
 def test_a_cpu_without_kernels(attached: Attached, abi: str) -> None:
     attached.root.set_properties({"ro.product.cpu.abi": abi})
