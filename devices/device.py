@@ -21,10 +21,11 @@ else:
 FOLDER = Path(__file__).parent
 ISAS = {
     "shared": ("avx512", "avx2", "sse2", "neon"),
-    "executable": ("neon",),
+    "executable": ("avx512", "avx2", "sse2", "neon"),
     "wasm": ("simd128", "relaxed"),
 }
 """The instruction sets that kernels are written for, by kind of bundle, best first."""
+ARCHITECTURES = {"avx512": "x86_64", "avx2": "x86_64", "sse2": "x86_64", "neon": "aarch64"}
 NEEDS = {"avx512": "avx512vl", "avx2": "avx2", "neon_fp16": "fp16"}
 """What of ``features`` an instruction set needs, where not every machine of the architecture has it."""
 TABLES_WIDTH = {"neon": 8, "neon_fp16": 8}
@@ -115,9 +116,13 @@ class Device(BaseModel):
 
     @model_validator(mode="after")
     def _isas_fit_kind(self) -> Device:
+        architecture = self.triple.split("-")[0]
+        known = [isa for isa in ISAS[self.kind] if ARCHITECTURES.get(isa, architecture) == architecture]
         for isa in self.isas:
-            if isa not in ISAS[self.kind]:
-                raise ValueError(f"isa '{isa}' does not exist for kind {self.kind}: {', '.join(ISAS[self.kind])}")
+            if isa not in known:
+                raise ValueError(
+                    f"isa '{isa}' does not exist for kind {self.kind} on {architecture}: {', '.join(known) or 'none does'}"
+                )
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""Runs the arm64 program of a bundle under qemu's user-mode emulation; on an arm64 machine directly."""
+"""Runs the program of a bundle under qemu's user-mode emulation; on a machine of its own kind directly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROGRAM, WEIGHTS = "model", "weights.bin"
 
 
 def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float = DEFAULT_TIMEOUT_S) -> QemuSession:
-    """Find the emulator ($QEMU, qemu-aarch64-static, qemu-aarch64).
+    """Find the emulator ($QEMU, or for arm64 qemu-aarch64-static and qemu-aarch64).
 
     Args:
         threads: how many run the model; 0: one for each CPU this process may use.
@@ -30,8 +30,8 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float
         InputError: more threads than CPUs.
     """
     threads = thread_count(threads, len(os.sched_getaffinity(0)))
-    native = platform.machine() == manifest.triple.split("-")[0]
-    emulator = None if native else _emulator(bundle)
+    architecture = manifest.triple.split("-")[0]
+    emulator = None if platform.machine() == architecture else _emulator(bundle, architecture)
     for name in (PROGRAM, WEIGHTS) if manifest.weights_bytes else (PROGRAM,):
         read_verified(bundle, manifest, name)
     return QemuSession(bundle, manifest, emulator, threads, timeout_s)
@@ -63,12 +63,13 @@ class QemuSession(ProgramSession):
             self._folder = None
 
 
-def _emulator(bundle: Path) -> str:
-    chosen = os.environ.get("QEMU")
-    for name in [chosen] if chosen else ["qemu-aarch64-static", "qemu-aarch64"]:
-        if path := shutil.which(name):
+def _emulator(bundle: Path, architecture: str) -> str:
+    chosen, name = os.environ.get("QEMU"), f"qemu-{architecture}"
+    for program in [chosen] if chosen else [f"{name}-static", name]:
+        if path := shutil.which(program):
             return path
+    kind = {"aarch64": "arm64"}.get(architecture, architecture)
     raise RuntimeFailure(
-        f"$QEMU is {chosen}, which is not a program" if chosen else "the arm64 emulator qemu-aarch64 is not installed",
+        f"$QEMU is {chosen}, which is not a program" if chosen else f"the {kind} emulator {name} is not installed",
         where=str(bundle), hint="apt-get install qemu-user-static, or set $QEMU to where it is",
     )  # fmt: skip
