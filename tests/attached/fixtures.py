@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,3 +100,29 @@ def attached(request: pytest.FixtureRequest) -> Attached:
     """Each of the two."""
     device: Attached = request.getfixturevalue(request.param)
     return device
+
+
+@pytest.fixture
+def nothing_stays_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Temporary files are made in a folder with an odd name, which is empty again after the test."""
+    folder = tmp_path / "tmp; $(touch pwned) 'x"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield
+    assert not list(folder.iterdir())
+
+
+@pytest.fixture
+def nothing_stays_there(attached: Attached) -> Iterator[None]:
+    """After the test the device holds what it held before, and runs nothing; it may need a moment to tidy up."""
+    before = attached.root.files()
+    yield
+    wait_for(lambda: attached.root.files() == before and not attached.root.programs())
+    assert attached.root.files() == before
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "this did not happen in time"
+        time.sleep(0.02)

@@ -25,6 +25,9 @@ HERE = Path(__file__).parent
 W = np.array([0.5, -1, 0, 3, 1e6], np.float32)
 X = np.arange(5, dtype=np.float32).reshape(1, 5)
 K = np.array([1, -2, 2**40])
+INPUTS = {"x": X, "k": K}
+INPUT_BYTES = X.nbytes + K.nbytes
+OUTPUT_BYTES = INPUT_BYTES
 X86 = HOSTS["x86_64"][0]
 TARGETS = {
     "shared": (X86, "libmodel.so", c.LIBRARY_SOURCES, (*product.LIBRARY_LINK_FLAGS, "-fPIC")),
@@ -37,6 +40,10 @@ TARGETS = {
     ),
 }  # fmt: skip
 MakeBundle = Callable[..., Path]
+
+
+def is_right(outputs: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]) -> bool:
+    return np.array_equal(outputs["y"], 2 * X + W) and np.array_equal(outputs["n"], K + 1)
 
 
 def compile_c(triple: str, sources: list[Path], out: Path, flags: tuple[str, ...]) -> None:

@@ -1,6 +1,6 @@
 """What only the runtime ssh does: connecting, host keys, and everything that keeps a board from being used.
 
-The rest of it is in test_device.py. The server is tests/attached/ssh_board.py.
+The rest of it is in test_device.py and test_device_faults.py. The server is tests/attached/ssh_board.py.
 """
 
 from __future__ import annotations
