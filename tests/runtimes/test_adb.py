@@ -1,6 +1,7 @@
 """What only the runtime adb does: finding adb, choosing a device, and everything that keeps one from being used.
 
-The rest of it is in test_device.py and test_device_faults.py. The adb here is the real one, the phone is tests/attached/adb_device.py.
+The rest of it is in test_device.py and test_device_faults.py. The adb here is the real one, the phone is
+tests/attached/adb_device.py.
 """
 
 from __future__ import annotations
