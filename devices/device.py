@@ -120,9 +120,8 @@ class Device(BaseModel):
         known = [isa for isa in ISAS[self.kind] if ARCHITECTURES.get(isa, architecture) == architecture]
         for isa in self.isas:
             if isa not in known:
-                raise ValueError(
-                    f"isa '{isa}' does not exist for kind {self.kind} on {architecture}: {', '.join(known) or 'none does'}"
-                )
+                where = f"for kind {self.kind} on {architecture}"
+                raise ValueError(f"isa '{isa}' does not exist {where}: {', '.join(known) or 'none does'}")
         return self
 
     @property

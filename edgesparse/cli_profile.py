@@ -12,6 +12,7 @@ from edgesparse.errors import GateError, InputError
 from edgesparse.options import Cores, Force, Json, Left, OneSample, Runtime, Threads, check_file, left
 
 if TYPE_CHECKING:
+    from edgesparse.manifest import Manifest
     from edgesparse.profile import Profile
     from edgesparse.runtimes.session import Session
 
@@ -71,6 +72,9 @@ def profile(
     cool_to: CoolTo = None,
     sustained: Lasting = None,
     keep: Left = False,
+    remember: Annotated[
+        bool, typer.Option("--remember/--no-remember", help="correct predictions for the device by what was measured")
+    ] = True,
     csv: Csv = None,
     trace: Trace = None,
     html: Html = None,
@@ -87,6 +91,7 @@ def profile(
     from dataclasses import replace
 
     from edgesparse import report, runtimes, tables_profile
+    from edgesparse.corrections import running_on
     from edgesparse.profile import profile as measure
     from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, trace_json
     from edgesparse.profile_html import html as page
@@ -128,6 +133,8 @@ def profile(
             _cool(sessions[0], coolest)
         with report.progress("profile") as on_progress:
             found = measure(sessions, samples, num_runs, warmup_runs, max_secs, on_progress, limit)
+        device = running_on(sessions[0]) if remember else ""
+        manifests = [session.manifest for session in sessions]
         if seconds is not None:
             with report.progress("sustained, seconds:") as on_progress:
                 found = [replace(found[0], sustained=run_for(sessions[0], samples[0], seconds, limit, on_progress))]
@@ -136,6 +143,8 @@ def profile(
             write_text(path, text(found))
             report.note(f"wrote {path}")
     tables_profile.profiles(found, None if before is None else before[0], json)
+    for one, manifest in zip(found, manifests, strict=True) if remember else ():
+        _remember(one, manifest, device)
     if before is not None:
         _gate(before[0], found[0], fail_above)
 
@@ -170,6 +179,18 @@ def _cool(session: Session, limit: float) -> None:
 
         zone, degrees = cool_to(session, limit, on_wait)
     report.note(f"{zone} is at {degrees:.1f} C")
+
+
+def _remember(found: Profile, manifest: Manifest, device: str) -> None:
+    """Correct predictions by what was measured, or say why not."""
+    from edgesparse.corrections import remember, why_not
+    from edgesparse.report import note
+
+    if why := why_not(found, manifest, device):
+        return note(f"predictions are not corrected by this: {why}")
+    corrected, file = remember(found, manifest)
+    note(f"predictions for {device} are corrected by what {len(corrected)} kernels took ({file})")
+    return None
 
 
 def _gate(before: Profile, after: Profile, fail_above: float | None) -> None:

@@ -59,7 +59,7 @@ class Stored(BaseModel):
 
 
 class Held(BaseModel):
-    """Where a layer has just written its output, an array of floats: ``planes`` times ``elements`` of ``element_bytes``,
+    """Where a layer has just written its output, floats: ``planes`` times ``elements`` of ``element_bytes`` each,
     ``pitch`` elements from one plane to the next. ``offset`` bytes into the arena, or into the ``output`` of the model.
     """
 

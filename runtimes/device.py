@@ -237,6 +237,11 @@ class DeviceSession(ProgramSession):
             hint = f"free some space for {self._store} there"
         return RuntimeFailure(printable(what), where=f"{self.bundle} on {self._link.description}", hint=hint)
 
+    @property
+    def link(self) -> Link:
+        """The way to the device, for other questions while the session is open."""
+        return self._link
+
     def temperatures(self) -> dict[str, float]:
         said = self._ask('for z in /sys/class/thermal/thermal_zone*; do echo "$(cat $z/temp) $(cat $z/type)"; done '
                          "2>/dev/null; true")  # fmt: skip

@@ -53,7 +53,8 @@ def test_every_file_is_complete_and_says_its_sources(name: str) -> None:
 def test_target(name: str, kind: str, triple: str, isas: tuple[str, ...]) -> None:
     target = load_device(name).target
     assert target == Target(name, kind, triple, isas, target.core)
-    assert target.machine.isa == load_device(name).usable_isas[0] and 0.5 < target.machine.ghz < 6 and 0.5 < target.machine.read_gbs < 500
+    assert target.machine.isa == load_device(name).usable_isas[0]
+    assert 0.5 < target.machine.ghz < 6 and 0.5 < target.machine.read_gbs < 500
 
 
 def test_predictions_for_the_host_are_for_the_best_that_this_cpu_runs() -> None:
