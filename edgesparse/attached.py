@@ -19,6 +19,11 @@ __all__ = ["AttachedDevice", "MachineFacts", "attached_devices", "auto_device", 
 
 READY = "ready"
 AUTO = "auto"
+KERNELS = {
+    "aarch64": ("aarch64-linux-musl", ("neon",)),
+    "x86_64": ("x86_64-linux-musl", ("avx512", "avx2", "sse2")),
+}
+"""Triple and instruction sets of what is compiled for a device that describes itself, by its architecture."""
 BROWSERS = ("node", "chromium", "firefox", "wasmtime")
 
 
@@ -120,17 +125,18 @@ def detect(link: Link) -> Device:
         RuntimeFailure: it does not answer, or no kernels are for its CPU.
     """
     facts = machine_facts(link)
-    if not facts.is_arm64:
+    if facts.architecture not in KERNELS:
         raise RuntimeFailure(
             f"there are no kernels for {facts.abi or 'a CPU that it does not tell'}", where=link.description,
-            hint="phones and boards need arm64; for an x86 machine, compile with --device host on it",
+            hint=f"there are for Linux and Android on {' and '.join(KERNELS)}",
         )  # fmt: skip
     return known_device(facts) or as_measured(described_device(facts))
 
 
 def known_device(facts: MachineFacts) -> Device | None:
     """By its model; where nobody knows that, by its SoC, which has the same cores."""
-    files = [load_device(name) for name in known_devices() if name != "host"]
+    every = [load_device(name) for name in known_devices() if name != "host"]
+    files = [device for device in every if device.triple.startswith(f"{facts.architecture}-")]
     by_name = {text.lower(): device for device in reversed(files) for text in device.matches}
     models = [text for text in by_name if f"{facts.model} ".lower().startswith(f"{text} ")]
     if models:
@@ -142,12 +148,17 @@ def known_device(facts: MachineFacts) -> Device | None:
 
 
 def described_device(facts: MachineFacts) -> Device:
-    """As the device describes itself; what it cannot tell is an estimate by the types of its cores."""
+    """As the device describes itself; what it cannot tell is an estimate by the types of its cores.
+
+    Its ``architecture`` is one of `KERNELS`.
+    """
+    (triple, isas), features = KERNELS[facts.architecture], _features(facts.hwcap)
+    assumed = 8 if "avx2" in features else UNKNOWN_FMA_WIDTH
     source = "estimate: core, clock and caches as the device tells them, fma_width by the type of core"
     unknown = "estimate: nothing is known of this type of core, its fma_width is assumed"
     clusters = [
         Cluster(
-            core=c.core, count=c.count, max_ghz=c.max_ghz, fma_width=c.fma_width or UNKNOWN_FMA_WIDTH, l1d_kb=c.l1d_kb,
+            core=c.core, count=c.count, max_ghz=c.max_ghz, fma_width=c.fma_width or assumed, l1d_kb=c.l1d_kb,
             l2_kb=c.l2_kb, l3_kb=c.l3_kb, source=source if c.fma_width else unknown,
         )
         for c in facts.clusters
@@ -156,13 +167,16 @@ def described_device(facts: MachineFacts) -> Device:
     return Device(
         name=f"detected-{words[:40].strip().replace(' ', '-')}",
         title=f"{facts.model or 'an attached device'}{f' ({facts.soc})' if facts.soc else ''}, as it describes itself",
-        kind="executable", triple="aarch64-linux-musl", isas=("neon",), features=_features(facts.hwcap),
-        cluster=tuple(clusters) or (Cluster(core="unknown", count=1, fma_width=UNKNOWN_FMA_WIDTH, source=unknown),),
+        kind="executable", triple=triple, isas=isas, features=features,
+        cluster=tuple(clusters) or (Cluster(core="unknown", count=1, fma_width=assumed, source=unknown),),
         memory=Memory(source="unknown: no device tells it"),
     )  # fmt: skip
 
 
 def _features(hwcap: tuple[str, ...]) -> tuple[str, ...]:
     """As the files in devices/ call them; fp16 is halves in scalar and in vector instructions."""
-    found = {"fp16": {"fphp", "asimdhp"}, "dotprod": {"asimddp"}, "i8mm": {"i8mm"}, "bf16": {"bf16"}}
+    found = {
+        "fp16": {"fphp", "asimdhp"}, "dotprod": {"asimddp"}, "i8mm": {"i8mm"}, "bf16": {"bf16"},
+        "avx2": {"avx2", "fma"}, "avx512vl": {"avx512vl"},
+    }  # fmt: skip
     return tuple(name for name, needed in found.items() if needed <= set(hwcap))

@@ -59,8 +59,9 @@ class MachineFacts:
     battery_percent: int | None = None
 
     @property
-    def is_arm64(self) -> bool:
-        return "aarch64" in (adb.ARCHITECTURES.get(self.abi), ssh.ARCHITECTURES.get(self.abi, self.abi))
+    def architecture(self) -> str:
+        """As the triple of a target begins: aarch64, x86_64, or what nobody here compiles for."""
+        return adb.ARCHITECTURES.get(self.abi) or ssh.ARCHITECTURES.get(self.abi, self.abi)
 
 
 def machine_facts(link: Link) -> MachineFacts:

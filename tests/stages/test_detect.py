@@ -102,7 +102,7 @@ def test_a_board_that_has_a_device_tree() -> None:
         "Raspberry Pi 5 Model B Rev 1.0", "bcm2712", "aarch64", "",
     )  # fmt: skip
     assert (facts.page_bytes, facts.free_bytes, facts.temperature_c) == (16384, 24700000 * 1024, 48.3)
-    assert facts.is_arm64 and facts.battery_percent is None
+    assert facts.architecture == "aarch64" and facts.battery_percent is None
     known, described = known_device(facts), described_device(facts)
     assert known == load_device("rpi5")
     assert [(c.core, c.count, c.max_ghz, c.fma_width) for c in described.cluster] == [
@@ -111,7 +111,7 @@ def test_a_board_that_has_a_device_tree() -> None:
     assert described.features == known.features and described.triple == known.triple
 
 
-@pytest.mark.parametrize("abi", ["armeabi-v7a", "x86_64", "riscv64", ""])
+@pytest.mark.parametrize("abi", ["armeabi-v7a", "x86", "riscv64", ""])
 def test_a_cpu_without_kernels(attached: Attached, abi: str) -> None:
     attached.root.set_properties({"ro.product.cpu.abi": abi})
     uname = attached.root.root / "system/bin/uname"
@@ -119,6 +119,23 @@ def test_a_cpu_without_kernels(attached: Attached, abi: str) -> None:
     with pytest.raises(RuntimeFailure, match=f"no kernels for {abi or 'a CPU that it does not tell'}") as caught:
         auto_device(attached.runtime)
     assert caught.value.exit_code == 4 and caught.value.hint
+
+
+def test_an_x86_board() -> None:
+    lines = ["board ", "machine x86_64", "kernel Linux 6.1", "compatible ", "cpuinfo processor : 0"]
+    lines += ["cpuinfo model name : Intel(R) N100", "cpuinfo flags : fpu sse2 avx2 fma avx_vnni"]
+    lines += ["cpu 0 cpufreq/cpuinfo_max_freq 3400000"]
+    facts = parse_facts("\n".join(lines).encode())
+    found, like = described_device(facts), load_device("x86-64")
+    assert known_device(facts) is None and (found.triple, found.isas) == (like.triple, like.isas)
+    assert found.features == like.features == ("avx2",) and found.target.machine.isa == like.target.machine.isa
+    (cluster,) = found.cluster
+    assert (cluster.core, cluster.max_ghz, cluster.fma_width) == ("Intel(R) N100", 3.4, like.cluster[0].fma_width)
+
+
+def test_a_name_is_not_enough() -> None:
+    """An emulator may call itself like a phone, on a CPU that its file does not know."""
+    assert known_device(MachineFacts("Pixel 8", names=("pixel 8",), abi="x86_64")) is None
 
 
 @pytest.mark.parametrize("model", ["", "!!!", "\N{PILE OF POO}" * 90, "../../etc", "x" * 80, "-rf / ", "a.toml"])
@@ -130,7 +147,7 @@ def test_odd_models_have_plain_names(model: str) -> None:
 
 
 def test_clocks_that_cannot_be_are_not_taken() -> None:
-    lines = ["cpuinfo processor : 0", "cpuinfo CPU implementer : 0x41", "cpuinfo CPU part : 0xd0b"]
+    lines = ["machine aarch64", "cpuinfo processor : 0", "cpuinfo CPU implementer : 0x41", "cpuinfo CPU part : 0xd0b"]
     found = described_device(parse_facts("\n".join([*lines, "cpu 0 cpufreq/cpuinfo_max_freq 10000000"]).encode()))
     assert (found.cluster[0].core, found.cluster[0].max_ghz) == ("Cortex-A76", None)
 
