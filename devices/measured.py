@@ -18,17 +18,18 @@ VERSION = 1
 
 
 class MeasuredCluster(BaseModel):
-    """One core of a cluster, alone: ``gflops``, two for each f32 multiply-add; ``read_gbs`` by where the data lies, l1,
-    l2, l3 or memory."""
+    """One core of the device's cluster number ``index``, alone: ``gflops``, two for each f32 multiply-add;
+    ``read_gbs`` by where the data lies: l1, l2, l3 or memory."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    index: int = Field(ge=0)
     core: str
     gflops: float = Field(gt=0)
     read_gbs: dict[str, float]
 
 
 class Measured(BaseModel):
-    """``clusters`` as in the device's description, as far as they were measured; ``on``: what it was measured on."""
+    """``clusters``: those that were measured, the first one first; ``on``: what it was measured on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     version: int = VERSION
@@ -74,9 +75,10 @@ def as_measured(device: Device) -> Device:
     if found is None:
         return device
     clusters = list(device.cluster)
-    for index, (cluster, one) in enumerate(zip(clusters, found.clusters, strict=False)):
-        source = f"{cluster.source}; gflops: measured on {found.on}, {found.date}"
-        clusters[index] = cluster.model_copy(update={"gflops": one.gflops, "source": source})
+    for one in found.clusters:
+        if one.index < len(clusters):
+            source = f"{clusters[one.index].source}; gflops: measured on {found.on}, {found.date}"
+            clusters[one.index] = clusters[one.index].model_copy(update={"gflops": one.gflops, "source": source})
     read_gbs = found.clusters[0].read_gbs.get("memory") if found.clusters else None
     source = f"{device.memory.source}; read_gbs: measured on {found.on}, {found.date}"
     memory = device.memory.model_copy(update={"read_gbs": read_gbs, "source": source})

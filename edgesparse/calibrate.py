@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from math import exp, log
 
+from edgesparse.attached import connect, machine_facts
 from edgesparse.compile import lowered
 from edgesparse.devices import Device, load_device
 from edgesparse.devices.measured import Measured, MeasuredCluster, as_measured, write_measured
+from edgesparse.errors import RuntimeFailure
 from edgesparse.ops.view import PLACED
 from edgesparse.probe import Limits, probe, working_sets
 from edgesparse.reference_model import reference_model
@@ -19,12 +21,17 @@ from edgesparse.tuned import forget_factors, remember_factors, tuned_path
 from edgesparse.types import LoweredGraph, OpCall, Target
 
 Progress = Callable[[int, int, str], None]
+DEVICES = ("adb", "ssh")
+CHOOSING = (*DEVICES, "qemu")
+"""Runtimes that can choose cores."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbedCluster:
-    """``cores`` as in `Session.use_cores`; ``published_gflops`` of one core, None where that is not known."""
+    """Number ``index`` of the device's. ``cores`` as in `Session.use_cores`; ``published_gflops`` of one core, None
+    where that is not known."""
 
+    index: int
     core: str
     count: int
     cores: str
@@ -47,13 +54,14 @@ class CalibratedKernel:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``files``: where it is stored."""
+    """``skipped``: clusters that could not be measured, and why. ``files``: where it is stored."""
 
     device: str
     runtime: str
     isa: str
     clusters: tuple[ProbedCluster, ...]
     kernels: tuple[CalibratedKernel, ...]
+    skipped: tuple[str, ...]
     files: tuple[str, ...]
 
 
@@ -79,13 +87,16 @@ def calibrate(
             on_progress(done, total, what)
 
     groups = _groups(described, runtime)
-    clusters = []
-    for number, (index, cores) in enumerate(groups):
-        cluster = described.cluster[index]
-        say(number, len(groups), f"peak and bandwidth of a {cluster.core}")
-        limits = probe(target, working_sets(cluster), runtime, cores)
-        published = cluster.model_copy(update={"gflops": None}).peak_gflops
-        clusters.append(ProbedCluster(cluster.core, cluster.count, cores, published, limits))
+    clusters: list[ProbedCluster] = []
+    skipped: list[str] = []
+    for number, (index, choices) in enumerate(groups):
+        say(number, len(groups), f"peak and bandwidth of a {described.cluster[index].core}")
+        try:
+            clusters.append(_probed(described, index, choices, target, runtime))
+        except RuntimeFailure as error:
+            if index == 0:
+                raise
+            skipped.append(f"{described.cluster[index].core}: {error.what}")
     graph, _ = lowered(reference_model(), target)
     work = [
         (call, one) for call in graph.calls if call.op not in PLACED for one in candidates(call, graph, target)[0]
@@ -98,23 +109,57 @@ def calibrate(
         Measured(
             device=described.name, on=on or runtime, date=date.today().isoformat(),
             clusters=tuple(
-                MeasuredCluster(core=c.core, gflops=c.limits.gflops, read_gbs=dict(c.limits.read_gbs)) for c in clusters
+                MeasuredCluster(index=c.index, core=c.core, gflops=c.limits.gflops, read_gbs=dict(c.limits.read_gbs))
+                for c in clusters
             ),
         )
     )  # fmt: skip
     # predictions are made from what was just stored, and factors are relative to these
     kernels = _factors(work, us, as_measured(described).target_in(precision))
     return Calibration(
-        described.name, runtime, target.machine.isa, tuple(clusters), kernels, (str(stored), str(tuned_path(target)))
+        described.name,
+        runtime,
+        target.machine.isa,
+        tuple(clusters),
+        kernels,
+        tuple(skipped),
+        (str(stored), str(tuned_path(target))),
     )
 
 
-def _groups(device: Device, runtime: str) -> list[tuple[int, str]]:
-    """Which clusters can be measured, and how their cores are called."""
-    choosing = runtime.partition(":")[0] in ("adb", "ssh", "qemu")
-    if len(device.cluster) == 1 or not choosing:
-        return [(0, "")]
-    return [(0, "big"), (len(device.cluster) - 1, "little")]
+def _probed(device: Device, index: int, choices: Sequence[str], target: Target, runtime: str) -> ProbedCluster:
+    """By the first of ``choices`` that the device allows. Raises RuntimeFailure where that is none."""
+    cluster = device.cluster[index]
+    for number, cores in enumerate(choices, 1):
+        try:
+            limits = probe(target, working_sets(cluster), runtime, cores)
+        except RuntimeFailure:
+            if number == len(choices):
+                raise
+        else:
+            published = cluster.model_copy(update={"gflops": None}).peak_gflops
+            return ProbedCluster(index, cluster.core, cluster.count, cores, published, limits)
+    raise AssertionError("no choices")
+
+
+def _groups(device: Device, runtime: str) -> list[tuple[int, tuple[str, ...]]]:
+    """Which clusters can be measured, and how their cores are called: on a phone or board all of them, by the numbers
+    of their CPUs. Android keeps some CPUs to itself; then the first and the last cluster are what `big` and `little`
+    find, and so they are where the device has not those that it is known for."""
+    name, last = runtime.partition(":")[0], len(device.cluster) - 1
+    if last == 0 or name not in CHOOSING:
+        return [(0, ("",))]
+    ends = {0: ("big",), last: ("little",)}
+    if name in DEVICES:
+        link = connect(runtime)
+        try:
+            found = machine_facts(link).clusters
+        finally:
+            link.close()
+        if len(found) == len(device.cluster):
+            masks = [f"{sum(1 << cpu for cpu in cluster.cpus):#x}" for cluster in found]
+            return [(index, (mask, *ends.get(index, ()))) for index, mask in enumerate(masks)]
+    return list(ends.items())
 
 
 def _factors(work: list[tuple[OpCall, Candidate]], us: list[float], target: Target) -> tuple[CalibratedKernel, ...]:

@@ -68,6 +68,8 @@ def calibration(found: Calibration, json: bool) -> None:
                 f"{c.core}: the median of the probes took {c.limits.disturbed:.2f} times as long as the best: "
                 "something else was running; stop it, let the device cool down, and calibrate again"
             )
+    for text in found.skipped:
+        warn(f"not measured: {text}")
     for file in found.files:
         note(f"wrote {file}")
     return None

@@ -136,7 +136,7 @@ def test_what_is_stored_is_kept_apart() -> None:
 
 
 def measured(name: str = DEVICE) -> Measured:
-    cluster = MeasuredCluster(core="Cortex-A72", gflops=20.0, read_gbs={"l1": 30.0, "memory": 4.0})
+    cluster = MeasuredCluster(index=0, core="Cortex-A72", gflops=20.0, read_gbs={"l1": 30.0, "memory": 4.0})
     return Measured(device=name, on="a board", date="2026-01-02", clusters=(cluster,))
 
 
