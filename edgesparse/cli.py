@@ -14,6 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from edgesparse.cli_demo import commands as demo_commands
 from edgesparse.cli_devices import commands as device_commands
 from edgesparse.cli_predict import commands as predict_commands
 from edgesparse.cli_profile import commands as profile_commands
@@ -55,6 +56,7 @@ app.add_typer(sparsity_commands)
 app.add_typer(report_commands)
 app.add_typer(profile_commands)
 app.add_typer(predict_commands)
+app.add_typer(demo_commands)
 
 
 def main() -> None:
