@@ -95,6 +95,11 @@ class Memory(BaseModel):
         """What one core reads: measured, or half of the interface's peak, about which it reaches alone."""
         return self.read_gbs or (self.bandwidth_gbs / 2 if self.bandwidth_gbs else None)
 
+    @property
+    def most_gbs(self) -> float | None:
+        """What one core has been seen to read, or else what nothing can exceed."""
+        return self.read_gbs or self.bandwidth_gbs
+
 
 class Device(BaseModel):
     """Something to compile for. ``kind``, ``triple`` and ``isas`` as in `types.Target`.

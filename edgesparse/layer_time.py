@@ -1,6 +1,7 @@
 """`LayerTime`: what was measured of one layer, beside what the manifest and the device's description say of it.
 
-Times are those of the runtime; ``of_roofline`` compares them with the published figures of the device.
+Times are those of the runtime; ``of_roofline`` compares them with published figures of the device, or with those that
+`calibrate` measured.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class LayerTime:
 
     ``zeros`` is the share of its weights, ``activation_zeros`` that of its output on this sample, None where nothing
     counted them. ``gflops`` counts two operations for each multiplication that is really done; ``gbs`` the bytes of
-    weights, inputs and outputs, each once. ``of_roofline``: the least time that the device's published peak and
-    bandwidth allow, over the median; None where they are not known. ``inputs`` are the shapes of what it reads.
+    weights, inputs and outputs, each once. ``of_roofline``: the least time that the device's peak and
+    bandwidth allow (published or measured), over the median; None where they are not known. ``inputs`` are the shapes of what it reads.
     """
 
     name: str
@@ -61,7 +62,7 @@ def layer_times(manifest: Manifest, timed: CallTimes, device: Device | None) -> 
         done += us.median
         inputs = tuple(shapes[name] for name in x.reads if name in shapes)
         bytes_ = x.weight_bytes + size * (sum(map(prod, inputs)) + prod(x.shape))
-        seconds = us.median / 1e6 or 1e-9
+        seconds = us.median / 1e6 or float("inf")  # less than a step of the clock: no rate can be told
         rows.append(
             LayerTime(
                 x.name, x.op, x.kernel, x.pattern, x.zeros, inputs, x.shape, us, us.median / total, done / total,
@@ -99,11 +100,10 @@ def by_type(layers: Sequence[LayerTime]) -> list[tuple[str, int, float, float]]:
 
 
 def _of_roofline(device: Device | None, layer: Layer, bytes_: int, seconds: float) -> float | None:
-    if device is None or device.cluster[0].max_ghz is None or device.memory.bandwidth_gbs is None:
+    gflops, gbs = (None, None) if device is None else (device.cluster[0].peak_gflops, device.memory.most_gbs)
+    if gflops is None or gbs is None:
         return None
-    core = device.cluster[0]
-    least = max(layer.macs / (core.fma_width * (core.max_ghz or 1) * 1e9), bytes_ / (device.memory.bandwidth_gbs * 1e9))
-    return least / seconds
+    return max(2e-9 * layer.macs / gflops, 1e-9 * bytes_ / gbs) / seconds
 
 
 @dataclass(frozen=True, slots=True)

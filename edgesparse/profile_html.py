@@ -76,7 +76,7 @@ def _table(layers: Sequence[LayerTime]) -> str:
                  "" if x.activation_zeros is None else f"{100 * x.activation_zeros:.1f}", x.kernel)  # fmt: skip
         numbers = (
             *map(plain, (x.us.median, x.us.min, x.us.p90, x.us.std)), f"{100 * x.share:.1f}",
-            f"{100 * x.cumulative:.1f}", f"{x.gflops:.4g}" if x.gflops else "", f"{x.gbs:.4g}",
+            f"{100 * x.cumulative:.1f}", f"{x.gflops:.4g}" if x.gflops else "", f"{x.gbs:.4g}" if x.gbs else "",
             "" if x.of_roofline is None else f"{100 * x.of_roofline:.1f}",
         )  # fmt: skip
         rows.append(

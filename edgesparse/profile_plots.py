@@ -45,13 +45,11 @@ def bars(profiles: Sequence[Profile]) -> str:
 
 
 def roofline(profiles: Sequence[Profile], device: Device | None) -> str:
-    """GFLOP/s over operations per byte, both logarithmic; the device's published limits where they are known."""
-    dots = [(i, x, 2 * x.macs / x.bytes) for i, p in enumerate(profiles) for x in p.layers if x.macs and x.bytes]
+    """GFLOP/s over operations per byte, both logarithmic; the device's limits where they are known."""
+    dots = [(i, x, 2 * x.macs / x.bytes) for i, p in enumerate(profiles) for x in p.layers if x.gflops and x.bytes]
     if not dots:
         return ""
-    core = None if device is None else device.cluster[0]
-    peak = 2 * core.fma_width * core.max_ghz if core is not None and core.max_ghz else None
-    bandwidth = None if device is None else device.memory.bandwidth_gbs
+    peak, bandwidth = (None, None) if device is None else (device.cluster[0].peak_gflops, device.memory.most_gbs)
     speeds = [x.gflops for _, x, _ in dots] + ([peak] if peak else [])
     low_x, high_x = _decades([at for _, _, at in dots])
     low_y, high_y = _decades(speeds)

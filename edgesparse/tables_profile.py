@@ -119,7 +119,7 @@ def _cells(x: LayerTime) -> tuple[object, ...]:
         short(x.name), x.op, " ".join(map(shape_text, x.inputs)), shape_text(x.output), x.pattern,
         f"{100 * x.zeros:.0f}" if x.pattern else "",
         _percent(x.activation_zeros), x.kernel, x.us.median, _percent(x.share), _percent(x.cumulative),
-        x.gflops or None, x.gbs, _percent(x.of_roofline),
+        x.gflops or None, x.gbs or None, _percent(x.of_roofline),
     )  # fmt: skip
 
 
