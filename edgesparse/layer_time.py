@@ -25,7 +25,8 @@ class LayerTime:
     ``zeros`` is the share of its weights, ``activation_zeros`` that of its output on this sample, None where nothing
     counted them. ``gflops`` counts two operations for each multiplication that is really done; ``gbs`` the bytes of
     weights, inputs and outputs, each once. ``of_roofline``: the least time that the device's peak and
-    bandwidth allow (published or measured), over the median; None where they are not known. ``inputs`` are the shapes of what it reads.
+    bandwidth allow (published or measured), over the median; None where they are not known. ``inputs`` are the shapes
+    of what it reads.
     """
 
     name: str

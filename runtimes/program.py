@@ -23,6 +23,7 @@ from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
 from edgesparse.runtimes.session import Progress, Sample, Session
 from edgesparse.types import DTYPES, Array, CallTimes
+from edgesparse.workspace import workspace
 
 DEFAULT_TIMEOUT_S = 600.0
 SIZES = ("big", "little")
@@ -125,8 +126,7 @@ class ProgramSession(Session):
         self, command: Sequence[str], samples: Sequence[Sample], more: Sequence[str]
     ) -> tuple[list[Sample], dict[str, Any]]:
         """Outputs of every sample, and what the program says of itself."""
-        with tempfile.TemporaryDirectory(prefix="edgesparse-") as path:
-            folder = Path(path)
+        with workspace(Path(tempfile.gettempdir())) as folder:
             inputs = [f"in{i}.bin" for i in range(len(self.manifest.inputs))]
             outputs = [f"out{i}.bin" for i in range(len(self.manifest.outputs))]
             try:
