@@ -1,4 +1,4 @@
-"""``python -m bench.predictions``: how far `predict` is from what networks take on this machine, whole and layer by layer.
+"""``python -m bench.predictions``: how far `predict` is from what networks take on this machine, whole and by layer.
 
 With published figures; after `edgesparse calibrate`; and after `profile` of each network in turn, but the one that is
 predicted. What the user's own database knows is left aside.

@@ -76,12 +76,12 @@ def emulated(model: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def cells(model: str, row: dict[str, Any]) -> tuple[str, ...]:
+def cells(row: dict[str, Any]) -> tuple[str, ...]:
     interval = ""
     if "cost_95" in row:
         interval = " (95%: {:.2%} to {:.2%})".format(*row["cost_95"])
     return (
-        model, row["where"], f"{row['alone']:.5g}", f"{row['with_layers']:.5g}", row["unit"],
+        row["model"], row["where"], f"{row['alone']:.5g}", f"{row['with_layers']:.5g}", row["unit"],
         f"{row['cost']:.2%}{interval}",
     )  # fmt: skip
 
@@ -97,15 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.sched_setaffinity(0, {given.cpu})
     common = {"what": "cost of profiling", "command": as_typed(parser, arguments, given.json),
               "machine": facts(given.cpu)}  # fmt: skip
-    found: list[tuple[str, dict[str, Any]]] = []
+    found: list[dict[str, Any]] = []
     try:
         for model in given.models.split(","):
-            found += [(model, here(model, given.turns, given.runs)), (model, emulated(model))]
+            both = here(model, given.turns, given.runs), emulated(model)
+            found += [{"model": model, **row} for row in both]
     except EdgeSparseError as error:
         print(f"bench.profile_cost: {error}", file=sys.stderr)
         return error.exit_code
-    print_table("What timing layers costs whole runs", COLUMNS, [cells(*row) for row in found])
-    save(given.json, [{**common, "model": model, **row} for model, row in found])
+    print_table("What timing layers costs whole runs", COLUMNS, [cells(row) for row in found])
+    save(given.json, [{**common, **row} for row in found])
     return 0
 
 

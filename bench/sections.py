@@ -3,12 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
-from bench import accuracy_tables, allocation, footprint, layer_times, rearrangement
+from bench import (
+    accuracy_tables,
+    allocation,
+    footprint,
+    layer_times,
+    predictions,
+    profile_cost,
+    profiles,
+    rearrangement,
+)
 from edgesparse.report import short
 
 Row = Mapping[str, Any]
+
+
+SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
+    "profiles": (
+        profiles,
+        "Layers and whole runs",
+        "`edgesparse profile`: medians of whole runs and, alternating with them, of the sums of their layers.",
+    ),
+    "cost of profiling": (
+        profile_cost,
+        "What profiling costs",
+        "Whole runs alone and beside runs whose layers are timed; on arm64 the instructions that are executed.",
+    ),
+    "predictions": (
+        predictions,
+        "Predictions",
+        "`edgesparse predict` beside what networks took: by published figures, after `edgesparse calibrate`, and after"
+        " `profile` of the other networks. `layers off by`: as many times as long or as short the middle layer is.",
+    ),
+}
+"""Benchmarks that are one table: what their lines say they are -> module with COLUMNS and cells(row), title, text."""
+
+
+def _simple(rows: Sequence[Row], module: ModuleType, title: str, text: str) -> str:
+    cells = [[str(cell) for cell in module.cells(dict(row))] for row in rows]
+    return (
+        f"## {title}\n\n{_made_by(rows[0]['command'], rows[0]['machine'])}\n\n{text}\n\n"
+        + _table(module.COLUMNS, cells)
+    )  # fmt: skip
 
 
 def section(rows: Sequence[Row]) -> str:
@@ -22,7 +61,7 @@ def section(rows: Sequence[Row]) -> str:
         return _patterns(rows)
     if "instructions" in first or "missing" in first:
         return _instructions(rows)
-    what = first.get("what")
+    what = str(first.get("what", ""))
     if what == "allocation":
         return _allocation(rows)
     if what == "accuracy":
@@ -31,6 +70,8 @@ def section(rows: Sequence[Row]) -> str:
         return _rearrangement(rows)
     if what == "layer times":
         return _layer_times(rows)
+    if what in SIMPLE:
+        return _simple(rows, *SIMPLE[what])
     if what == "recovery":
         return accuracy_tables.recovery(rows)
     return _footprint(rows)

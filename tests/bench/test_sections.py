@@ -152,3 +152,23 @@ def test_rearranged_layers_are_counted() -> None:
     text = section([row])
     assert "| m | trained | 0.7000 | 0.7500 | 1 of 2 | 2.0e-07 | 1.2 |" in text
     assert "| c | 8x4x1x1 | 0.500 | 0.750 | why |" in text
+
+
+def test_what_is_one_table_has_one_section() -> None:
+    common = {"command": "python -m bench.x", "machine": MACHINE}
+    lines = [
+        {"what": "profiles", "model": "kws", "runtime": "node", "engine": "node 20", "whole_us": 100.0,
+         "layers_us": 102.0, "ratio": 1.02, "clock_step_us": None},
+        {"what": "cost of profiling", "model": "kws", "where": "local", "alone": 100.0, "with_layers": 101.0,
+         "unit": "us", "cost": 0.01, "cost_95": [0.0, 0.02]},
+        {"what": "predictions", "model": "kws", "pattern": "block:4x1", "zeros": 0.7, "by": "calibrated",
+         "predicted_us": 900.0, "us": 1000.0, "off": 1.05},
+    ]  # fmt: skip
+    wanted = (
+        "| kws | node | node 20 | 100.0 | 102.0 | 1.020 |",
+        "| kws | local | 100 | 101 | us | 1.00% (95%: 0.00% to 2.00%) |",
+        "| kws | block:4x1 0.7 | calibrated | 0.9 | 1.0 | 0.9 | 1.05 |",
+    )  # fmt: skip
+    for line, cells in zip(lines, wanted, strict=True):
+        text = section([{**common, **line}])
+        assert text.startswith("## ") and "python -m bench.x" in text and cells in text, text
