@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent
 ISAS = {
     "shared": ("avx512", "avx2", "sse2", "neon"),
     "executable": ("avx512", "avx2", "sse2", "neon"),
-    "wasm": ("simd128", "relaxed"),
+    "wasm": ("relaxed", "simd128"),
 }
 """The instruction sets that kernels are written for, by kind of bundle, best first."""
 ARCHITECTURES = {"avx512": "x86_64", "avx2": "x86_64", "sse2": "x86_64", "neon": "aarch64"}

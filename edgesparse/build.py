@@ -18,6 +18,7 @@ from pathlib import Path
 
 from edgesparse.errors import BuildError, InputError
 from edgesparse.kernels import COMMON, ISAS, ROOT, flags, included_text
+from edgesparse.manifest import Module
 from edgesparse.places import cache_dir
 from edgesparse.types import Kernel, Selection, Sources, Target
 from edgesparse.workspace import workspace
@@ -62,11 +63,12 @@ _Job = Callable[[], Path]
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """``files`` by the name they get in the bundle; ``code_bytes`` of the stripped main one."""
+    """``files`` by the name they get in the bundle; ``code_bytes`` of the stripped main one, or the largest module."""
 
     files: dict[str, bytes]
     code_bytes: int
     compiler: str
+    modules: tuple[Module, ...] = ()
 
 
 @cache
@@ -203,43 +205,49 @@ def _build(
         WASM_THREADS_SOURCES,
     )
 
-    kernels = sorted({k for s in selection.steps for k in s.kernels.values()}, key=lambda k: k.symbol)
     program = list(PROGRAM_SOURCES) if target.kind == "executable" else []
     base_isa = ISAS[target.isas[-1]]
     with workspace(Path(tempfile.gettempdir())) as work:
         for name, text in sources.files.items():
             (work / name).write_text(text)
 
-        def objects(support: Iterable[Path], more: tuple[str, ...], suffix: str = "") -> list[tuple[str, _Job]]:
+        def objects(
+            isas: tuple[str, ...], support: Iterable[Path], more: tuple[str, ...] = (), suffix: str = ""
+        ) -> list[tuple[str, _Job]]:
             """What goes into every file that is linked."""
             jobs: list[tuple[str, _Job]] = []
-            for kernel in kernels:
+            kernels = {s.kernels[isa] for s in selection.steps for isa in isas}
+            for kernel in sorted(kernels, key=lambda k: k.symbol):
                 jobs.append((kernel.symbol + suffix, partial(kernel_object, kernel, target, more)))
             for path in support:
                 jobs.append((path.name + suffix, partial(_cached_object, path, target, [*base_isa.flags, *more])))
-            for isa in selection.isas:
+            for isa in isas:
                 flags = [*ISAS[isa].flags, *more, f"-DES_ISA_{isa}"]
                 out = f"model_{isa}{suffix}.o"
                 jobs.append((f"model.c for {isa}{suffix}", partial(_compile, work, target, "model.c", out, flags)))
-            flags = [*base_isa.flags, *more]
-            out = f"dispatch{suffix}.o"
+            flags = [*base_isa.flags, *more, *(f"-DES_ISA_{isa}" for isa in isas)]
+            out = f"dispatch_{isas[0]}{suffix}.o"
             jobs.append((f"dispatch.c{suffix}", partial(_compile, work, target, "dispatch.c", out, flags)))
             return jobs
 
+        groups: list[list[tuple[str, _Job]]] = []
         if target.kind == "wasm":
-            groups = [
-                objects(WASM_SOURCES, ("-DES_ONE_THREAD",)),
-                objects(WASM_THREADS_SOURCES, WASM_THREADS, ".threads"),
-            ]
+            for isa in selection.isas:
+                groups.append(objects((isa,), WASM_SOURCES, ("-DES_ONE_THREAD",)))
+                groups.append(objects((isa,), WASM_THREADS_SOURCES, WASM_THREADS, ".threads"))
         else:
             own: list[tuple[str, _Job]] = [
                 (path.name, partial(_cached_object, path, target, base_isa.flags)) for path in program
             ]
             library = (*LIBRARY_SOURCES, *(HWCAP_SOURCES if "neon_fp16" in selection.isas else ()))
-            groups = [objects(library, ()), own]
+            groups = [objects(selection.isas, library), own]
         made = iter(_run([job for group in groups for job in group], on_progress))
-        files = _link(work, target, *([next(made) for _ in group] for group in groups))
-    main = {"shared": "libmodel.so", "executable": "model", "wasm": "model.wasm"}[target.kind]
+        ready = [[next(made) for _ in group] for group in groups]
+        if target.kind == "wasm":
+            files, modules = _link_modules(work, target, ready)
+            return Artifact(files, max(m.bytes for m in modules), compiler_version(), modules)
+        files = _link(work, target, *ready)
+    main = {"shared": "libmodel.so", "executable": "model"}[target.kind]
     return Artifact(files, len(files[main]), compiler_version())
 
 
@@ -266,19 +274,32 @@ def _compile(work: Path, target: Target, source: str, out: str, flags: Iterable[
 
 
 def _link(work: Path, target: Target, objects: Sequence[Path], more: Sequence[Path]) -> dict[str, bytes]:
-    """``more``: the objects of the program beside the library's; in WebAssembly, all of the module with threads."""
+    """``more``: the objects of the program beside the library's."""
     base = ["-target", target.triple]
-    made: list[str] = []
-    if target.kind == "wasm":
-        isa = ISAS[target.isas[0]].flags
-        zig("cc", [*base, *WASM_LINK_FLAGS, *isa, *objects, "-o", "model.wasm"], work)
-        zig("cc", [*base, *WASM_THREADS_LINK_FLAGS, *isa, *WASM_THREADS, *more, "-o", "model_threads.wasm"], work)
-        made += ["model.wasm", "model_threads.wasm"]
-    else:
-        zig("cc", [*base, *LIBRARY_LINK_FLAGS, *objects, "-o", "libmodel.so"], work)
-        made.append("libmodel.so")
+    zig("cc", [*base, *LIBRARY_LINK_FLAGS, *objects, "-o", "libmodel.so"], work)
+    made = ["libmodel.so"]
     if target.kind == "executable":
         zig("cc", [*base, *PROGRAM_LINK_FLAGS, *objects, *more, "-o", "model"], work)
         zig("ar", ["rcs", "libmodel.a", *objects], work)
         made += ["model", "libmodel.a"]
     return {name: (work / name).read_bytes() for name in made}
+
+
+def _link_modules(
+    work: Path, target: Target, objects: Sequence[Sequence[Path]]
+) -> tuple[dict[str, bytes], tuple[Module, ...]]:
+    """``objects``: for each instruction set those of the module for one thread, then those of the one for several.
+
+    An engine compiles a module as a whole, and refuses one with instructions that it does not know: what a native
+    program chooses at run time is chosen here before anything is downloaded.
+    """
+    files: dict[str, bytes] = {}
+    modules = []
+    builds = [(isa, threads) for isa in target.isas for threads in (False, True)]
+    for (isa, threads), own in zip(builds, objects, strict=True):
+        name = f"model-{isa}{'-threads' if threads else ''}.wasm"
+        options = [*WASM_THREADS_LINK_FLAGS, *WASM_THREADS] if threads else [*WASM_LINK_FLAGS]
+        zig("cc", ["-target", target.triple, *options, *ISAS[isa].flags, *own, "-o", name], work)
+        files[name] = (work / name).read_bytes()
+        modules.append(Module(file=name, isa=isa, threads=threads, bytes=len(files[name])))
+    return files, tuple(modules)

@@ -111,7 +111,7 @@ def describe(
         arena_bytes=memory.arena_bytes, arena_lower_bound_bytes=memory.lower_bound_bytes,
         scratch_bytes=memory.scratch_bytes,
         weights_bytes=len(sources.weights), code_bytes=artifact.code_bytes, compiler=artifact.compiler,
-        layers=layers(selection, target, memory), notes=notes,
+        layers=layers(selection, target, memory), notes=notes, modules=artifact.modules,
         files={n: hashlib.sha256(d).hexdigest() for n, d in sorted(content.items())},
     )  # fmt: skip
 
@@ -136,9 +136,7 @@ def layers(selection: Selection, target: Target, memory: MemoryPlan | None = Non
                 dense_us=round(step.binding.dense_us, 3),
                 skipping_us=round(step.binding.skipping_us, 3),
                 measured=step.binding.measured,
-                model_us=round(
-                    step.binding.uncorrected_us or other_us(step.call, selection.graph, target.machine), 3
-                ),
+                model_us=round(step.binding.uncorrected_us or other_us(step.call, selection.graph, target.machine), 3),
                 calls=numbers,
                 reason="; ".join(w for w in why if w),
                 reads=reads,

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgesparse.bands import call_numbers
 from edgesparse.emit_bands import END_OF_ROUNDS, begin_of_rounds, tables
+from edgesparse.kernels import ISAS
 from edgesparse.parts import by_weights, divided, meetings
 from edgesparse.plan import scratch_name
 from edgesparse.stored import weights_bin
@@ -247,6 +248,14 @@ def _model_h(selection: Selection, memory: MemoryPlan, name: str, weights_bytes:
     return "\n".join(lines)
 
 
+def _variants(isas: tuple[str, ...]) -> list[str]:
+    rows = [f'    {{"{isa}", model_calls__{isa}}},' for isa in isas]
+    if len(isas) == 1 or ISAS[isas[0]].architecture != "wasm32":
+        return rows
+    # a WebAssembly module has the code of one instruction set
+    return [line for isa, row in zip(isas, rows, strict=True) for line in (f"#ifdef ES_ISA_{isa}", row, "#endif")]
+
+
 def _dispatch_c(selection: Selection) -> str:
     calls = sum(len(numbers) for numbers in call_numbers(selection))
     lines = [
@@ -258,8 +267,8 @@ def _dispatch_c(selection: Selection) -> str:
         "typedef int es_code(int, int, int, int, es_team *, const void *, void *, const void *const *, void *const *);",
         *(f"es_code model_calls__{isa};" for isa in selection.isas),
         "static const struct { const char *name; es_code *run; } variants[] = {",
-        *(f'    {{"{isa}", model_calls__{isa}}},' for isa in selection.isas), "};",
-        f"enum {{ VARIANTS = {len(selection.isas)} }};", f"const int es_call_count = {calls};",
+        *_variants(selection.isas), "};",
+        "enum { VARIANTS = sizeof variants / sizeof *variants };", f"const int es_call_count = {calls};",
         "static int chosen = -1;", "",
         "static int choose(void) {",
         "  for (int i = 0; chosen < 0 && i < VARIANTS; i++)",

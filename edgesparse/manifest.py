@@ -40,6 +40,16 @@ class Port(BaseModel):
         return self
 
 
+class Module(BaseModel):
+    """One build of a WebAssembly model. With ``threads`` its memory comes from outside and is shared with workers."""
+
+    model_config = ConfigDict(extra="forbid")
+    file: str
+    isa: str
+    threads: bool
+    bytes: NonNegativeInt
+
+
 class Stored(BaseModel):
     """A constant of a layer in weights.bin: the C parameter that it is, and where it lies.
 
@@ -130,9 +140,10 @@ class Manifest(BaseModel):
     arena_lower_bound_bytes: NonNegativeInt
     scratch_bytes: NonNegativeInt  # behind the arena, for each thread beside the first
     weights_bytes: NonNegativeInt
-    code_bytes: NonNegativeInt  # the stripped executable, shared library or module
+    code_bytes: NonNegativeInt  # the stripped executable or shared library, or the largest module
     compiler: str
     layers: tuple[Layer, ...]
+    modules: tuple[Module, ...] = ()  # of wasm, best instruction set first; they all read the same weights
     files: dict[str, str]  # SHA-256 of every other file in the bundle
     notes: tuple[str, ...] = ()
 

@@ -1,4 +1,4 @@
-"""Runs ``model.wasm`` in a browser of the user's: what the runtimes chromium and firefox share.
+"""Runs a WebAssembly bundle in a browser of the user's: what the runtimes chromium and firefox share.
 
 The browser is started without a window, on a profile of its own, and shows one page (page.py), whose worker runs the
 model until the session is closed. It keeps its processes in one group, which is killed in the end.
@@ -172,10 +172,10 @@ class BrowserSession(ProgramSession):
         """Whether it has what the bundle needs; threads are the loader's to refuse. Raises RuntimeFailure."""
         if old := self._too_old(str(hello.get("agent", ""))):
             raise old
-        if any("relaxed" in isa for isa in self.manifest.isas) and hello.get("relaxed_simd") is not True:
+        if all("relaxed" in isa for isa in self.manifest.isas) and hello.get("relaxed_simd") is not True:
             raise self._failure(
                 f"the bundle uses WebAssembly relaxed SIMD, which {self.machine['engine']} does not have",
-                "compile with --device browser, which does without",
+                "compile with --device browser, which also has a build without",
             )
 
     def _too_old(self, agent: str) -> RuntimeFailure | None:

@@ -1,4 +1,4 @@
-"""Runs ``model.wasm`` in Chromium or Chrome, without a window."""
+"""Runs a WebAssembly bundle in Chromium or Chrome, without a window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs ``model.wasm`` in Firefox, without a window."""
+"""Runs a WebAssembly bundle in Firefox, without a window."""
 
 from __future__ import annotations
 

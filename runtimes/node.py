@@ -1,4 +1,4 @@
-"""Runs ``model.wasm`` in node.js, through the bundle's own ES module loader."""
+"""Runs a WebAssembly bundle in node.js, through the bundle's own ES module loader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, ProgramSession
-from edgesparse.runtimes.session import read_verified, thread_count
+from edgesparse.runtimes.session import best_module, read_verified, thread_count
 
 KINDS = ("wasm",)
 RUNNER = Path(__file__).parent / "web" / "runner.mjs"
@@ -40,12 +40,15 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float
         InputError: more threads than CPUs.
     """
     threads = thread_count(threads, cpu_count())
-    relaxed = any("relaxed" in isa for isa in manifest.isas)
-    node, version, flags = _node(bundle, relaxed)
+    relaxed = [isa for isa in manifest.isas if "relaxed" in isa]
+    node, version, flags = _node(bundle, relaxed=len(relaxed) == len(manifest.isas))
+    if relaxed:
+        flags = _relaxed_flags(version)
     read_files(bundle, manifest, threads)
     machine = {
         "runtime": "node", "engine": f"node {version}", "cpu": platform.machine(), "flags": " ".join(flags),
         "threads": str(threads),
+        "relaxed_simd": "on" if _major(version) >= RELAXED_WITH_FLAG else f"off: node {version} does not have it",
         "timing": "WebAssembly on this machine, not a device timing",
     }  # fmt: skip
     runner = [str(RUNNER), "--bundle", str(bundle.absolute()), "--threads", str(threads)]
@@ -56,8 +59,8 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float
 
 def read_files(bundle: Path, manifest: Manifest, threads: int) -> dict[str, bytes]:
     """What the loader needs of a bundle besides manifest.json, by name. Raises RuntimeFailure as `read_verified`."""
-    module = "model_threads.wasm" if threads > 1 else "model.wasm"
-    names = [module, *(["weights.bin"] if manifest.weights_bytes else []), *LOADER]
+    best_module(bundle, manifest, threads=threads > 1)
+    names = [*(m.file for m in manifest.modules), *(["weights.bin"] if manifest.weights_bytes else []), *LOADER]
     return {name: read_verified(bundle, manifest, name) for name in names}
 
 
@@ -85,7 +88,7 @@ def _node(bundle: Path, relaxed: bool) -> tuple[str, str, list[str]]:
     refused = []
     for path in _candidates():
         version = _version(path)
-        major = int(version.split(".")[0]) if version else 0
+        major = _major(version)
         if not version:
             refused.append(f"{path} does not run")
         elif major < OLDEST:
@@ -93,11 +96,20 @@ def _node(bundle: Path, relaxed: bool) -> tuple[str, str, list[str]]:
         elif relaxed and major < RELAXED_WITH_FLAG:
             refused.append(f"{path} is version {version}; relaxed SIMD needs {RELAXED_WITH_FLAG} or newer")
         else:
-            return path, version, [RELAXED_FLAG] if relaxed and major < RELAXED_BY_DEFAULT else []
+            return path, version, _relaxed_flags(version) if relaxed else []
     raise RuntimeFailure(
         "no node.js that can run this bundle: " + "; ".join(refused) if refused else "node.js is not installed",
         where=str(bundle), hint=INSTALL,
     )  # fmt: skip
+
+
+def _major(version: str) -> int:
+    return int(version.split(".")[0]) if version else 0
+
+
+def _relaxed_flags(version: str) -> list[str]:
+    """What makes this node run relaxed SIMD, where it can."""
+    return [RELAXED_FLAG] if RELAXED_WITH_FLAG <= _major(version) < RELAXED_BY_DEFAULT else []
 
 
 def _version(node: str) -> str:

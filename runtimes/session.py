@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
-from edgesparse.manifest import Manifest, Port
+from edgesparse.manifest import Manifest, Module, Port
 from edgesparse.types import DTYPES, Array, CallTimes, RunResult, Shape
 
 if sys.version_info >= (3, 11):
@@ -259,6 +259,22 @@ def describe(shape: Shape, dtype: str) -> str:
 
 def empty_outputs(manifest: Manifest) -> Sample:
     return tuple(np.empty(port.shape, DTYPES[port.dtype]) for port in manifest.outputs)
+
+
+def best_module(bundle: Path, manifest: Manifest, *, threads: bool, relaxed: bool = True) -> Module:
+    """Of a WebAssembly bundle the module to run, for one thread or for several.
+
+    Raises:
+        RuntimeFailure: there is none: of an older version, or all of them need relaxed SIMD and it is not there.
+    """
+    fitting = [m for m in manifest.modules if m.threads == threads]
+    able = [m for m in fitting if relaxed or "relaxed" not in m.isa]
+    if able:
+        return able[0]
+    raise RuntimeFailure(
+        "every module of the bundle uses relaxed SIMD" if fitting else "the bundle lists no module for this",
+        where=str(bundle), hint="edgesparse compile MODEL.onnx --device browser makes a bundle that runs everywhere",
+    )  # fmt: skip
 
 
 def read_verified(bundle: Path, manifest: Manifest, name: str) -> bytes:

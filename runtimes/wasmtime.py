@@ -1,4 +1,4 @@
-"""Runs ``model.wasm`` in wasmtime, through its Python package."""
+"""Runs a WebAssembly bundle in wasmtime, through its Python package."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest, Port
-from edgesparse.runtimes.session import Progress, Sample, Session, check_sizes, read_verified
+from edgesparse.runtimes.session import Progress, Sample, Session, best_module, check_sizes, read_verified
 from edgesparse.types import DTYPES, Array
 
 KINDS = ("wasm",)
-MODULE, WEIGHTS = "model.wasm", "weights.bin"
+WEIGHTS = "weights.bin"
 ALIGN, PAGE_BYTES, MAX_PORTS = 64, 65536, 4096
 
 
@@ -54,11 +54,12 @@ class WasmtimeSession(Session):
 
     def __init__(self, bundle: Path, manifest: Manifest, wasmtime: Any) -> None:
         version = importlib.metadata.version("wasmtime")
+        self._module = module = best_module(bundle, manifest, threads=False)
         super().__init__(bundle, manifest, {
             "runtime": "wasmtime", "engine": f"wasmtime {version}", "cpu": platform.machine(), "threads": "1",
-            "isa": ",".join(manifest.isas), "timing": "WebAssembly on this machine, not a device timing",
+            "isa": module.isa, "timing": "WebAssembly on this machine, not a device timing",
         })  # fmt: skip
-        module_bytes = read_verified(bundle, manifest, MODULE)
+        module_bytes = read_verified(bundle, manifest, module.file)
         weights = read_verified(bundle, manifest, WEIGHTS) if manifest.weights_bytes else b""
         if len(weights) != manifest.weights_bytes:
             raise RuntimeFailure(
@@ -71,14 +72,14 @@ class WasmtimeSession(Session):
         self._wasmtime = wasmtime
         self._store = wasmtime.Store(wasmtime.Engine(config))
         try:
-            module = wasmtime.Module(self._store.engine, module_bytes)
-            exports = wasmtime.Instance(self._store, module, []).exports(self._store)
+            compiled = wasmtime.Module(self._store.engine, module_bytes)
+            exports = wasmtime.Instance(self._store, compiled, []).exports(self._store)
             self._memory, self._model_run = exports["memory"], exports["model_run"]
             heap_base = int(exports["__heap_base"].value(self._store))
             facts_at = int(exports["es_the_model"].value(self._store))
         except (wasmtime.WasmtimeError, wasmtime.Trap, KeyError) as error:
             raise RuntimeFailure(
-                f"{MODULE} cannot be loaded by wasmtime {version}: {error}",
+                f"{module.file} cannot be loaded by wasmtime {version}: {error}",
                 where=str(bundle), hint="compile the model again, or pip install --upgrade wasmtime",
             ) from error  # fmt: skip
         self._check(facts_at)
@@ -96,8 +97,9 @@ class WasmtimeSession(Session):
             outputs = [read("<I4xQ", outs_at + 16 * i)[1] for i in range(min(outs, MAX_PORTS))]
         except struct.error as error:
             raise RuntimeFailure(
-                f"{MODULE} does not describe itself: {error}", where=str(self.bundle), hint="compile the model again"
-            ) from error
+                f"{self._module.file} does not describe itself: {error}",
+                where=str(self.bundle), hint="compile the model again",
+            ) from error  # fmt: skip
         check_sizes(self.bundle, self.manifest, arena_bytes, weights_bytes, scratch_bytes, inputs, outputs)
 
     def _place(self, heap_base: int, weights: bytes) -> None:

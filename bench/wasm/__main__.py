@@ -20,7 +20,7 @@ from bench.environments import Unavailable, packages_for
 from bench.results import Result
 from bench.rounds import Plan
 from bench.wasm import places
-from bench.wasm.engines import DEVICES, PEERS
+from bench.wasm.engines import ISAS, PEERS
 from bench.wasm.rounds import run_case
 from bench.wasm.seating import PLACES, Seating, seatings
 from bench.wasm.server import serve
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--patterns", default="unstructured,block:4x1", help="%(default)s")
     add("--against", default=",".join(PEERS), help="%(default)s; or none")
     add("--in", dest="places", default=",".join(PLACES), help="%(default)s")
-    add("--backends", default=",".join(DEVICES), help="which of our builds (%(default)s)")
+    add("--backends", default=",".join(ISAS), help="which of our builds (%(default)s)")
     add("--cpu", type=int, help="the core to pin everything to (the last one this process may use)")
     add("--v8-flags", default=V8_FLAGS, help="of node.js and Chromium both (%(default)s: optimised from the start)")
     command.add_measuring(parser, warmup=10)

@@ -14,7 +14,7 @@ from bench.engine import CannotRun
 from bench.environments import python_for
 from bench.peers import OURS
 
-DEVICES = {"simd128": "browser", "relaxed": "browser-relaxed"}
+ISAS = ("simd128", "relaxed")
 PROJECT = Path(__file__).resolve().parents[2]
 Options = dict[str, Any]
 
@@ -44,10 +44,10 @@ def _ours(network: Pruned, folder: Path, backend: str) -> Mapping[str, str]:
     from edgesparse.version import __version__
 
     try:
-        bundle = compile_model(load(network.onnx), DEVICES[backend], folder / "model.edge")
+        bundle = compile_model(load(network.onnx), "browser", folder / "model.edge")
     except UnsupportedError as error:
         raise CannotRun(str(error)) from error
-    return {"bundle": bundle.name, "version": __version__}
+    return {"bundle": bundle.name, "version": __version__, "isa": backend}
 
 
 def _onnx(network: Pruned, folder: Path, backend: str) -> Mapping[str, str]:

@@ -76,7 +76,7 @@ class _Files:
             except (CannotRun, Unavailable) as error:
                 self._made[key] = error
             else:
-                paths = {k: v if k == "version" else f"/case/{name}/{v}" for k, v in written.items()}
+                paths = {k: v if k in ("version", "isa") else f"/case/{name}/{v}" for k, v in written.items()}
                 self._made[key] = {"version": engine.version, **paths, "inputs": self._inputs[engine.nhwc]}
         made = self._made[key]
         if isinstance(made, Exception):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.cases import split
 from bench.peers import OURS
-from bench.wasm.engines import DEVICES, ENGINES, PEERS, Engine
+from bench.wasm.engines import ENGINES, ISAS, PEERS, Engine
 from edgesparse.errors import InputError
 
 PLACES = ("node", "chromium")
@@ -29,7 +29,7 @@ def seatings(against: str, where: str, backends: str) -> list[Seating]:
     """Ours first in every place; ``none`` are no others. Raises InputError for a name that is not known."""
     peers = [] if against == "none" else _known(against, "--against", PEERS)
     places = _known(where, "--in", PLACES)
-    own = [Seating(p, ENGINES[OURS], b) for p in places for b in _known(backends, "--backends", list(DEVICES))]
+    own = [Seating(p, ENGINES[OURS], b) for p in places for b in _known(backends, "--backends", ISAS)]
     others = [Seating(p, ENGINES[name]) for p in places for name in peers]
     return sorted([*own, *others], key=lambda s: places.index(s.place))
 

@@ -6,7 +6,7 @@ What `edgesparse.build` compiles beside model.c and dispatch.c, per kind of bund
   objects only; in a program that links ``libmodel.a`` they may stand in for those of its libc.
 * ``HWCAP_SOURCES``, beside these for arm64 where there are several instruction sets to choose from.
 * ``PROGRAM_SOURCES``, beside these: the static program ``model`` (aarch64 or x86_64 Linux).
-* ``WASM_SOURCES``: ``model.wasm``, with -DES_ONE_THREAD; ``WASM_THREADS_SOURCES``: ``model_threads.wasm``.
+* ``WASM_SOURCES``: modules for one thread, with -DES_ONE_THREAD; ``WASM_THREADS_SOURCES``: those for several.
 
 ``model_info.h`` is the interface of generated code: dispatch.c defines ``es_the_model``, ``model_run``,
 ``model_calls``, ``model_part``, ``model_isa`` and ``model_use_isa``, pool.c the threads. ``HEADERS`` are what

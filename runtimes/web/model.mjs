@@ -42,6 +42,7 @@ export function features() {
  *   needs SharedArrayBuffer, which pages have when they are served with the headers
  *   Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp. In the main thread of a
  *   page waiting is spinning: there, load in a Worker. close() ends them.
+ * options.relaxed: whether to run the build with relaxed SIMD (default: where the engine has it).
  *
  * Throws LoadError.
  */
@@ -54,18 +55,19 @@ export async function load(base, options = {}) {
     if (options.verify) await verify(manifest, name, bytes);
     return bytes;
   };
+  const build = choose(manifest, threads, options.relaxed ?? features().relaxedSimd);
   const [code, weights] = await Promise.all([
-    get(threads > 1 ? "model_threads.wasm" : "model.wasm"),
+    get(build.file),
     manifest.weights_bytes > 0 ? get("weights.bin") : new Uint8Array(0),
   ]);
   if (weights.length !== manifest.weights_bytes) {
     throw new LoadError("damaged", `weights.bin has ${weights.length} bytes, expected ${manifest.weights_bytes}`,
       "copy the bundle again");
   }
-  if (threads === 1) return new Model(manifest, (await instantiate(manifest, code, {})).instance, weights);
+  if (threads === 1) return new Model(manifest, build.isa, (await instantiate(build, code, {})).instance, weights);
   const memory = sharedMemory(manifest, code.length, threads);
-  const { module, instance } = await instantiate(manifest, code, { env: { memory } });
-  const model = new Model(manifest, instance, weights, threads, memory);
+  const { module, instance } = await instantiate(build, code, { env: { memory } });
+  const model = new Model(manifest, build.isa, instance, weights, threads, memory);
   try {
     await model.startWorkers(module);
   } catch (cause) {
@@ -83,8 +85,9 @@ export class Model {
   #stacks; // of the workers, one behind the other
   #workers = [];
 
-  constructor(manifest, instance, weights, threads = 1, memory = instance.exports.memory) {
+  constructor(manifest, isa, instance, weights, threads = 1, memory = instance.exports.memory) {
     this.manifest = manifest;
+    this.isa = isa;
     this.threads = threads;
     this.inputs = manifest.inputs;
     this.outputs = manifest.outputs;
@@ -228,7 +231,16 @@ function parseManifest(bytes) {
   return manifest;
 }
 
-async function instantiate(manifest, code, imports) {
+/** Of manifest.modules, which list the best first: the one to run. Throws LoadError. */
+function choose(manifest, threads, relaxed) {
+  const fitting = (manifest.modules ?? []).filter((build) => build.threads === threads > 1);
+  if (fitting.length === 0) {
+    throw new LoadError("manifest", "the bundle lists no module for this", "compile the model again");
+  }
+  return fitting.find((build) => relaxed || !build.isa.includes("relaxed")) ?? fitting[0];
+}
+
+async function instantiate(build, code, imports) {
   let module;
   try {
     module = await WebAssembly.compile(code);
@@ -237,10 +249,10 @@ async function instantiate(manifest, code, imports) {
     if (!simd) {
       throw new LoadError("simd", "this engine has no WebAssembly SIMD", "use a browser from 2021 or newer", cause);
     }
-    if (!relaxedSimd && manifest.isas.some((isa) => isa.includes("relaxed"))) {
+    if (!relaxedSimd && build.isa.includes("relaxed")) {
       throw new LoadError("relaxed-simd",
         "the bundle uses WebAssembly relaxed SIMD, which this engine does not have",
-        "serve the bundle compiled with --device browser as well, and load it where features().relaxedSimd is false",
+        "compile with --device browser: such a bundle has a build for every engine",
         cause);
     }
     throw new LoadError("compile", `the module does not compile: ${cause.message}`, "copy the bundle again", cause);

@@ -105,7 +105,7 @@ export function timed(model, files, options, now) {
     if (options["max-secs"] && now() - begin >= 1e9 * options["max-secs"]) break;
   }
   return {
-    model: model.manifest.name, isa: model.manifest.isas.join(","), threads: model.threads, samples: options.samples,
+    model: model.manifest.name, isa: model.isa, threads: model.threads, samples: options.samples,
     wall_ns: wall, ...zeros, ...(options["per-layer"] ? { call_ns: each } : {}),
   };
 }

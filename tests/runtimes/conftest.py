@@ -17,7 +17,7 @@ from edgesparse import build as product
 from edgesparse.devices import load_device
 from edgesparse.devices.host import TARGETS as HOSTS
 from edgesparse.kernels import ISAS
-from edgesparse.manifest import Manifest, Port
+from edgesparse.manifest import Manifest, Module, Port
 from edgesparse.runtimes import c
 from edgesparse.runtimes.node import LOADER
 
@@ -35,7 +35,7 @@ TARGETS = {
         load_device("rpi5").triple, "model", (*c.LIBRARY_SOURCES, *c.PROGRAM_SOURCES), product.PROGRAM_LINK_FLAGS
     ),
     "wasm": (
-        load_device("browser").triple, "model.wasm", c.WASM_SOURCES,
+        load_device("browser").triple, "model-toy.wasm", c.WASM_SOURCES,
         (*product.WASM_LINK_FLAGS, *ISAS["simd128"].flags, "-DES_ONE_THREAD"),
     ),
 }  # fmt: skip
@@ -72,6 +72,12 @@ def write_manifest(folder: Path, kind: str, **changes: object) -> None:
         "compiler": "zig",
         "layers": (), "files": files, **changes,
     }  # fmt: skip
+    if kind == "wasm":
+        isas: tuple[str, ...] = values["isas"]  # type: ignore[assignment]
+        values["modules"] = tuple(
+            Module(file=name, isa=isas[0], threads="threads" in name, bytes=(folder / name).stat().st_size)
+            for name in files if name.endswith(".wasm")
+        )  # fmt: skip
     (folder / "manifest.json").write_text(Manifest.model_validate(values).model_dump_json())
 
 
@@ -91,7 +97,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             if kind == "wasm":
                 threads = (*product.WASM_THREADS_LINK_FLAGS, *ISAS["simd128"].flags, *product.WASM_THREADS, *defines)
                 sources = c.WASM_THREADS_SOURCES
-                compile_c(triple, [HERE / "toy_model.c", *sources], folder / "model_threads.wasm", threads)
+                compile_c(triple, [HERE / "toy_model.c", *sources], folder / "model-toy-threads.wasm", threads)
                 for name in LOADER:
                     shutil.copy(c.FOLDER.parent / "web" / name, folder)
             write_manifest(folder, kind)

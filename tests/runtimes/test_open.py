@@ -104,7 +104,7 @@ def test_unknown_option(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "runtime", "name"),
-    [("shared", "local", "libmodel.so"), ("executable", "qemu", "model"), ("wasm", "wasmtime", "model.wasm"),
+    [("shared", "local", "libmodel.so"), ("executable", "qemu", "model"), ("wasm", "wasmtime", "model-toy.wasm"),
      ("wasm", "node", "model.mjs"), ("wasm", "chromium", "model.mjs")],
 )  # fmt: skip
 @pytest.mark.parametrize("weights", [True, False])

@@ -113,8 +113,8 @@ def test_wrong_inputs(script: Script, built: Callable[..., Path], inputs: str, c
         ("manifest.json", b"<html>", "manifest"),
         ("manifest.json", b'{"schema_version": 99, "kind": "wasm"}', "manifest"),
         ("manifest.json", None, "fetch"),
-        ("model.wasm", None, "fetch"),
-        ("model.wasm", b"\0asm\1\0\0\0\xff", "compile"),
+        ("model-toy.wasm", None, "fetch"),
+        ("model-toy.wasm", b"\0asm\1\0\0\0\xff", "compile"),
         ("weights.bin", b"1234", "damaged"),
     ],
 )

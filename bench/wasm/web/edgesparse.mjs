@@ -1,11 +1,13 @@
 // Our own bundle through its own loader. Input and output stay in the model's memory, as execute() has them.
-export async function prepare({ bundle, version }, { importModule, bytes }) {
+export async function prepare({ bundle, version, isa }, { importModule, bytes }) {
   const { load } = await importModule(`${bundle}/model.mjs`);
-  const model = await load(bundle, { read: (name) => bytes(`${bundle}/${name}`) });
+  const model = await load(bundle, {
+    read: (name) => bytes(`${bundle}/${name}`), relaxed: isa === "relaxed",
+  });
   return {
     version,
-    backend: model.manifest.isas.join("+"),
-    code_bytes: (await bytes(`${bundle}/model.wasm`)).length,
+    backend: model.isa,
+    code_bytes: model.manifest.modules.find((m) => m.isa === model.isa && !m.threads).bytes,
     feed: (arrays) => {
       const views = model.inputViews();
       model.inputs.forEach((port, i) => views[port.name].set(arrays[i].data));

@@ -17,14 +17,14 @@ int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, cons
   (void)weights, (void)own, (void)r, (void)parts, (void)team, (void)inputs, (void)outputs;
   for (int call = first; call < last; call++) switch (call) {
     case 0:  // conv1: 1x4x6x6 -> 249
-            // es_planes_f32__simd128
+            // es_planes_f32__relaxed, es_planes_f32__simd128
       if (es_evenly(&r, 4, part, parts))
         es_planes_f32(/*x*/ (const float *)(inputs[0]), /*y*/ (float *)(arena + 0), /*begin*/ r.begin, /*end*/ r.end,
             /*channels*/ 4, /*height*/ 6, /*width*/ 6, /*x_plane*/ 36, /*rows*/ 8, /*pitch*/ 7, /*stride_y*/ 1,
             /*stride_x*/ 1, /*phases*/ 1, /*dy*/ (const int64_t[]){-1}, /*dx*/ (const int64_t[]){-1}, /*slack*/ 25);
       break;
     case 1:  // conv1: 249 -> 1x4x6x6; dense, 0.0% zeros
-            // es_spmm_f32_4x2__simd128
+            // es_spmm_f32_4x2__relaxed, es_spmm_f32_4x2__simd128
       es_meet(team);
       if (es_by_weights(&r, (const int32_t *)(weights + 768), 1, part, parts))
         es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 0),
@@ -35,7 +35,7 @@ int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, cons
             /*residual_plane*/ 36, /*spare*/ 0, /*act*/ 1, /*lo*/ 0.0f, /*hi*/ __builtin_inff());
       break;
     case 2:  // conv2: 1x4x6x6 -> 249
-            // es_planes_f32__simd128
+            // es_planes_f32__relaxed, es_planes_f32__simd128
       es_meet(team);
       if (es_evenly(&r, 4, part, parts))
         es_planes_f32(/*x*/ (const float *)(arena + 1024), /*y*/ (float *)(arena + 0), /*begin*/ r.begin,
@@ -44,7 +44,7 @@ int ES_MODEL_CALLS(int first, int last, int part, int parts, es_team *team, cons
             /*slack*/ 25);
       break;
     case 3:  // conv2: 249 -> 1x4x6x6; dense, 0.0% zeros
-            // es_spmm_f32_4x2__simd128
+            // es_spmm_f32_4x2__relaxed, es_spmm_f32_4x2__simd128
       es_meet(team);
       if (es_by_weights(&r, (const int32_t *)(weights + 768), 1, part, parts))
         es_spmm_f32_mr4(/*x*/ (const float *)(arena + 0), /*w*/ (const float *)(weights + 896),
