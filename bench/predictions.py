@@ -12,12 +12,11 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import exp, log
 from pathlib import Path
 from typing import Any
 
-from bench.cases import exported
+from bench.cases import DENSE, Case, exported
 from bench.command import as_typed
 from bench.machine import facts
 from bench.results import save
@@ -35,27 +34,21 @@ from edgesparse.samples import random_inputs
 from edgesparse.sparsify import sparsify
 
 MODELS = "mobilenet_v1,mobilenet_v2,resnet50,squeezenet"
-CASES = (("", 0.0), ("block:4x1", 0.7), ("unstructured", 0.8))
+CASES = ((DENSE, 0.0), ("block:4x1", 0.7), ("unstructured", 0.8))
 PUBLISHED, CALIBRATED, PROFILED = "published", "calibrated", "profiled others"
 COLUMNS = ("model", "pattern", "by", "predicted ms", "measured ms", "over measured", "layers off by")
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    model: str
-    pattern: str
-    sparsity: float
-
-    def load(self) -> Any:
-        model = load(exported(self.model))
-        if self.pattern:
-            sparsify(model, self.pattern, self.sparsity, rearrange=False)
-        return model
+def loaded(case: Case) -> Any:
+    model = load(exported(case.model))
+    if case.pattern != DENSE:
+        sparsify(model, case.pattern, case.sparsity, rearrange=False)
+    return model
 
 
 def measured(case: Case, folder: Path, num_runs: int) -> Profile:
     """In a bundle for what is known now."""
-    bundle = compile_model(case.load(), "host", folder / "m.edge", force=True)
+    bundle = compile_model(loaded(case), "host", folder / "m.edge", force=True)
     with runtimes.open(bundle, "local") as session:
         (found,) = profile([session], [random_inputs(session.manifest)], num_runs=num_runs)
     return found
@@ -64,12 +57,12 @@ def measured(case: Case, folder: Path, num_runs: int) -> Profile:
 def row(case: Case, by: str, folder: Path, num_runs: int) -> dict[str, Any]:
     """``off``: how many times as long as predicted, or as short, the middle layer is; those that take turns with others
     have no time of their own, and are left out."""
-    expected, found = predict(case.load(), "host"), measured(case, folder, num_runs)
+    expected, found = predict(loaded(case), "host"), measured(case, folder, num_runs)
     timed = {x.name: x.us.median for x in found.layers}
     alone = {x.name for x in read_manifest(folder / "m.edge").layers if len(x.calls) == 1}
     ratios = [abs(log(timed[x.name] / x.us)) for x in expected.layers if x.name in alone and timed.get(x.name)]
     return {
-        "model": case.model, "pattern": case.pattern or "dense", "zeros": case.sparsity, "by": by,
+        "model": case.model, "pattern": case.pattern, "zeros": case.sparsity, "by": by,
         "predicted_us": expected.us, "us": found.whole.median, "off": exp(statistics.median(ratios)),
     }  # fmt: skip
 
@@ -87,16 +80,16 @@ def rows(cases: Sequence[Case], num_runs: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder, progress("predictions") as on_progress:
         total = 4 * len(cases)
         for number, case in enumerate(cases):
-            on_progress(number, total, f"{case.model} {case.pattern}")
+            on_progress(number, total, str(case))
             os.environ["EDGESPARSE_TUNED"] = f"{folder}/nothing"
             found.append(row(case, PUBLISHED, Path(folder), num_runs))
         os.environ["EDGESPARSE_TUNED"] = f"{folder}/calibrated"
         calibrate("host", "local", on_progress=on_progress)
         for number, case in enumerate(cases):
-            on_progress(len(cases) + number, total, f"{case.model} {case.pattern}")
+            on_progress(len(cases) + number, total, str(case))
             found.append(row(case, CALIBRATED, Path(folder), num_runs))
         for number, case in enumerate(cases):
-            on_progress(2 * len(cases) + number, total, f"{case.model} {case.pattern}")
+            on_progress(2 * len(cases) + number, total, str(case))
             os.environ["EDGESPARSE_TUNED"] = f"{folder}/but{number}"
             for other in cases:
                 if other.model != case.model:
