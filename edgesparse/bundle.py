@@ -45,6 +45,7 @@ def write(
     """
     from edgesparse.runtimes.c import HEADERS
     from edgesparse.runtimes.node import LOADER
+    from edgesparse.runtimes.web import package_entry
 
     check_target_path(out, force=force)
     content: dict[str, bytes] = {"weights.bin": sources.weights, **artifact.files}
@@ -53,8 +54,9 @@ def write(
     for file in HEADERS:
         content[file] = (package / "runtimes/c" / file).read_bytes()
     if target.kind == "wasm":
-        for file in LOADER:
+        for file in (*LOADER, "model.d.ts"):
             content[file] = (package / "runtimes/web" / file).read_bytes()
+        content["index.mjs"] = package_entry(content).encode()
     manifest = describe(artifact, sources, selection, memory, target, content, name, version, notes)
     content["manifest.json"] = manifest.model_dump_json(indent=1).encode() + b"\n"
     try:

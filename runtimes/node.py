@@ -18,7 +18,10 @@ from edgesparse.runtimes.session import best_module, read_verified, thread_count
 
 KINDS = ("wasm",)
 RUNNER = Path(__file__).parent / "web" / "runner.mjs"
-LOADER = ("model.mjs", "threads.mjs", "errors.mjs")
+LOADER = (
+    "model.mjs", "remote.mjs", "host.mjs", "here.mjs", "sync.mjs", "files.mjs", "download.mjs", "compile.mjs",
+    "engine.mjs", "threads.mjs", "thread.mjs", "workers.mjs", "ports.mjs", "errors.mjs",
+)  # fmt: skip
 OLDEST = 16  # the first with SIMD128 on by default
 RELAXED_FLAG, RELAXED_WITH_FLAG, RELAXED_BY_DEFAULT = "--experimental-wasm-relaxed-simd", 20, 21
 INSTALL = (

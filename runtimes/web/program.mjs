@@ -94,14 +94,13 @@ export function runSamples(model, files, samples, write) {
 export function timed(model, files, options, now) {
   fill(model, files, 0);
   for (let i = 0; i < options["warmup-runs"]; i++) model.execute();
-  const calls = 1 + Math.max(-1, ...model.manifest.layers.flatMap((layer) => layer.calls));
-  const zeros = options["per-layer"] && model.arena ? { zeros: zerosOf(model, calls) } : {};
+  const zeros = options["per-layer"] ? { zeros: zerosOf(model) } : {};
   const wall = [], each = [], begin = now();
   for (let i = 0; i < options["num-runs"]; i++) {
     const before = now();
     model.execute();
     wall.push(now() - before);
-    if (options["per-layer"]) each.push(timeCalls(model, calls, now));
+    if (options["per-layer"]) each.push(model.timeCalls(now));
     if (options["max-secs"] && now() - begin >= 1e9 * options["max-secs"]) break;
   }
   return {
@@ -111,10 +110,10 @@ export function timed(model, files, options, now) {
 }
 
 /** How many zeros each layer writes whose output then lies in the arena as a whole, in the order of their calls. */
-function zerosOf(model, calls) {
+function zerosOf(model) {
   const layers = model.manifest.layers.filter((x) => x.held && !x.held.output && x.calls.length);
   const counts = [];
-  for (let call = 0; call < calls; call++) {
+  for (let call = 0; call < model.calls; call++) {
     model.execute(call, call + 1);
     for (const { held } of layers.filter((x) => x.calls.at(-1) === call)) {
       const { buffer, byteOffset } = model.arena;
@@ -129,17 +128,4 @@ function zerosOf(model, calls) {
     }
   }
   return counts;
-}
-
-/** Differences of consecutive readings: they add up to the whole, however coarse the clock is. */
-function timeCalls(model, calls, now) {
-  const times = new Array(calls);
-  let before = now();
-  for (let call = 0; call < calls; call++) {
-    model.execute(call, call + 1);
-    const after = now();
-    times[call] = after - before;
-    before = after;
-  }
-  return times;
 }

@@ -57,12 +57,12 @@ async function main(words) {
   } catch (error) {
     fail(`cannot load model.mjs of ${options.bundle}: ${error.message}`);
   }
-  const model = await loader.load(options.bundle, { threads: options.threads });
+  const model = await loader.loadHere(options.bundle, { threads: options.threads, strict: true });
   checkPorts(model, options);
   const files = model.inputs.map((port, i) => readInput(options.input[i], port, options.samples));
   runToFiles(model, files, options.output, options.samples);
   const facts = timed(model, files, options, now);
-  model.close();
+  await model.close();
   const shown = facts.wall_ns.length ? `; nanoseconds: ${facts.wall_ns.join(" ")}` : "";
   return process.stdout.write(
     options.json ? `${JSON.stringify(facts)}\n` : `${options.samples} samples, ${facts.isa}${shown}\n`);

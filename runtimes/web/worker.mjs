@@ -1,8 +1,7 @@
 // Runs a WebAssembly bundle in a worker of a page, where waiting for other threads is allowed. It is the browser's
 // runner.mjs: it asks edgesparse (page.py) for the words of a command line, reads and writes the files that they name
 // over HTTP, and gives back what a program would print.
-import { features, load } from "./bundle/model.mjs";
-import { whyNoThreads } from "./bundle/threads.mjs";
+import { features, loadHere, whyNoThreads } from "./bundle/model.mjs";
 import { checkedInput, checkPorts, fail, parse, runSamples, timed, told } from "./program.mjs";
 
 const now = () => Math.round(performance.now() * 1e6);
@@ -41,7 +40,9 @@ async function facts() {
 
 async function perform(words, clock_step_ns) {
   const options = parse(words);
-  model ??= await load(new URL(options.bundle, import.meta.url), { threads: options.threads });
+  model ??= await loadHere(new URL(options.bundle, import.meta.url), {
+    threads: options.threads, strict: true, cache: false,
+  });
   checkPorts(model, options);
   const files = await Promise.all(model.inputs.map(async (port, i) => {
     const response = await ask(options.input[i], "read");

@@ -119,8 +119,8 @@ class TestReal:
         monkeypatch.setattr(page, "HEADERS", {"Cache-Control": "no-store"})
         with opened(built("wasm"), name, threads=2) as session:
             assert session.machine["cross_origin_isolated"] == "no"
-            assert session.machine["shared_memory"] == "off: the page is not cross-origin isolated"
-            with pytest.raises(RuntimeFailure, match="2 threads, but the page is not cross-origin isolated"):
+            assert session.machine["shared_memory"] == "off: crossOriginIsolated is false"
+            with pytest.raises(RuntimeFailure, match="2 threads, but crossOriginIsolated is false"):
                 session.run({"x": X, "k": K})
         with opened(built("wasm"), name) as session:
             assert np.array_equal(session.run({"x": X, "k": K})["n"], K + 1), "one thread needs no isolation"

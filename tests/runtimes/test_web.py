@@ -44,7 +44,7 @@ def script(node: str) -> Script:
 
 
 ONE_RUN = """
-const model = await edge.load(BASE);
+const model = await edge.loadHere(BASE);
 assert.deepEqual(model.inputs.map((p) => [p.name, p.dtype, p.shape]), [["x", "f32", [1, 5]], ["k", "i64", [3]]]);
 const inputs = { x: Float32Array.of(0, 1, 2, 3, 4), k: BigInt64Array.of(1n, -2n, 2n ** 40n) };
 const first = model.run(inputs);
@@ -52,7 +52,7 @@ assert.deepEqual([...first.y], [0.5, 1, 4, 9, 1000008]);
 assert.deepEqual([...first.n], [2n, -1n, 2n ** 40n + 1n]);
 model.run({ ...inputs, x: new Float32Array(5) });
 assert.deepEqual([...first.y], [0.5, 1, 4, 9, 1000008], "results are copies");
-model.close();
+await model.close();
 assert.throws(() => model.run(inputs), edge.RunError);
 """
 
@@ -76,9 +76,9 @@ def test_load_over_http(script: Script, built: Callable[..., Path]) -> None:
     const base = `http://127.0.0.1:${server.address().port}/a`;
     try {
       { ONE_RUN }
-      await assert.rejects(edge.load(`${base}/none`), (e) => e.code === "fetch" && /HTTP status 404/.test(e.message));
+      await assert.rejects(edge.loadHere(`${base}/none`), { code: "fetch", message: /HTTP status 404/ });
     } finally { server.close(); server.closeAllConnections?.(); }
-    await assert.rejects(edge.load(`${base}/b`), (e) => e instanceof edge.LoadError && e.code === "fetch");
+    await assert.rejects(edge.loadHere(`${base}/b`), (e) => e instanceof edge.LoadError && e.code === "fetch");
     """.replace("ONE_RUN", ONE_RUN.replace("BASE", "`${base}/b`"))
     done = script(built("wasm"), body)
     assert done.returncode == 0, done.stderr
@@ -98,7 +98,7 @@ def test_load_over_http(script: Script, built: Callable[..., Path]) -> None:
 )
 def test_wrong_inputs(script: Script, built: Callable[..., Path], inputs: str, code: str, words: str) -> None:
     body = f"""
-    const model = await edge.load(at), x = new Float32Array(5), k = new BigInt64Array(3);
+    const model = await edge.loadHere(at), x = new Float32Array(5), k = new BigInt64Array(3);
     try {{ model.run({inputs}); console.log("accepted"); }}
     catch (e) {{ assert(e instanceof edge.InputError); console.log(JSON.stringify([e.name, e.code, e.message])); }}
     """
@@ -123,7 +123,7 @@ def test_damaged_bundles(script: Script, toy: MakeBundle, name: str, content: by
     (bundle / name).unlink()
     if content is not None:
         (bundle / name).write_bytes(content)
-    done = script(bundle, "try { await edge.load(at); } catch (e) { console.log(e.name, e.code); }")
+    done = script(bundle, "try { await edge.loadHere(at, { threads: 1 }); } catch (e) { console.log(e.name, e.code); }")
     assert done.stdout == f"LoadError {code}\n", done.stderr
 
 
@@ -132,7 +132,7 @@ def test_verify_finds_a_flipped_bit(script: Script, toy: MakeBundle) -> None:
     content = bytearray((bundle / "weights.bin").read_bytes())
     content[3] ^= 1
     (bundle / "weights.bin").write_bytes(content)
-    body = "try { await edge.load(at, { verify: true }); } catch (e) { console.log(e.code, e.message); }"
+    body = "try { await edge.loadHere(at, { verify: true }); } catch (e) { console.log(e.code, e.message); }"
     assert script(bundle, body).stdout.startswith("damaged weights.bin is damaged")
 
 
@@ -141,8 +141,7 @@ def test_an_engine_without_relaxed_simd_is_told(script: Script, toy: MakeBundle)
     write_manifest(bundle, "wasm", isas=("relaxed",))
     body = """
     WebAssembly.validate = (bytes) => bytes.length < 30;  // an engine that knows SIMD but not relaxed SIMD
-    WebAssembly.compile = async () => { throw new WebAssembly.CompileError("invalid opcode"); };
-    try { await edge.load(at); } catch (e) { console.log(e.code, e.message); }
+    try { await edge.loadHere(at, { threads: 1 }); } catch (e) { console.log(e.code, e.message); }
     """
     done = script(bundle, body)
     assert done.stdout.startswith("relaxed-simd") and "--device browser" in done.stdout
@@ -151,8 +150,7 @@ def test_an_engine_without_relaxed_simd_is_told(script: Script, toy: MakeBundle)
 def test_an_engine_without_simd_is_told(script: Script, built: Callable[..., Path]) -> None:
     body = """
     WebAssembly.validate = () => false;
-    WebAssembly.compile = async () => { throw new WebAssembly.CompileError("invalid opcode"); };
-    try { await edge.load(at); } catch (e) { console.log(e.code); }
+    try { await edge.loadHere(at, { threads: 1 }); } catch (e) { console.log(e.code); }
     """
     assert script(built("wasm"), body).stdout == "simd\n"
 
@@ -172,7 +170,7 @@ def test_threads(script: Script, built: Callable[..., Path], base: str) -> None:
 
 @pytest.mark.cpus(2)
 def test_a_program_ends_though_its_model_was_not_closed(script: Script, built: Callable[..., Path]) -> None:
-    body = ONE_RUN.replace("BASE", "at, { threads: 2 }").partition("model.close();")[0]
+    body = ONE_RUN.replace("BASE", "at, { threads: 2 }").partition("await model.close();")[0]
     assert script(built("wasm"), body).returncode == 0
 
 
@@ -180,7 +178,7 @@ def test_a_program_ends_though_its_model_was_not_closed(script: Script, built: C
 @pytest.mark.parametrize(
     ("before", "threads", "words"),
     [
-        ("globalThis.crossOriginIsolated = false;", "2", "the page is not cross-origin isolated"),
+        ("globalThis.crossOriginIsolated = false;", "2", "crossOriginIsolated is false"),
         ("globalThis.SharedArrayBuffer = undefined;", "2", "this engine has no SharedArrayBuffer"),
         ("", "1.5", "1.5 is not a number of threads"),
         ("", "-1", "-1 is not a number of threads"),
@@ -193,7 +191,7 @@ def test_threads_that_cannot_be(
     script: Script, built: Callable[..., Path], before: str, threads: str, words: str
 ) -> None:
     body = f"""{before}
-    try {{ await edge.load(at, {{ threads: {threads} }}); }}
+    try {{ await edge.loadHere(at, {{ threads: {threads}, strict: true }}); }}
     catch (e) {{ console.log(e instanceof edge.LoadError, e.code, e.message); }}
     """
     done = script(built("wasm"), body)

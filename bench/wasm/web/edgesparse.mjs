@@ -1,8 +1,8 @@
 // Our own bundle through its own loader. Input and output stay in the model's memory, as execute() has them.
 export async function prepare({ bundle, version, isa }, { importModule, bytes }) {
-  const { load } = await importModule(`${bundle}/model.mjs`);
-  const model = await load(bundle, {
-    read: (name) => bytes(`${bundle}/${name}`), relaxed: isa === "relaxed",
+  const { loadHere } = await importModule(`${bundle}/model.mjs`);
+  const model = await loadHere(bundle, {
+    read: (name) => bytes(`${bundle}/${name}`), relaxed: isa === "relaxed", threads: 1, strict: true,
   });
   return {
     version,

@@ -1,0 +1,215 @@
+// The files of a bundle on their way: from a folder, over HTTP or from the Cache API, with progress and checks.
+
+import { Download, failed, WASM } from "./download.mjs";
+import { HAS_NODE_MODULES, nodeModule } from "./engine.mjs";
+import { LoadError } from "./errors.mjs";
+
+const SCHEMA_VERSION = 1;
+const CACHE = "edgesparse";
+const AGAIN = "copy the bundle again";
+
+/**
+ * Where a bundle is, as what can be sent to a worker: `{folder}`, or `{files}` by their names; addresses are absolute.
+ * `base` is a URL or a path (of node.js and Deno), or such a place. Throws LoadError.
+ */
+export async function placeOf(base) {
+  if (typeof base === "object" && !(base instanceof URL)) return base;
+  const text = String(base);
+  let url;
+  if (HAS_NODE_MODULES && !/^[a-z][a-z0-9+.-]+:/i.test(text)) {
+    const [path, { pathToFileURL }] = await Promise.all([nodeModule("path"), nodeModule("url")]);
+    url = pathToFileURL(path.resolve(text));
+  } else {
+    try {
+      url = new URL(text, globalThis.document?.baseURI ?? globalThis.location?.href);
+    } catch (cause) {
+      throw new LoadError("fetch", `'${text}' is no address of a bundle`, "give that of a folder", cause);
+    }
+  }
+  if (!url.pathname.endsWith("/")) url.pathname += "/";
+  return { folder: url.href };
+}
+
+/** One bundle while it is loaded: each file is fetched once, however often it is asked for. */
+export class Files {
+  #place;
+  #options;
+  #why;
+  #open = new Map(); // name -> promise of a Download
+  #stop = new AbortController();
+  #digests = {};
+  #cache = null; // {store, prefix, old}
+  #kept = new Set(); // names of the files that were in the cache
+  #loaded = 0;
+  #total = -1;
+
+  /** Options as of load(); `why` gets the reasons for what is not as it could be. */
+  constructor(place, options, why) {
+    this.#place = place;
+    this.#options = options;
+    this.#why = why;
+    this.signal = this.#stop.signal;
+    const stop = () => this.#stop.abort(options.signal.reason);
+    if (options.signal?.aborted) stop();
+    options.signal?.addEventListener("abort", stop, { signal: this.signal });
+  }
+
+  /** Read manifest.json. Throws LoadError. */
+  async manifest() {
+    const download = await this.open("manifest.json");
+    const content = await download.bytes();
+    const manifest = parseManifest(content);
+    this.#digests = manifest.files;
+    await this.#openCache(manifest, content);
+    return manifest;
+  }
+
+  /** What is to be opened next, as {name: bytes}: what progress is measured against. */
+  expect(sizes) {
+    const missing = Object.entries(sizes).filter(([name]) => !this.#open.has(name));
+    this.#total = missing.reduce((sum, [, bytes]) => sum + bytes, this.#loaded);
+    this.#tell(0);
+  }
+
+  /** A Download. Throws LoadError. */
+  open(name) {
+    if (!this.#open.has(name)) {
+      const download = this.#start(name);
+      download.catch(() => {}); // whoever asked is told
+      this.#open.set(name, download);
+    }
+    return this.#open.get(name);
+  }
+
+  /** When all have arrived: compared with the manifest, and kept for the next time. Throws LoadError. */
+  async settle() {
+    for (const [name, opened] of this.#open) {
+      const content = await (await opened).bytes();
+      const checked = this.#options.verify || this.#cache !== null;
+      if (name === "manifest.json" || this.#kept.has(name) || !checked) continue;
+      if (await sha256(content) !== this.#digests[name]) {
+        throw new LoadError("damaged", `${name} is damaged: its SHA-256 is not the one in the manifest`, AGAIN);
+      }
+      await this.#keep(name, content);
+    }
+    await this.#forget();
+    if (this.#loaded < this.#total) this.#tell(this.#total - this.#loaded);
+  }
+
+  /** Whatever is still on its way is no longer wanted. */
+  abort() {
+    this.#stop.abort();
+  }
+
+  async #start(name) {
+    const kept = await this.#cache?.store.match(this.#cache.prefix + name);
+    if (kept) this.#kept.add(name);
+    return new Download(name, kept ?? await this.#fetch(name), this.signal, (bytes) => this.#tell(bytes));
+  }
+
+  #tell(bytes) {
+    this.#loaded += bytes;
+    if (this.#total < 0) return; // not known yet
+    this.#options.onProgress?.({ phase: "download", loaded: Math.min(this.#loaded, this.#total), total: this.#total });
+  }
+
+  async #fetch(name) {
+    if (this.#options.read) return this.#read(name);
+    const { folder, files } = this.#place;
+    const url = files ? files[name] : new URL(name, folder).href;
+    if (url === undefined) throw new LoadError("fetch", `the package has no ${name}`, "compile the model again");
+    if (HAS_NODE_MODULES && url.startsWith("file:")) {
+      const [{ readFile }, { fileURLToPath }] = await Promise.all([nodeModule("fs/promises"), nodeModule("url")]);
+      const path = fileURLToPath(url);
+      try {
+        return await readFile(path, { signal: this.signal });
+      } catch (cause) {
+        throw failed(this.signal, `${path} cannot be read`, cause);
+      }
+    }
+    let response;
+    try {
+      response = await fetch(url, { signal: this.signal });
+    } catch (cause) {
+      throw failed(this.signal, `${url} cannot be fetched`, cause);
+    }
+    if (!response.ok) throw new LoadError("fetch", `${url} cannot be fetched: HTTP status ${response.status}`);
+    return response;
+  }
+
+  /** As options.read has it. */
+  async #read(name) {
+    let bytes;
+    try {
+      bytes = await this.#options.read(name);
+    } catch (cause) {
+      throw failed(this.signal, `${name} cannot be read`, cause);
+    }
+    if (bytes instanceof Uint8Array) return bytes;
+    throw new LoadError("fetch", `options.read gives no Uint8Array for ${name}`, "wrap an ArrayBuffer in one");
+  }
+
+  async #openCache(manifest, content) {
+    const { cache, read } = this.#options;
+    if (cache === false || read) return;
+    const { folder, files } = this.#place;
+    const home = new URL(".", files?.["manifest.json"] ?? folder);
+    const missing = typeof caches === "undefined" ? "there is no Cache API here"
+      : /^https?:$/.test(home.protocol) ? "" : `it is not from a server but ${home.protocol}`;
+    if (missing) {
+      if (cache) this.#why.push(`not cached: ${missing}`);
+      return;
+    }
+    const old = new URL(`${encodeURIComponent(manifest.name)}.edgesparse/`, home).href;
+    try {
+      this.#cache = { store: await caches.open(CACHE), prefix: `${old}${await sha256(content)}/`, old };
+    } catch (cause) {
+      this.#why.push(`not cached: ${cause.message}`);
+    }
+  }
+
+  async #keep(name, content) {
+    if (this.#cache === null) return;
+    const headers = { "Content-Type": name.endsWith(".wasm") ? WASM : "application/octet-stream" };
+    try {
+      await this.#cache.store.put(this.#cache.prefix + name, new Response(content, { headers }));
+    } catch (cause) { // no room left, for example
+      this.#why.push(`not cached: ${cause.message}`);
+      this.#cache = null;
+    }
+  }
+
+  /** Delete what other versions of the bundle left. */
+  async #forget() {
+    if (this.#cache === null) return;
+    const { store, prefix, old } = this.#cache;
+    const keys = (await store.keys()).filter(({ url }) => url.startsWith(old) && !url.startsWith(prefix));
+    await Promise.all(keys.map((key) => store.delete(key)));
+  }
+}
+
+function parseManifest(bytes) {
+  let manifest;
+  try {
+    manifest = JSON.parse(new TextDecoder().decode(bytes));
+  } catch (cause) {
+    throw new LoadError("manifest", "manifest.json is not JSON", "is the address that of a bundle folder?", cause);
+  }
+  if (manifest?.schema_version !== SCHEMA_VERSION || manifest.kind !== "wasm") {
+    throw new LoadError("manifest", `not a WebAssembly bundle of schema version ${SCHEMA_VERSION} `
+      + `(it is ${manifest?.kind}, ${manifest?.schema_version})`,
+    "edgesparse compile MODEL.onnx --device browser -o NAME.edge makes one");
+  }
+  return manifest;
+}
+
+/** In hexadecimal. Throws LoadError where the engine cannot. */
+async function sha256(bytes) {
+  const subtle = globalThis.crypto?.subtle ?? (HAS_NODE_MODULES ? (await nodeModule("crypto")).webcrypto.subtle : null);
+  if (!subtle) {
+    throw new LoadError("damaged", "nothing can be verified: crypto.subtle is for secure contexts",
+      "serve the page over https or from localhost, or load without verify");
+  }
+  const digest = await subtle.digest("SHA-256", bytes);
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

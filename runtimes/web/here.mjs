@@ -1,0 +1,72 @@
+// Loads a bundle into the calling thread.
+
+import { compile, instantiate } from "./compile.mjs";
+import { chooseBuild, chooseThreads } from "./engine.mjs";
+import { LoadError } from "./errors.mjs";
+import { Files, placeOf } from "./files.mjs";
+import { SyncModel } from "./sync.mjs";
+import { sharedMemory } from "./threads.mjs";
+
+const WEIGHTS = "weights.bin";
+
+/** A SyncModel of the bundle at `base`; base and options as of load() in model.mjs. Throws LoadError. */
+export async function loadHere(base, options = {}) {
+  const why = [];
+  const files = new Files(await placeOf(base), options, why);
+  try {
+    const manifest = await files.manifest();
+    const threads = await chooseThreads(manifest, options, why);
+    const model = await begin(manifest, threads, files, options, why);
+    model.why = why;
+    return model;
+  } finally {
+    files.abort();
+  }
+}
+
+/** Where threads cannot be started, one is tried instead, unless options.strict. */
+async function begin(manifest, threads, files, options, why) {
+  const before = why.length;
+  try {
+    return await start(manifest, threads, files, options, why);
+  } catch (error) {
+    const other = threads > 1 && !options.strict && ["threads", "memory"].includes(error.code);
+    if (!other) throw error;
+    why.splice(before, Infinity, `1 thread: ${error.message.split("\n")[0]}`);
+    return start(manifest, 1, files, options, why);
+  }
+}
+
+async function start(manifest, threads, files, options, why) {
+  const tell = (phase, loaded, total) => options.onProgress?.({ phase, loaded, total });
+  const build = chooseBuild(manifest, threads, options, why);
+  const sizes = { [build.file]: build.bytes, ...(manifest.weights_bytes > 0 ? { [WEIGHTS]: manifest.weights_bytes } : {}) };
+  files.expect(sizes);
+  const [code, weights] = await Promise.all(Object.keys(sizes).map((name) => files.open(name)));
+  const module = await compile(build.file, code, why);
+  const memory = threads > 1 ? sharedMemory(manifest, build.bytes, threads) : undefined;
+  const { exports } = await instantiate(build.file, module, memory);
+  const model = new SyncModel(manifest, build, threads, exports, memory);
+  try {
+    if (weights) await place(manifest, weights, model.weights);
+    await files.settle();
+    tell("compile", 1, 1);
+    tell("start", 0, threads);
+    let started = 1;
+    if (threads > 1) await model.startThreads(module, files.signal, () => tell("start", started++, threads));
+    if (files.signal.aborted) throw new LoadError("aborted", "loading was aborted", "", files.signal.reason);
+    tell("start", threads, threads);
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
+  return model;
+}
+
+async function place(manifest, download, view) {
+  const bytes = await download.bytes();
+  if (bytes.length !== view.length) {
+    throw new LoadError("damaged", `${WEIGHTS} has ${bytes.length} bytes, expected ${view.length}`, "copy the bundle again");
+  }
+  view.set(bytes);
+}
