@@ -95,7 +95,7 @@ def digits() -> Recipe:
 
     first = [int(np.flatnonzero(labels == digit)[0]) for digit in range(10)]
     return Recipe(
-        DIGITS, "Handwritten digits", "Depthwise and pointwise convolutions, trained on images of 8 x 8",
+        DIGITS, "Handwritten digits", "Depthwise and pointwise convolutions, trained on images of 8 × 8",
         _sha(content), (Variant(0.0, ""), Variant(DIGITS_SPARSITY, PATTERN)), model,
         images[first], tuple(map(str, range(10))), (images, labels),
     )  # fmt: skip
@@ -105,7 +105,7 @@ def race(size: str) -> Recipe:
     """MobileNetV1's shape at width `WIDTHS` [size], dense and in every sparsity and pattern that is raced."""
     width = WIDTHS[size]
     return Recipe(
-        f"race-{size}", f"MobileNetV1's shape, width {width:g}", "224 x 224 images, 1000 classes, random weights",
+        f"race-{size}", f"MobileNetV1's shape, width {width:g}", "224 × 224 images, 1000 classes, random weights",
         f"mobilenet_shape {width}", (Variant(0.0, ""), *_each(RACE_SPARSITIES, RACE_PATTERNS)),
         lambda variant: mobilenet_shape(width, variant.pattern, variant.sparsity),
     )  # fmt: skip
@@ -175,7 +175,7 @@ def _build(recipe: Recipe, scratch: Path, out: Path, on_progress: Progress | Non
         made.append(
             {
                 "id": variant.id, "sparsity": variant.sparsity, "pattern": variant.pattern, "expected": expected,
-                "accuracy": _accuracy(recipe, onnx_file, manifest), "zeros": _zeros(manifest),
+                "accuracy": _accuracy(recipe, onnx_file, manifest),
                 "sizes": {f.name: f.stat().st_size for f in sorted(folder.iterdir()) if f.name not in expected},
             }
         )  # fmt: skip
@@ -215,12 +215,6 @@ def _accuracy(recipe: Recipe, model: Path, manifest: Manifest) -> float | None:
     images, labels = recipe.test
     answers = run_onnxruntime(model, manifest, [(x.reshape(manifest.inputs[0].shape),) for x in images])
     return float(np.mean([int(y[0].argmax()) == label for y, label in zip(answers, labels.tolist(), strict=True)]))
-
-
-def _zeros(manifest: Manifest) -> float:
-    """The share of zeros among the weights that multiply, as compiled."""
-    weights = sum(x.macs for x in manifest.layers)
-    return sum(x.zeros * x.macs for x in manifest.layers) / weights if weights else 0.0
 
 
 def _gzip_bytes(model: ir.Model) -> int:

@@ -26,7 +26,7 @@ from edgesparse.workspace import OLD, check_place, workspace
 
 Site = Mapping[str, "Path | bytes"]
 PAGES, DOCUMENT, WORKER = "pages/demo", "demo.json", "service-worker.js"
-AT_ONCE = (DIGITS, "race-small")  # networks that are kept for offline use before they were looked at
+LATER = "race-small"  # kept for offline use before it was looked at; larger ones are once they were
 IMAGES: Mapping[bytes, str] = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
 
 
@@ -105,9 +105,11 @@ def _worker(text: str, content: Site) -> bytes:
     for name, data in sorted(content.items()):
         hashed.update(f"{name}\0".encode())
         hashed.update(data if isinstance(data, bytes) else data.read_bytes())
-    kept = [n for n in content if not n.startswith("networks/") or n.split("/")[1] in AT_ONCE]
+    kept = [n for n in content if not n.startswith("networks/") or n.split("/")[1] == DIGITS]
+    later = [n for n in content if n.startswith(f"networks/{LATER}/")]
     text = text.replace('"%%VERSION%%"', json.dumps(hashed.hexdigest()[:24]))
-    return text.replace('["%%FILES%%"]', json.dumps(["./", *sorted(kept)])).encode()
+    text = text.replace('["%%FILES%%"]', json.dumps(["./", *sorted(kept)]))
+    return text.replace('["%%LATER%%"]', json.dumps(sorted(later))).encode()
 
 
 def _kind(path: Path) -> str:

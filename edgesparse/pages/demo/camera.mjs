@@ -1,0 +1,51 @@
+// The camera, which is asked for only when its button is pressed.
+
+import { h } from "./dom.mjs";
+
+export class Camera {
+  on = false;
+  #frame;
+  #said;
+
+  /** `frame()` answers to one picture of `video`, and is called again once it has; `said(text)` hears what went wrong. */
+  constructor(frame, said) {
+    this.#frame = frame;
+    this.#said = said;
+    this.video = h("video", { muted: true, playsinline: true });
+    this.button = h("button", { type: "button", class: "quiet", "aria-pressed": "false", onclick: () => (this.on ? this.stop() : this.start()) }, "Use the camera");
+    const why = !globalThis.isSecureContext ? "The camera needs https, or this machine." : !navigator.mediaDevices ? "This browser has no camera." : "";
+    if (why) {
+      this.button.disabled = true;
+      this.button.title = why;
+      this.button.textContent = `No camera: ${why}`;
+    }
+  }
+
+  async start() {
+    try {
+      this.video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
+      await this.video.play();
+    } catch (error) {
+      this.#said(error.name === "NotAllowedError" ? "the camera was not allowed" : `no camera: ${error.message}`);
+      this.stop();
+      return;
+    }
+    this.#show(true);
+    while (this.on) {
+      await this.#frame();
+      await new Promise((resolve) => requestAnimationFrame(resolve));
+    }
+  }
+
+  stop() {
+    this.video.srcObject?.getTracks().forEach((track) => track.stop());
+    this.video.srcObject = null;
+    this.#show(false);
+  }
+
+  #show(on) {
+    this.on = on;
+    this.button.setAttribute("aria-pressed", String(on));
+    if (!this.button.disabled) this.button.textContent = on ? "Stop the camera" : "Use the camera";
+  }
+}

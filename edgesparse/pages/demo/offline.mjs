@@ -1,0 +1,34 @@
+// The service worker of an exported page: it supplies the headers that threads need, and keeps the page for offline use.
+
+const TRIED = "edgesparse-isolated"; // that the page was loaded again once, so that it is not for ever
+
+/** Resolves once the page is as isolated as it can be; may load it again, once, and then never resolves. */
+export async function keepOffline(wanted) {
+  if (!("serviceWorker" in navigator)) return;
+  if (!wanted) { // one of an export that was served at this address before
+    for (const one of await navigator.serviceWorker.getRegistrations()) await one.unregister();
+    return;
+  }
+  try {
+    await navigator.serviceWorker.register(new URL("service-worker.js", import.meta.url));
+    await navigator.serviceWorker.ready;
+  } catch (error) { // file://, a private window, storage forbidden: all works, but for threads and offline use
+    console.info(`no service worker: ${error.message}`);
+    return;
+  }
+  if (globalThis.crossOriginIsolated || sessionStorage.getItem(TRIED)) {
+    sessionStorage.removeItem(TRIED);
+    return;
+  }
+  sessionStorage.setItem(TRIED, "1");
+  location.reload();
+  await new Promise(() => {});
+}
+
+/** Have the rest of the page kept, while nobody waits; `done()` once all is there. */
+export function keepRest(done) {
+  if (!navigator.serviceWorker?.controller) return;
+  navigator.serviceWorker.addEventListener("message", ({ data }) => data === "kept" && done());
+  navigator.serviceWorker.startMessages();
+  navigator.serviceWorker.controller.postMessage("keep");
+}

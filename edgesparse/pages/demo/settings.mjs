@@ -1,0 +1,42 @@
+// All settings, kept in the address after "#": who opens it sees the same, and with run=1 it is measured at once.
+
+const KNOWN = {
+  tab: "draw", digit: "", network: "", threads: "1", relaxed: "on", seconds: "1", left: "", right: "", fit: "crop",
+  scale: "imagenet", order: "rgb", variant: "", sample: "", run: "",
+};
+
+const listeners = new Set();
+let current = read();
+
+function read() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  return Object.fromEntries(Object.entries(KNOWN).map(([name, value]) => [name, given.get(name) ?? value]));
+}
+
+export function get(name) {
+  return current[name];
+}
+
+/** Change some, and the address with them; no entry in the history, so that Back leaves the page. */
+export function set(changes) {
+  current = { ...current, ...changes };
+  history.replaceState(null, "", address());
+}
+
+/** The address of this page with all settings that are not as usual, `more` besides. */
+export function address(more = {}) {
+  const changed = Object.entries({ ...current, ...more }).filter(([name, value]) => value !== KNOWN[name]);
+  const url = new URL(location.href);
+  url.hash = new URLSearchParams(changed).toString();
+  return url.href;
+}
+
+/** `listener()` is called when somebody edits the address. */
+export function onEdited(listener) {
+  listeners.add(listener);
+}
+
+addEventListener("hashchange", () => {
+  current = read();
+  listeners.forEach((listener) => listener());
+});
