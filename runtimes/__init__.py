@@ -29,7 +29,7 @@ from edgesparse.runtimes.session import Session
 __all__ = ["Session", "known", "open"]
 
 NOT_RUNTIMES = (  # what the runtimes share, or are made of
-    "session", "program", "device", "adb_client", "ssh_login", "browser", "page", "sensors", "library",
+    "session", "program", "device", "adb_client", "ssh_login", "browser", "page", "sensors", "library", "facts",
 )  # fmt: skip
 FOR_TESTS = ("null",)  # computes nothing: not offered to anybody
 COMPILE = {

@@ -7,7 +7,6 @@ one line on stderr when something is wrong (see main.c and runner.mjs).
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import signal
@@ -21,6 +20,7 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.runtimes.facts import parse_facts
 from edgesparse.runtimes.session import Progress, Sample, Session
 from edgesparse.types import DTYPES, Array, CallTimes
 from edgesparse.workspace import workspace
@@ -169,15 +169,9 @@ class ProgramSession(Session):
         if done.exit_code != 0:
             raise self._failure(words or f"the program ended with exit code {done.exit_code}")
         try:
-            facts = json.loads(done.stdout)
-        except (ValueError, RecursionError):
-            facts = None
-        if not isinstance(facts, dict):
-            raise self._failure(f"the program printed no JSON document: {done.stdout[:200]!r}")
-        wall_ns = facts.get("wall_ns", [])
-        if not isinstance(wall_ns, list) or not all(type(ns) is int for ns in wall_ns):
-            raise self._failure(f"the program printed timings that are none: {str(wall_ns)[:200]}")
-        return facts
+            return parse_facts(done.stdout)
+        except ValueError as error:
+            raise self._failure(f"the program printed {error}") from error
 
     def _why_killed(self, number: int) -> str:
         """What signal ``number`` says of the cause, or nothing."""

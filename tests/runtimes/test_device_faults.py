@@ -48,7 +48,13 @@ def test_what_arrives_damaged_is_not_used(attached: Attached, toy: MakeBundle) -
         ("\\377\\000\\033[2Jnonsense", "printed no JSON document"),
         ("[1, 2]", "printed no JSON document"),
         pytest.param("[" * 100_000, "printed no JSON document", id="deep"),
-        ('{"wall_ns": ["x"]}', "timings that are none"),
+        ('{"wall_ns": ["x"]}', "facts that are none: wall_ns.0"),
+        ('{"wall_ns": [-5]}', "facts that are none: wall_ns.0"),
+        pytest.param('{"wall_ns": [1' + "0" * 400 + "]}", "facts that are none: wall_ns.0", id="huge"),
+        ('{"wall_ns": [1], "call_ns": [2]}', "facts that are none: call_ns.0"),
+        ('{"observations": 1}', "facts that are none: observations"),
+        ('{"observations": [{"run": 0}]}', "facts that are none: observations.0.at_ns"),
+        ('{"zones": ["\\\\ud800"]}', "printed no JSON document"),
         ('{"isa": "toy", "wall_ns": []}', "while outputs were copied from it"),  # none was written
     ],
 )
