@@ -37,6 +37,7 @@ export class Files {
   #why;
   #open = new Map(); // name -> promise of a Download
   #stop = new AbortController();
+  #forgetCaller;
   #digests = {};
   #cache = null; // {store, prefix, old}
   #kept = new Set(); // names of the files that were in the cache
@@ -52,6 +53,7 @@ export class Files {
     const stop = () => this.#stop.abort(options.signal.reason);
     if (options.signal?.aborted) stop();
     options.signal?.addEventListener("abort", stop, { signal: this.signal });
+    this.#forgetCaller = () => options.signal?.removeEventListener("abort", stop);
   }
 
   /** Read manifest.json. Throws LoadError. */
@@ -94,6 +96,11 @@ export class Files {
     }
     await this.#forget();
     if (this.#loaded < this.#total) this.#tell(this.#total - this.#loaded);
+  }
+
+  /** All is there. Not abort(): browsers would call requests failed that have just ended. */
+  done() {
+    this.#forgetCaller();
   }
 
   /** Whatever is still on its way is no longer wanted. */

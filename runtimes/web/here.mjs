@@ -18,9 +18,11 @@ export async function loadHere(base, options = {}) {
     const threads = await chooseThreads(manifest, options, why);
     const model = await begin(manifest, threads, files, options, why);
     model.why = why;
+    files.done();
     return model;
-  } finally {
+  } catch (error) {
     files.abort();
+    throw error;
   }
 }
 
