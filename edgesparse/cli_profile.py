@@ -48,8 +48,8 @@ Lasting = Annotated[
     typer.Option(metavar="10m", help="then run for so long (30s, 10m, 1h) and print the first minute beside the last"),
 ]
 FailAbove = Annotated[
-    Optional[float],  # noqa: UP045
-    typer.Option(min=0.0, metavar="PERCENT", help="exit with 5 where the whole run is so much slower, beyond chance"),
+    Optional[str],  # noqa: UP045
+    typer.Option(metavar="5%", help="exit with 5 where the whole run is so much slower, beyond chance"),
 ]
 
 
@@ -93,9 +93,9 @@ def profile(
     from edgesparse import report, runtimes, tables_profile
     from edgesparse.corrections import running_on
     from edgesparse.profile import profile as measure
-    from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, trace_json
+    from edgesparse.profile_files import layers_csv, profiles_json, read_first, trace_json
     from edgesparse.profile_html import html as page
-    from edgesparse.quantities import celsius, duration
+    from edgesparse.quantities import celsius, duration, percent
     from edgesparse.samples import random_inputs, read_inputs
     from edgesparse.sustained import check_seconds
     from edgesparse.sustained import sustained as run_for
@@ -110,12 +110,13 @@ def profile(
     limit = None if hot_above is None else celsius("--hot-above", hot_above)
     coolest = None if cool_to is None else celsius("--cool-to", cool_to)
     seconds = None if sustained is None else duration("--sustained", sustained)
+    most = None if fail_above is None else percent("--fail-above", fail_above)
     if seconds is not None:
         check_seconds(seconds)
     for path in (csv, trace, html, save):
         if path is not None:
             check_file(path, force)
-    before = None if baseline is None else read_profiles(baseline)
+    before = None if baseline is None else read_first(baseline)
     with ExitStack() as stack:
         with report.progress("profile") as on_push:
             sessions = [
@@ -142,14 +143,14 @@ def profile(
         if path is not None:
             write_text(path, text(found))
             report.note(f"wrote {path}")
-    tables_profile.profiles(found, None if before is None else before[0], json)
+    tables_profile.profiles(found, before, json)
     for one, manifest in zip(found, manifests, strict=True) if remember else ():
         _remember(one, manifest, device)
     if before is not None:
-        _gate(before[0], found[0], fail_above)
+        _gate(before, found[0], most)
 
 
-@commands.command(epilog="Example: edgesparse diff before.json after.json --fail-above 5")
+@commands.command(epilog="Example: edgesparse diff before.json after.json --fail-above 5%")
 def diff(
     before: Annotated[Path, typer.Argument(help="what `profile --save` wrote", metavar="BEFORE.json")],
     after: Annotated[Path, typer.Argument(help="the same, later", metavar="AFTER.json")],
@@ -158,11 +159,13 @@ def diff(
 ) -> None:
     """Compare two saved profiles layer by layer. Exits with 5 where --fail-above is exceeded."""
     from edgesparse import tables_profile
-    from edgesparse.profile_files import read_profiles
+    from edgesparse.profile_files import read_first
+    from edgesparse.quantities import percent
 
-    one, other = read_profiles(before)[0], read_profiles(after)[0]
+    most = None if fail_above is None else percent("--fail-above", fail_above)
+    one, other = read_first(before), read_first(after)
     tables_profile.difference(one, other, json)
-    _gate(one, other, fail_above)
+    _gate(one, other, most)
 
 
 def _cool(session: Session, limit: float) -> None:
@@ -188,16 +191,26 @@ def _remember(found: Profile, manifest: Manifest, device: str) -> None:
 
     if why := why_not(found, manifest, device):
         return note(f"predictions are not corrected by this: {why}")
-    corrected, file = remember(found, manifest)
+    try:
+        corrected, file = remember(found, manifest)
+    except (InputError, OSError) as error:  # what was asked for is the profile, and that is there
+        return note(f"predictions are not corrected by this: {error}")
     note(f"predictions for {device} are corrected by what {len(corrected)} kernels took ({file})")
     return None
 
 
 def _gate(before: Profile, after: Profile, fail_above: float | None) -> None:
-    """GateError where even the low end of the interval is above the limit."""
+    """GateError where even the low end of the interval is above the limit; InputError where there is none."""
+    from math import isnan
+
     from edgesparse.spread import ratio_interval
 
     ratio, low, high = ratio_interval(before.run_us, after.run_us)
+    if fail_above is not None and isnan(ratio):
+        raise InputError(
+            f"--fail-above cannot judge {after.bundle}: a whole run takes less than a step of the clock",
+            hint="use a runtime with a finer clock (local, adb, ssh), or a larger model",
+        )
     if fail_above is not None and low > 1 + fail_above / 100:
         raise GateError(
             f"{after.bundle} takes {100 * (ratio - 1):.1f}% longer than {before.bundle} (95%: {100 * (low - 1):.1f}% "

@@ -12,8 +12,8 @@ from math import prod
 
 import numpy as np
 
-from edgesparse.devices.device import Device
 from edgesparse.manifest import Layer, Manifest
+from edgesparse.roof import Roof
 from edgesparse.spread import Spread, spread
 from edgesparse.types import DTYPES, CallTimes
 
@@ -47,7 +47,7 @@ class LayerTime:
     activation_zeros: float | None = None
 
 
-def layer_times(manifest: Manifest, timed: CallTimes, device: Device | None) -> tuple[LayerTime, ...]:
+def layer_times(manifest: Manifest, timed: CallTimes, roof: Roof | None) -> tuple[LayerTime, ...]:
     """What was measured of each layer that runs anything, in run order."""
     size = DTYPES[manifest.precision].itemsize
     shapes: dict[str, tuple[int, ...]] = {p.name: p.shape for p in (*manifest.inputs, *manifest.outputs)}
@@ -68,7 +68,7 @@ def layer_times(manifest: Manifest, timed: CallTimes, device: Device | None) -> 
             LayerTime(
                 x.name, x.op, x.kernel, x.pattern, x.zeros, inputs, x.shape, us, us.median / total, done / total,
                 x.macs, bytes_, 2e-9 * x.macs / seconds, 1e-9 * bytes_ / seconds,
-                _of_roofline(device, x, bytes_, seconds), share,
+                _of_roofline(roof, x, bytes_, seconds), share,
             )
         )  # fmt: skip
     return tuple(rows)
@@ -100,11 +100,8 @@ def by_type(layers: Sequence[LayerTime]) -> list[tuple[str, int, float, float]]:
     return sorted(rows, key=lambda row: -row[2])
 
 
-def _of_roofline(device: Device | None, layer: Layer, bytes_: int, seconds: float) -> float | None:
-    gflops, gbs = (None, None) if device is None else (device.cluster[0].peak_gflops, device.memory.most_gbs)
-    if gflops is None or gbs is None:
-        return None
-    return max(2e-9 * layer.macs / gflops, 1e-9 * bytes_ / gbs) / seconds
+def _of_roofline(roof: Roof | None, layer: Layer, bytes_: int, seconds: float) -> float | None:
+    return None if roof is None else max(2e-9 * layer.macs / roof.gflops, 1e-9 * bytes_ / roof.gbs) / seconds
 
 
 @dataclass(frozen=True, slots=True)

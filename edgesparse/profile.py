@@ -12,8 +12,8 @@ from edgesparse.devices.device import Device
 from edgesparse.energy import FEW, Energy, energy
 from edgesparse.errors import InputError
 from edgesparse.layer_time import LayerTime, layer_times
-from edgesparse.manifest import Manifest
 from edgesparse.marks import Marks, marks
+from edgesparse.roof import roof
 from edgesparse.runtimes.session import Inputs, Progress, Session
 from edgesparse.spread import Spread, spread
 from edgesparse.sustained import Sustained
@@ -118,7 +118,8 @@ def _profile(session: Session, timed: CallTimes, hot_above: float | None) -> Pro
     manifest, facts = session.manifest, dict(timed.facts)
     run_us = tuple(ns / 1e3 for ns in timed.wall_ns)
     emulated = "emulated" in session.machine.get("timing", "")
-    layers, marked = layer_times(manifest, timed, _device(manifest)), marks(run_us, facts, hot_above)
+    layers = layer_times(manifest, timed, roof(described(manifest.device), session.machine))
+    marked = marks(run_us, facts, hot_above)
     costs = energy(run_us, facts)
     return Profile(
         manifest.name, str(session.bundle), manifest.device, manifest.precision, run_us, layers,
@@ -128,10 +129,10 @@ def _profile(session: Session, timed: CallTimes, hot_above: float | None) -> Pro
     )  # fmt: skip
 
 
-def _device(manifest: Manifest) -> Device | None:
-    """What the bundle was compiled for; None where its description is not here (a file of the user's)."""
+def described(device: str) -> Device | None:
+    """What a bundle was compiled for; None where its description is not here (a file of the user's)."""
     try:
-        return load_device(manifest.device)
+        return load_device(device)
     except InputError:
         return None
 

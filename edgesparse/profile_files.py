@@ -13,9 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 from edgesparse.errors import InputError
 from edgesparse.layer_time import LayerTime
 from edgesparse.profile import Profile
-from edgesparse.report import shape_text
+from edgesparse.report import note, shape_text
 
 _PROFILES = TypeAdapter(list[Profile])
+LONGEST_US = 1e12  # eleven days
 
 
 def profiles_json(profiles: Sequence[Profile]) -> str:
@@ -40,7 +41,17 @@ def read_profiles(path: Path) -> list[Profile]:
         raise InputError(f"no saved profile: {place}: {first['msg']}", where=str(path), hint=hint) from error
     if not found or not all(profile.run_us for profile in found):
         raise InputError("holds no timed run", where=str(path), hint=hint)
+    if not all(0 <= us < LONGEST_US for profile in found for us in profile.run_us):
+        raise InputError("no saved profile: run_us holds what is no time", where=str(path), hint=hint)
     return found
+
+
+def read_first(path: Path) -> Profile:
+    """The only profile of `read_profiles`; of several the first, and says so."""
+    found = read_profiles(path)
+    if len(found) > 1:
+        note(f"{path} holds {len(found)} profiles: it is the first that is compared, {found[0].bundle}")
+    return found[0]
 
 
 def layers_csv(profiles: Sequence[Profile]) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from math import isnan
 
-from edgesparse.devices import load_device
-from edgesparse.devices.device import Device
-from edgesparse.errors import InputError
 from edgesparse.layer_time import LayerTime, matched
-from edgesparse.profile import Profile
+from edgesparse.profile import Profile, described
 from edgesparse.profile_plots import bars, roofline
 from edgesparse.profile_time import over_time, sustained_over_time
 from edgesparse.report import shape_text, short
+from edgesparse.roof import Roof, roof
 from edgesparse.spread import plain, ratio_interval
 from edgesparse.tables_profile import facts
 
@@ -36,9 +35,10 @@ def html(profiles: Sequence[Profile]) -> str:
         parts += [f'<p class="warning">{escape(profile.bundle)}: {escape(w)}</p>' for w in profile.warnings]
     if len(profiles) == 2:
         ratio, low, high = ratio_interval(profiles[0].run_us, profiles[1].run_us)
-        parts.append(f"<p>The second takes {ratio:.3f} times as long as the first (95%: {low:.3f} to {high:.3f}).</p>")
+        said = f"takes {ratio:.3f} times as long as the first (95%: {low:.3f} to {high:.3f})"
+        parts.append(f"<p>The second {'cannot be compared' if isnan(ratio) else said}.</p>")
     parts += ["<h2>Layers</h2>", bars(profiles)]
-    if picture := roofline(profiles, _device(profiles[0])):
+    if picture := roofline(profiles, _roofs(profiles)):
         parts += ["<h2>Roofline</h2>", picture]
     for profile in profiles:
         parts += [f"<h2>{escape(profile.bundle)}: over time</h2>"] * bool(seen := over_time(profile))
@@ -56,11 +56,9 @@ def html(profiles: Sequence[Profile]) -> str:
     )
 
 
-def _device(profile: Profile) -> Device | None:
-    try:
-        return load_device(profile.device)
-    except InputError:
-        return None
+def _roofs(profiles: Sequence[Profile]) -> list[Roof]:
+    """Of each, where it is known; the same ones once."""
+    return list(dict.fromkeys(found for p in profiles if (found := roof(described(p.device), p.machine)) is not None))
 
 
 def _facts(profile: Profile) -> str:

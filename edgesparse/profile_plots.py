@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from xml.sax.saxutils import escape
 
-from edgesparse.devices.device import Device
 from edgesparse.plot import COLOURS, text
 from edgesparse.profile import Profile
 from edgesparse.report import short
+from edgesparse.roof import Roof
 from edgesparse.spread import plain
 
 WIDTH, BAR, NAMES = 900, 20, 330
@@ -44,13 +44,12 @@ def bars(profiles: Sequence[Profile]) -> str:
     return svg(y + 8, [*legend, *parts])
 
 
-def roofline(profiles: Sequence[Profile], device: Device | None) -> str:
-    """GFLOP/s over operations per byte, both logarithmic; the device's limits where they are known."""
+def roofline(profiles: Sequence[Profile], roofs: Sequence[Roof]) -> str:
+    """GFLOP/s over operations per byte, both logarithmic, below ``roofs``."""
     dots = [(i, x, 2 * x.macs / x.bytes) for i, p in enumerate(profiles) for x in p.layers if x.gflops and x.bytes]
     if not dots:
         return ""
-    peak, bandwidth = (None, None) if device is None else (device.cluster[0].peak_gflops, device.memory.most_gbs)
-    speeds = [x.gflops for _, x, _ in dots] + ([peak] if peak else [])
+    speeds = [x.gflops for _, x, _ in dots] + [roof.gflops for roof in roofs]
     low_x, high_x = _decades([at for _, _, at in dots])
     low_y, high_y = _decades(speeds)
 
@@ -66,13 +65,13 @@ def roofline(profiles: Sequence[Profile], device: Device | None) -> str:
     for power in range(low_y, high_y + 1):
         _, y = place(10.0**low_x, 10.0**power)
         parts += [line(LEFT, y, RIGHT, y), text(LEFT - 6, y + 4, f"{10.0**power:g}", anchor="end")]
-    if peak and bandwidth:
+    for roof in roofs:
+        peak, bandwidth = roof.gflops, roof.gbs
         limits = [10.0**low_x, min(max(peak / bandwidth, 10.0**low_x), 10.0**high_x), 10.0**high_x]
         points = [place(at, max(min(peak, bandwidth * at), 10.0**low_y)) for at in limits]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="#444" stroke-width="1.5"/>')
-        words = f"published: {peak:.3g} GFLOP/s a core, {bandwidth:.3g} GB/s"
-        parts.append(text(RIGHT, points[-1][1] - 6, words, anchor="end", size=11))
+        parts.append(text(RIGHT, points[-1][1] - 6, str(roof), anchor="end", size=11))
     for number, layer, at in dots:
         x, y = place(at, max(layer.gflops, 10.0**low_y))
         tip = escape(f"{layer.name}: {layer.gflops:.4g} GFLOP/s, {plain(layer.us.median)} us")

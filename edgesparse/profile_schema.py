@@ -26,8 +26,8 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 class _Difference(TypedDict):
     unit: Literal["us"]
-    ratio: float
-    interval_95: tuple[float, float]
+    ratio: float | None
+    interval_95: tuple[float, float] | None
     layers: list[Match]
 
 

@@ -1,4 +1,4 @@
-"""Temperatures and times as they are typed behind an option."""
+"""Temperatures, times and shares as they are typed behind an option."""
 
 from __future__ import annotations
 
@@ -18,6 +18,18 @@ def celsius(option: str, text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:°?C)?", text.strip(), re.IGNORECASE | re.ASCII)
     if match is None or not 0 < float(match[1]) < 150:
         raise InputError(f"{option} {text!r} is no temperature", hint=f"{option} 40C: degrees Celsius below 150")
+    return float(match[1])
+
+
+def percent(option: str, text: str) -> float:
+    """``5%``, ``2.5`` -> percent.
+
+    Raises:
+        InputError: anything else.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*%?", text.strip(), re.ASCII)
+    if match is None:
+        raise InputError(f"{option} {text!r} is no share", hint=f"{option} 5%")
     return float(match[1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,9 +49,27 @@ def plain(value: float) -> str:
 
 
 def ratio_interval(before: Sequence[float] | Array, after: Sequence[float] | Array) -> tuple[float, float, float]:
-    """Median of ``after`` over that of ``before``, and its 95% interval by 2,000 bootstrap samples of both."""
+    """Median of ``after`` over that of ``before``, and its 95% interval by 2,000 bootstrap samples of both.
+
+    All three are NaN where times are so few steps of the clock that a median may be 0.
+    """
     random = np.random.default_rng(0)
-    one, other = np.asarray(before, float), np.asarray(after, float)
-    medians = [np.median(random.choice(x, (RESAMPLED, len(x))), axis=1) for x in (one, other)]
-    low, high = np.percentile(medians[1] / medians[0], (2.5, 97.5))
-    return float(np.median(other) / np.median(one)), float(low), float(high)
+    one, other = (_resampled_medians(x, random) for x in (before, after))
+    if not (one.min() > 0 and other.min() > 0):
+        return math.nan, math.nan, math.nan
+    low, high = np.percentile(other / one, (2.5, 97.5))
+    return float(np.median(np.asarray(after)) / np.median(np.asarray(before))), float(low), float(high)
+
+
+def _resampled_medians(times: Sequence[float] | Array, random: np.random.Generator) -> Array:
+    """Medians of samples with replacement, each as long as ``times``. Only the middle of a sample is drawn, not all of
+    it, since there may be a million runs: order statistics of uniform numbers have beta distributions."""
+    ordered = np.sort(np.asarray(times, np.float64))
+    count = len(ordered)
+    low = (count + 1) // 2
+    at = random.beta(low, count + 1 - low, RESAMPLED)
+    found: Array = ordered[np.minimum((at * count).astype(int), count - 1)]
+    if count % 2 == 0:  # the next one is the least of those above it
+        at += (1 - at) * random.beta(1, count - low, RESAMPLED)
+        found = (found + ordered[np.minimum((at * count).astype(int), count - 1)]) / 2
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from pathlib import Path
 
 from edgesparse.bench_model import ModelBench
@@ -30,10 +31,10 @@ def model_bench(path: Path, found: ModelBench, warmup_runs: int, json: bool) -> 
     print_table(f"{path} compiled for {found.device.name}, milliseconds ({where})", columns, rows_of_table)
     if report is not None and found.gain is not None:
         times, low, high = found.gain
-        print(
-            f"{report.pattern} in {len(report.layers)} layers, {report.zeros:.0%} zeros there: {times:.2f} times as "
-            f"fast as dense (95% interval {low:.2f} to {high:.2f})"
-        )
+        said = f"{times:.2f} times as fast as dense (95% interval {low:.2f} to {high:.2f})"
+        if isnan(times):
+            said = "too fast for the clock of this runtime to be compared with dense"
+        print(f"{report.pattern} in {len(report.layers)} layers, {report.zeros:.0%} zeros there: {said}")
         note("weights were chosen by magnitude, for the time: `edgesparse sparsify` is for right answers")
     if "emulated" in machine.get("timing", ""):
         warn("run by an emulator: its times say nothing about a device")

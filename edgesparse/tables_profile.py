@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any
 
 from edgesparse.layer_time import LayerTime, Match, by_type, matched
 from edgesparse.profile import COUNTERS, Profile
-from edgesparse.report import note, print_facts, print_json, print_table, shape_text, short, warn
+from edgesparse.report import harmless, note, print_facts, print_json, print_table, shape_text, short, warn
 from edgesparse.spread import Spread, plain, ratio_interval
 from edgesparse.sustained import Round, Sustained
 
@@ -18,13 +19,16 @@ COLUMNS = (
     "GFLOP/s", "GB/s", "roofline %",
 )  # fmt: skip
 TOP = 10
+CONDITIONS = ("precision", "runtime", "cpu", "device", "soc", "threads", "cores", "isa")
+"""Of what a session says of itself, that on which times hang."""
 
 
 def profiles(found: Sequence[Profile], baseline: Profile | None, json: bool) -> None:
     """Run order, by time and by type, as TFLite's benchmark has them. Two profiles stand beside each other, and the
     first beside ``baseline``."""
     if json:
-        return print_json(document(found, baseline))
+        print_json(document(found, baseline))
+        return _warn_unlike(baseline, found[0]) if baseline is not None else None
     for profile in found:
         times = "emulated" if profile.emulated else "measured"
         print_table(
@@ -45,9 +49,12 @@ def profiles(found: Sequence[Profile], baseline: Profile | None, json: bool) -> 
     if len(found) > 1:
         beside(found[0], found[1])
     if baseline is not None:
-        beside(baseline, found[0])
+        difference(baseline, found[0], json=False)
     if any(x.of_roofline is not None for profile in found for x in profile.layers):
-        note("roofline %: the least time by the device's published peak and bandwidth, over the time that it took")
+        note(
+            "roofline %: the least time by the device's peak and bandwidth (published, or what `edgesparse calibrate` "
+            "measured), over the time that it took"
+        )
     return None
 
 
@@ -85,23 +92,40 @@ def beside(before: Profile, after: Profile) -> None:
         [_match_cells(x) for x in matched(before.layers, after.layers)],
     )  # fmt: skip
     ratio, low, high = ratio_interval(before.run_us, after.run_us)
-    print(
-        f"{after.bundle} takes {ratio:.3f} times as long (95%: {low:.3f} to {high:.3f}): "
-        f"{1 / ratio:.2f} times as fast as {before.bundle}"
-    )
+    said = "cannot be compared: whole runs take less than a step of the clock"
+    if not isnan(ratio):
+        said = (
+            f"takes {ratio:.3f} times as long (95%: {low:.3f} to {high:.3f}): {1 / ratio:.2f} times as fast as "
+            f"{before.bundle}"
+        )
+    print(harmless(f"{after.bundle} {said}"))
 
 
 def difference(before: Profile, after: Profile, json: bool) -> None:
     if json:
-        return print_json(_difference(before, after))
-    beside(before, after)
-    return None
+        print_json(_difference(before, after))
+    else:
+        beside(before, after)
+    _warn_unlike(before, after)
+
+
+def _warn_unlike(before: Profile, after: Profile) -> None:
+    """What of two profiles is different beside the bundle, so that their times should not be compared."""
+    one, other = ({"precision": p.precision, **p.machine} for p in (before, after))
+    for name in CONDITIONS:
+        if one.get(name, "") != other.get(name, ""):
+            warn(f"the two are of another {name}: {one.get(name) or 'unknown'}, then {other.get(name) or 'unknown'}")
+    if not {x.name for x in before.layers} & {x.name for x in after.layers}:
+        warn(f"{before.bundle} and {after.bundle} have no layer of the same name: are they of the same network?")
 
 
 def _difference(before: Profile, after: Profile) -> dict[str, Any]:
     ratio, low, high = ratio_interval(before.run_us, after.run_us)
     layers = [{**dataclasses.asdict(x), "times": x.times} for x in matched(before.layers, after.layers)]
-    return {"unit": "us", "ratio": ratio, "interval_95": [low, high], "layers": layers}
+    known = not isnan(ratio)
+    return {
+        "unit": "us", "ratio": ratio if known else None, "interval_95": [low, high] if known else None, "layers": layers
+    }  # fmt: skip
 
 
 def document(found: Sequence[Profile], baseline: Profile | None) -> dict[str, Any]:

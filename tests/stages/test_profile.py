@@ -24,6 +24,7 @@ from edgesparse.marks import capped_runs
 from edgesparse.profile import Profile, profile
 from edgesparse.profile_files import layers_csv, profiles_json, read_profiles, trace_json
 from edgesparse.profile_html import html
+from edgesparse.roof import Roof, roof
 from edgesparse.runtimes import open as open_bundle
 from edgesparse.samples import random_inputs
 from edgesparse.spread import ratio_interval, spread
@@ -65,9 +66,29 @@ def test_times_of_a_layer_are_those_of_its_calls() -> None:
 
 
 def test_the_roofline_is_the_least_time_of_arithmetic_and_traffic() -> None:
-    (fc, _), core = layer_times(by_hand(), TIMED, es.load_device("rpi5")), es.load_device("rpi5").cluster[0]
+    device = es.load_device("rpi5")
+    (fc, _), core = layer_times(by_hand(), TIMED, roof(device, {})), device.cluster[0]
     assert core.max_ghz and (arithmetic := 20 / (core.fma_width * core.max_ghz * 1e9)) < 116 / 17.1e9
     assert fc.of_roofline == pytest.approx(max(arithmetic, 116 / 17.1e9) / 6e-6)
+
+
+def test_the_roof_is_that_of_what_ran() -> None:
+    phone = es.load_device("pixel-8")
+    peaks = [c.peak_gflops or 0 for c in phone.cluster]
+    most = phone.memory.bandwidth_gbs
+    assert min(peaks) > 0 and peaks[0] > peaks[-1] and phone.cluster[0].count == 1
+    assert roof(phone, {}) == Roof(peaks[0], most or 0, "published") == roof(phone, {"cores": "big (CPU 8)"})
+    assert roof(phone, {"cores": "little (CPU 0, 1, 2, 3)"}) == Roof(peaks[-1], most or 0, "published")
+    assert roof(phone, {"isa": "neon_fp16"}) == Roof(2 * peaks[0], most or 0, "published")
+    two, many = roof(phone, {"threads": "2"}), roof(phone, {"threads": "100"})
+    assert two and two.gflops == pytest.approx(peaks[0] + peaks[1])
+    assert many and many.gflops == pytest.approx(sum(p * c.count for p, c in zip(peaks, phone.cluster, strict=True)))
+    assert roof(phone, {"cores": "0xf0 (CPU 4, 5)"}) is None is roof(None, {})
+    cluster = phone.cluster[0].model_copy(update={"gflops": 40.0})
+    memory = phone.memory.model_copy(update={"read_gbs": 9.0})
+    known = phone.model_copy(update={"cluster": (cluster, *phone.cluster[1:]), "memory": memory})
+    assert roof(known, {}) == Roof(40.0, 9.0, "measured")
+    assert (both := roof(known, {"threads": "2"})) and both.gbs == most, "what one core reads is no limit of two"
 
 
 @given(st.lists(st.floats(1, 1e6), min_size=1, max_size=50))
@@ -86,6 +107,29 @@ def test_ratios_have_an_interval() -> None:
     ratio, low, high = ratio_interval(before, 1.1 * random.normal(100, 3, 60))
     assert low < ratio < high and 1.08 < low < 1.1 < high < 1.13
     assert ratio_interval(before, before)[0] == 1.0
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40, 41])
+def test_the_interval_is_that_of_whole_samples(count: int) -> None:
+    """Only middles are drawn; here all of each sample is."""
+    random = np.random.default_rng(count)
+    before, after = random.lognormal(0, 0.3, count), random.lognormal(0.1, 0.3, count)
+    medians = [np.median(random.choice(x, (20_000, count)), axis=1) for x in (before, after)]
+    expected = np.percentile(medians[1] / medians[0], (2.5, 97.5))
+    assert ratio_interval(before, after)[1:] == pytest.approx(expected, rel=0.05)
+
+
+def test_a_million_runs_have_one_too() -> None:
+    """Whole samples of them would take 16 GB."""
+    times = np.random.default_rng(0).normal(100, 1, 1_000_000)
+    ratio, low, high = ratio_interval(times, 2 * times)
+    assert ratio == pytest.approx(2) and 1.99 < low < 2 < high < 2.01
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("other", [[0.0] * 9, [0.0] * 5 + [5.0] * 6])
+def test_times_below_a_step_of_the_clock_are_not_compared(other: list[float]) -> None:
+    assert np.isnan(ratio_interval(other, [5.0] * 9)).all() and np.isnan(ratio_interval([5.0] * 9, other)).all()
 
 
 def test_runs_with_a_limited_clock_are_counted() -> None:
@@ -305,6 +349,12 @@ def test_saved_profiles_are_read_again(two: list[Profile], tmp_path: Path) -> No
         path.write_text(text)
         with pytest.raises(InputError, match=r"p\.json"):
             read_profiles(path)
+    document = json.loads(profiles_json(two[:1]))
+    for us in (float("nan"), float("inf"), -1.0, 1e300):
+        text = json.dumps([{**document[0], "run_us": [5.0, us]}])
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"p\.json"):
+            read_profiles(path)
 
 
 def test_the_command(call: Call, bundles: dict[str, Path], tmp_path: Path) -> None:
@@ -327,7 +377,11 @@ def test_a_baseline_is_a_gate(call: Call, bundles: dict[str, Path], two: list[Pr
     assert call("diff", "same.json", "same.json", "--fail-above", "5")[0] == 0
     code, out, err = call("diff", "faster.json", "same.json", "--fail-above", "5")
     assert code == 5 and "3.000 times as long" in out and "more than 5%" in err
-    assert call("diff", "same.json", "faster.json", "--fail-above", "0")[0] == 0
+    assert call("diff", "same.json", "faster.json", "--fail-above", "0%")[0] == 0
+    assert call("diff", "faster.json", "same.json", "--fail-above", "5%")[0] == 5
+    for wrong in ("five", "nan", "-1", "1e400", ""):
+        code, _, err = call("diff", "faster.json", "same.json", "--fail-above", wrong)
+        assert code == 2 and "--fail-above 5%" in err
     code, out, _ = call("diff", "faster.json", "same.json", "--json")
     assert code == 0 and json.loads(out)["ratio"] == pytest.approx(3)
     gate = ["--baseline", "faster.json", "--fail-above", "1"]
@@ -335,6 +389,47 @@ def test_a_baseline_is_a_gate(call: Call, bundles: dict[str, Path], two: list[Pr
     assert code == 5 and "longer than" in err and "times as long" in out
     code, out, err = call("profile", bundles["host"], "--num-runs", "3", *gate, "--json")
     assert code == 5 and json.loads(out)["baseline"]["ratio"] > 1.01, "one document, with both"
+
+
+def test_times_that_cannot_be_compared_pass_no_gate(call: Call, two: list[Profile]) -> None:
+    Path("same.json").write_text(profiles_json([two[0]]))
+    Path("none.json").write_text(profiles_json([dataclasses.replace(two[0], run_us=(0.0,) * 5)]))
+    for names in (("same.json", "none.json"), ("none.json", "same.json")):
+        code, out, err = call("diff", *names, "--fail-above", "5%")
+        assert code == 2 and "cannot be compared" in out and "a finer clock" in err
+        code, out, _ = call("diff", *names, "--json")
+        assert code == 0 and json.loads(out)["ratio"] is None
+    assert "cannot be compared" in html([two[0], dataclasses.replace(two[0], run_us=(0.0,) * 5)])
+
+
+def test_what_is_not_comparable_is_said(call: Call, two: list[Profile]) -> None:
+    one = two[0]
+    others = tuple(dataclasses.replace(x, name=f"other {x.name}") for x in one.layers)
+    Path("a.json").write_text(profiles_json([one]))
+    Path("b.json").write_text(
+        profiles_json([
+            dataclasses.replace(
+                one, bundle="\x1b[31mred.edge", layers=others, precision="f16", machine={**one.machine, "threads": "4"}
+            ),
+            one,
+        ])
+    )  # fmt: skip
+    for option in ([], ["--json"]):
+        assert "warning" not in call("diff", "a.json", "a.json", *option)[2]
+        code, out, err = call("diff", "a.json", "b.json", *option)
+        assert code == 0 and "\x1b" not in out + err and ("red.edge" in out) == (not option)
+        for words in ("another precision: f32, then f16", "threads: 1, then 4", "no layer of the same", "2 profiles"):
+            assert words in err
+
+
+def test_a_database_that_cannot_be_written_costs_no_profile(
+    call: Call, bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").touch()
+    monkeypatch.setenv("EDGESPARSE_TUNED", str(Path("file", "tuned").absolute()))
+    monkeypatch.setattr("edgesparse.corrections.why_not", lambda *_: "")
+    code, out, err = call("profile", bundles["host"], "--num-runs", "3")
+    assert code == 0 and "By type" in out and "predictions are not corrected by this" in err and "file" in err
 
 
 def test_options_that_do_not_go_together(call: Call, bundles: dict[str, Path]) -> None:
