@@ -1,5 +1,6 @@
 // The threads of model_run in WebAssembly: workers that threads.mjs starts, each with an instance of its own on one
-// shared memory, its own stack pointer and a call of model_worker that never returns. They end by being terminated.
+// shared memory, its own stack pointer and a call of model_worker, which returns when model_team dismisses it: Deno cannot
+// terminate a worker that sleeps.
 #include "pool.h"
 
 enum { ES_SPINS = 100000 };  // WebAssembly knows no pause; one look takes some nanoseconds
@@ -22,18 +23,25 @@ static inline void es_sleep(const uint32_t *word, uint32_t value) {
   if (!caller || pool.caller_sleeps) __builtin_wasm_memory_atomic_wait32((int *)word, (int)value, -1);
 }
 
-// model_run waits for threads - 1 workers from now on. Once, before the first of them.
+// model_run waits for threads - 1 workers from now on. Once, before the first of them; and with 1 when all of them have
+// begun: they return.
 int model_team(int threads, int caller_sleeps) {
+  if (pool.threads > 1) {
+    pool.threads = 1;
+    es_team_meet(&pool.team);
+    return 0;
+  }
   pool.threads = threads;
   pool.caller_sleeps = caller_sleeps;
   pool.team.parts = (uint32_t)threads;
   return 0;
 }
 
-// What a worker does all its life, part 1..threads-1.
+// What a worker does until it is dismissed, part 1..threads-1.
 int model_worker(int part) {
   for (;;) {
     es_team_meet(&pool.team);
+    if (pool.threads <= 1) return 0;
     es_job_part(&pool.job, part, pool.threads, &pool.team);
     es_team_meet(&pool.team);
   }

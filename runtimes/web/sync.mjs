@@ -147,6 +147,7 @@ export class SyncModel {
   /** End the other threads, and let the memory go. */
   close() {
     const ends = this.#ends.splice(0);
+    if (ends.length > 0 && ends.length === this.threads - 1) this.#exports.model_team(1, 0);
     this.#exports = null;
     this.#memory = null;
     return Promise.all(ends.map((end) => end())).then(() => {});

@@ -1,5 +1,5 @@
 // A thread beside the first: the script of the workers that threads.mjs starts. Each has an instance of its own on the
-// memory of all, and does its part of every run, all its life.
+// memory of all, and does its part of every run until it is dismissed.
 
 import { listen } from "./workers.mjs";
 
