@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import getpass
 import hashlib
 import importlib.metadata
 import io
 import json
+import os
 import platform
+import re
+import sys
 import time
 import traceback
 import zipfile
@@ -17,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesparse.errors import EdgeSparseError, InputError
+from edgesparse.runtimes.adb_client import adb_program, listed_devices
 from edgesparse.version import __version__
 
 Progress = Callable[[int, int, str], None]
@@ -29,7 +35,8 @@ PACKAGES = (
 RUNS = 5
 README = """A report for the people who make edgesparse: see log.txt for what was tried and how it went.
 
-It holds no weights and no samples. It does hold names of layers and files, and what this machine and the device are.
+It holds no weights and no samples, and not what you, this machine or a device are called. It does hold names of layers
+and files, and what this machine and the device are.
 Look through it before you send it.
 
 """
@@ -78,7 +85,7 @@ def report_bundle(
     """
     if not path.exists():
         raise InputError("no such file or folder", where=str(path), hint="give a bundle, or an ONNX file")
-    writer = _Writer(on_progress)
+    writer = _Writer(path, runtime, on_progress)
     if path.is_dir():
         writer.bundle(path, runtime)
     else:
@@ -89,11 +96,11 @@ def report_bundle(
 class _Writer:
     """Steps one after the other; each may fail without keeping the next from being tried."""
 
-    def __init__(self, on_progress: Progress | None) -> None:
+    def __init__(self, path: Path, runtime: str, on_progress: Progress | None) -> None:
         self._on_progress = on_progress
         self._steps: list[Step] = []
         self._files: dict[str, bytes] = {}
-        self._private = _private_words()
+        self._private = _private_words(path, runtime)
 
     def model(
         self, path: Path, device: str, runtime: str, precision: str, shapes: dict[str, tuple[int, ...]]
@@ -169,21 +176,38 @@ class _Writer:
         return f"{len(content)} bytes"
 
     def _clean(self, content: bytes) -> bytes:
-        """Without what names this user: home folder and login, in text; an ONNX graph is left as it is."""
+        """Without what names this user, machine or device, in text; an ONNX graph is left as it is."""
         try:
             text = content.decode()
         except UnicodeDecodeError:
             return content
-        for word, instead in self._private:
-            text = text.replace(word, instead)
+        for word in sorted(self._private, key=len, reverse=True):
+            # not where it is a part of another word: some are called pi
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", self._private[word], text)
         return text.encode()
 
 
-def _private_words() -> list[tuple[str, str]]:
-    home = str(Path.home())
-    words = [(home, "~")] if len(home) > 1 else []
-    node = platform.node()
-    return [*words, *([(node, "this-machine")] if len(node) > 2 else [])]
+def _private_words(path: Path, runtime: str) -> dict[str, str]:
+    """What to write in their places: folders, the names of the user and of this machine, and those of devices, which
+    are in what adb and ssh say of them."""
+    name, _, device = runtime.partition(":")
+    folders = {
+        Path(sys.prefix): "(python)", Path(__file__).parents[1]: "(edgesparse)", path.absolute().parent: "(folder)",
+        path.resolve().parent: "(folder)", Path.cwd(): "(here)", Path.home(): "~",
+    }  # fmt: skip
+    words = {str(folder): instead for folder, instead in folders.items() if len(folder.parts) > 1}
+    words |= {text: "this-machine" for text in (platform.node(),) if len(text) > 2}
+    with contextlib.suppress(KeyError, OSError):  # a user whom nobody knows
+        words |= {text: "(user)" for text in (getpass.getuser(),) if text != "root"}
+    if name == "ssh" and device:
+        user, _, place = device.rpartition("@")
+        host = place.rpartition(":")[0] if place.count(":") == 1 else place
+        words |= dict.fromkeys((device, place, host.strip("[]")), "(board)")
+        words |= {text: "(user)" for text in (user,) if text not in ("", "root")}
+    serials = [device] if name == "adb" else []
+    with contextlib.suppress(EdgeSparseError):  # there is no adb: no device has a name
+        serials += [one.serial for one in listed_devices(adb_program())]
+    return words | {serial: "(serial)" for serial in (*serials, os.environ.get("ANDROID_SERIAL", "")) if serial}
 
 
 def _compared(path: Path, bundle: Path, runtime: str) -> str:

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import edgesparse as es
 from edgesparse.cli import app
 from edgesparse.report_bundle import report_bundle
+from edgesparse.runtimes.adb_client import Listed
 from edgesparse.stripped import stripped
 from tests import tiny_models
 from tests.conftest import PROJECT
@@ -104,6 +105,64 @@ def test_weights_wherever_they_are() -> None:
     assert {"c", "d", "w", "x", "b"} == {v.name for v in proto.graph.input}
     assert numpy_helper.to_array(proto.graph.node[0].attribute[0].t).tolist() == [8, 8]
     assert "0.0000 zeros" in lines[0]
+
+
+def test_what_functions_and_attributes_hold() -> None:
+    """Exporters write functions, too; and what was learned need not be a float, or a tensor."""
+    secret = np.arange(100, 164, dtype=np.float32).reshape(8, 8)
+    small = np.arange(60, 100, dtype=np.int8)
+    constant = helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(secret, "t"), doc_string="private")
+    constant.metadata_props.add(key="trace", value="private")
+    function = helper.make_function(
+        "local", "f", ["x"], ["z"], [constant, helper.make_node("MatMul", ["x", "c"], ["z"])],
+        [helper.make_opsetid("", 17)],
+    )  # fmt: skip
+    sparse = helper.make_sparse_tensor(
+        numpy_helper.from_array(secret[0] + 3, "v"), numpy_helper.from_array(np.arange(8), "i"), [64]
+    )
+    nodes = [
+        helper.make_node("f", ["x"], ["y"], domain="local"),
+        helper.make_node("Constant", [], ["d"], value_floats=[float(v) for v in secret[1] + 1]),
+        helper.make_node("Constant", [], ["e"], sparse_value=sparse),
+        helper.make_node("Odd", ["x"], ["o"], domain="local", learned=[float(v) for v in secret[2] + 2]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [tiny_models.f32("x", 8, 8)], [tiny_models.f32("y", 8, 8)], [numpy_helper.from_array(small, "q")]
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+    model = helper.make_model(graph, functions=[function], opset_imports=opsets)
+    proto, lines = stripped(model)
+    data = proto.SerializeToString()
+    for piece in (secret[0], secret[1] + 1, secret[2] + 2, secret[0] + 3, small):
+        assert piece.tobytes() in model.SerializeToString() and piece.tobytes() not in data
+    assert b"private" in model.SerializeToString() and b"private" not in data
+    assert {"q", "d", "e", "x"} == {v.name for v in proto.graph.input} and len(lines) == 5
+    (zeros,) = proto.functions[0].node[0].attribute
+    assert zeros.name == "sparse_value" and list(zeros.sparse_tensor.dims) == [8, 8]
+
+
+def test_nobody_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "customer-42"
+    folder.mkdir()
+    model = folder / "m.onnx"
+    model.write_bytes(MODEL.read_bytes())
+    monkeypatch.setattr("platform.node", lambda: "a-laptop")
+    monkeypatch.setattr("getpass.getuser", lambda: "mallory")
+    monkeypatch.setattr("edgesparse.report_bundle.adb_program", lambda: "adb")
+    monkeypatch.setattr("edgesparse.report_bundle.listed_devices", lambda _: [Listed("R58M1234567", "device")])
+    said = "R58M1234567 of mallory on a-laptop, 10.7.7.7, pi@10.7.7.7:2222; spi pictures"
+    monkeypatch.setattr("edgesparse.report_bundle._doctor", lambda: said)
+    found = report_bundle(model, "rpi5", "ssh:pi@10.7.7.7:2222")
+    files = content(found.archive())
+    log = files["log.txt"].decode()
+    assert "(serial) of (user) on this-machine, (board), (board); spi pictures" in log
+    assert "run with the runtime ssh:(board)" in log
+    for name, text in files.items():
+        for word in (b"customer-42", b"R58M", b"mallory", b"a-laptop", b"10.7.7.7", str(PROJECT).encode()):
+            assert word not in text, (name, word)
+    with monkeypatch.context() as one:
+        one.setattr("edgesparse.report_bundle.listed_devices", lambda _: [])
+        assert b"SERIAL9" not in report_bundle(model, "rpi5", "adb:SERIAL9").files["log.txt"]
 
 
 def test_the_command(tmp_path: Path) -> None:
