@@ -6,9 +6,12 @@ are slower or faster than predicted.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -66,18 +69,34 @@ def tuned(target: Target) -> Known:
 
 def remember(target: Target, us: Mapping[str, float]) -> None:
     """Replace the times of kernels that are stored for ``target``."""
-    _store(target, replace(tuned(target), us=us))
+    with _alone():
+        _store(target, replace(tuned(target), us=us))
 
 
 def remember_factors(target: Target, factors: Mapping[str, float], others: Mapping[str, float]) -> Path:
     """Store factors of kernels beside those of other kernels; returns the file."""
-    known = tuned(target)
-    return _store(target, replace(known, factors={**known.factors, **factors}, others={**known.others, **others}))
+    with _alone():
+        known = tuned(target)
+        return _store(target, replace(known, factors={**known.factors, **factors}, others={**known.others, **others}))
 
 
 def forget_factors(target: Target) -> None:
     """What was measured when another speed was assumed for the core says nothing any more."""
-    _store(target, replace(tuned(target), factors={}, others={}))
+    with _alone():
+        _store(target, replace(tuned(target), factors={}, others={}))
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Between reading what is stored and storing more, no other process does so: nothing of either is lost."""
+    folder = measured_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the system, too, where the process is killed
+        yield
+    finally:
+        os.close(lock)
 
 
 def _store(target: Target, known: Known) -> Path:
@@ -87,7 +106,6 @@ def _store(target: Target, known: Known) -> Path:
         device=target.name, kernels=kernels_hash(target), predictions=predictions_hash(target), us=dict(known.us),
         factors=dict(known.factors), others=dict(known.others),
     )  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, document.model_dump_json(indent=1))
     return path
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from math import prod, sqrt
 from pathlib import Path
 
@@ -133,6 +135,23 @@ def test_what_is_stored_is_kept_apart() -> None:
     stored = json.loads(tuned_path(target).read_text())
     tuned_path(target).write_text(json.dumps({**stored, "predictions": "of another cost model"}))
     assert tuned(target) == Known({"b": 2.0})  # times stay true
+
+
+def test_processes_that_store_at_once_lose_nothing() -> None:
+    """Each stores ten factors of its own, one after the other."""
+    code = (
+        "import sys\n"
+        "from edgesparse.devices import load_device\n"
+        "from edgesparse.tuned import remember_factors\n"
+        f"target = load_device({DEVICE!r}).target\n"
+        "for i in range(10):\n"
+        "    remember_factors(target, {f'{sys.argv[1]}{i}': 1.0 + i}, {})\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "abc"]
+    assert [p.wait(timeout=120) for p in processes] == [0] * 3
+    expected = {f"{name}{i}": 1.0 + i for name in "abc" for i in range(10)}
+    assert tuned(load_device(DEVICE).target).factors == expected
+    assert [p.name for p in tuned_path(load_device(DEVICE).target).parent.iterdir()] == [f"{DEVICE}.json"]
 
 
 def measured(name: str = DEVICE) -> Measured:
