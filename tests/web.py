@@ -28,7 +28,9 @@ from tests.conftest import PROJECT, require
 
 DIGITS, DIGITS_IMAGES = PROJECT / "examples" / "digits.onnx", PROJECT / "examples" / "digits_test.npz"
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
-NO_EVAL = {"Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'"}
+NO_EVAL = {
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src data:"
+}
 TYPES = {
     ".html": "text/html", ".mjs": "text/javascript", ".js": "text/javascript", ".wasm": "application/wasm",
     ".json": "application/json",

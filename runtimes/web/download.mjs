@@ -4,10 +4,11 @@ import { LoadError } from "./errors.mjs";
 
 export const WASM = "application/wasm";
 
-/** Reads a source to its end, whether or not somebody is ready for it; who is gets it from its beginning. */
+/** Reads a source to its end, whether or not somebody is ready for it: modules compile meanwhile. */
 export class Download {
-  #chunks = [];
-  #ended; // promise
+  #whole; // promise of all bytes
+  #chunks = []; // that stream() has not given yet
+  #isStreamed = false;
   #isOver = false;
   #more = () => {}; // wakes who waits for the next chunk
   #next = this.#promised();
@@ -19,46 +20,50 @@ export class Download {
 
   /** `source`: a Response, or the bytes. `onBytes` gets the number of bytes in each chunk. */
   constructor(name, source, signal, onBytes) {
-    const known = source instanceof Uint8Array;
-    if (!known) {
-      this.mime = (source.headers.get("Content-Type") ?? "").split(";")[0].trim().toLowerCase();
-      const compiles = this.mime === WASM && typeof WebAssembly.compileStreaming === "function";
-      if (compiles) this.response = source.clone();
-    }
     const take = (chunk) => {
       this.#chunks.push(chunk);
       onBytes(chunk.length);
       this.#more();
     };
-    this.#ended = known ? Promise.resolve(take(source))
-      : read(source, take).catch((cause) => { throw failed(signal, `${name} broke off`, cause); });
-    this.#ended.catch(() => {}).finally(() => {
+    if (source instanceof Uint8Array) {
+      this.#whole = Promise.resolve(source);
+      take(source);
+    } else {
+      this.mime = (source.headers.get("Content-Type") ?? "").split(";")[0].trim().toLowerCase();
+      const compiles = this.mime === WASM && typeof WebAssembly.compileStreaming === "function";
+      if (compiles) this.response = source.clone();
+      // Of a body that is read by a reader alone, Chromium now and then says that its request was aborted.
+      const copy = source.clone().arrayBuffer();
+      this.#whole = Promise.all([copy, read(source, take)]).then(([buffer]) => new Uint8Array(buffer))
+        .catch((cause) => { throw failed(signal, `${name} broke off`, cause); });
+    }
+    this.#whole.catch(() => {}).finally(() => {
       this.#isOver = true;
       this.#more();
     });
   }
 
   /** All of it, once it is there. Throws LoadError. */
-  async bytes() {
-    await this.#ended;
-    if (this.#chunks.length === 1) return this.#chunks[0];
-    const whole = new Uint8Array(this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0));
-    let at = 0;
-    for (const chunk of this.#chunks) {
-      whole.set(chunk, at);
-      at += chunk.length;
-    }
-    return whole;
+  bytes() {
+    return this.#whole;
   }
 
-  /** A ReadableStream of its bytes. */
+  /** A ReadableStream of its bytes as they arrive; asked for again, of all of them at once. */
   stream() {
-    let taken = 0;
+    if (this.#isStreamed) {
+      return new ReadableStream({
+        start: async (controller) => {
+          controller.enqueue(await this.#whole);
+          controller.close();
+        },
+      });
+    }
+    this.#isStreamed = true;
     return new ReadableStream({
       pull: async (controller) => {
-        while (taken === this.#chunks.length && !this.#isOver) await this.#next;
-        if (taken < this.#chunks.length) return controller.enqueue(this.#chunks[taken++]);
-        await this.#ended;
+        while (this.#chunks.length === 0 && !this.#isOver) await this.#next;
+        if (this.#chunks.length > 0) return controller.enqueue(this.#chunks.shift());
+        await this.#whole; // throws what went wrong
         return controller.close();
       },
     });
