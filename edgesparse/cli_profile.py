@@ -113,9 +113,11 @@ def profile(
     most = None if fail_above is None else percent("--fail-above", fail_above)
     if seconds is not None:
         check_seconds(seconds)
-    for path in (csv, trace, html, save):
-        if path is not None:
-            check_file(path, force)
+    files = [path for path in (csv, trace, html, save) if path is not None]
+    for number, path in enumerate(files):
+        check_file(path, force)
+        if path.resolve() in [other.resolve() for other in files[:number]]:
+            raise InputError("two files of the same name", where=str(path), hint="give each of them another name")
     before = None if baseline is None else read_first(baseline)
     with ExitStack() as stack:
         with report.progress("profile") as on_push:

@@ -18,6 +18,8 @@ from edgesparse.tuned import predictions_hash, remember_factors
 from edgesparse.types import Target
 
 CALM = 0.25
+LEAST_RUNS = 10
+"""Fewer runs do not tell how calm the device was."""
 LEAST_US = 2.0
 """Layers that take less are left out: reading the clock, and calling them, is part of what was measured."""
 REAL = ("local", "adb", "ssh")
@@ -76,10 +78,14 @@ def why_not(profile: Profile, manifest: Manifest, device: str) -> str:
         return f"it ran kernels for {profile.facts['isa']}; predictions are for {target.machine.isa}"
     if manifest.predictions != predictions_hash(target):
         return "the bundle was compiled with other predictions: compile it again"
+    if profile.whole.count < LEAST_RUNS:
+        return f"it is of {profile.whole.count} runs, fewer than {LEAST_RUNS}"
     if profile.whole.width > CALM:
         return f"the middle 80% of the runs spread over {profile.whole.width:.0%} of the median, more than {CALM:.0%}"
     if profile.marks.runs:
         return f"{len(profile.marks.runs)} runs were made while the device was hot or slowed down"
+    if not len(corrections(profile, manifest)):
+        return f"no kernel that predictions are for took {LEAST_US:g} us or more"
     return ""
 
 

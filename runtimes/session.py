@@ -26,6 +26,7 @@ Inputs = Mapping[str, Any]
 # One run of the model: contiguous arrays in the order of the manifest's inputs (or outputs).
 Sample = tuple[Array, ...]
 MAX_THREADS = 256  # as in pool.c
+MAX_RUNS, MAX_SECS = 10_000_000, 1_000_000  # as in options.h
 # Called after every timed run with (runs done, runs in all).
 Progress = Callable[[int, int], None]
 
@@ -126,12 +127,14 @@ class Session(ABC):
     def _sample_to_time(
         self, inputs: Inputs, num_runs: int, warmup_runs: int, max_secs: int | None = None
     ) -> Sample:  # fmt: skip
-        if max_secs is not None and max_secs < 1:
-            raise InputError(f"cannot time for {max_secs} seconds", where="max_secs", hint="give at least 1")
-        if num_runs < 1:
-            raise InputError(f"cannot time {num_runs} runs", where="num_runs", hint="give at least 1")
-        if warmup_runs < 0:
-            raise InputError(f"{warmup_runs} is not a number of runs", where="warmup_runs", hint="give 0 or more")
+        if max_secs is not None and not 1 <= max_secs <= MAX_SECS:
+            raise InputError(f"cannot time for {max_secs} seconds", where="max_secs", hint=f"give 1 to {MAX_SECS}")
+        if not 1 <= num_runs <= MAX_RUNS:
+            raise InputError(f"cannot time {num_runs} runs", where="num_runs", hint=f"give 1 to {MAX_RUNS}")
+        if not 0 <= warmup_runs <= MAX_RUNS:
+            raise InputError(
+                f"cannot warm up for {warmup_runs} runs", where="warmup_runs", hint=f"give 0 to {MAX_RUNS}"
+            )
         (sample,) = check_inputs(self.manifest, inputs, each=False)
         return sample
 

@@ -69,7 +69,7 @@ def test_profile_corrects_the_device_that_it_ran_on(
     assert name[0]["facts"]["model"]
     for compiled_for, stored in (("rpi3", False), (attached_name(attached), True)):
         bundle = es.compile(es.load(MODEL), compiled_for, tmp_path / f"{compiled_for}.edge")
-        command = ["profile", str(bundle), "--runtime", attached.runtime, "--num-runs", "2", "--warmup-runs", "0"]
+        command = ["profile", str(bundle), "--runtime", attached.runtime, "--num-runs", "10", "--warmup-runs", "0"]
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
         note = re.search(r"predictions (for|are not).*", result.stderr.replace("\n", " "))

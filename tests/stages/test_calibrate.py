@@ -135,7 +135,7 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Profile, Manifes
         (found,) = profile([session], [random_inputs(session.manifest)], num_runs=3, warmup_runs=1)
     rows = tuple(replace(x, us=spread([us + 3 for us in (x.us.min, x.us.median, x.us.max)])) for x in found.layers)
     rows = (*rows[:-1], replace(rows[-1], us=spread([1.5])))  # too short to be believed
-    return replace(found, run_us=(10.0, 10.0, 10.5), layers=rows), read_manifest(bundle)
+    return replace(found, run_us=(10.0,) * 9 + (10.5,), layers=rows), read_manifest(bundle)
 
 
 def test_corrections_are_ratios(profiled: tuple[Profile, Manifest]) -> None:
@@ -171,7 +171,9 @@ def test_what_says_nothing_of_the_device_is_not_remembered(profiled: tuple[Profi
         (replace(found, machine={**found.machine, "threads": "2"}), manifest, "host"),
         (replace(found, facts={"isa": "sse2"}), manifest, "host"),
         (found, manifest.model_copy(update={"predictions": "older"}), "host"),
-        (replace(found, run_us=(1.0, 1.0, 2.0)), manifest, "host"),
+        (replace(found, run_us=(1.0, 2.0) * 5), manifest, "host"),
+        (replace(found, run_us=(1.0,) * 9), manifest, "host"),
+        (replace(found, layers=tuple(replace(x, us=spread([1.5])) for x in found.layers)), manifest, "host"),
         (replace(found, marks=Marks(hot=(1,))), manifest, "host"),
         (found, manifest.model_copy(update={"device": "gone"}), "gone"),
     ]  # fmt: skip

@@ -180,7 +180,12 @@ def test_a_runtime_that_cannot_says_which_can(bundles: dict[str, Path]) -> None:
         session.time_calls(random_inputs(session.manifest))
 
 
-@pytest.mark.parametrize("wrong", [{"num_runs": 0}, {"warmup_runs": -1}, {"max_secs": 0}], ids=lambda x: next(iter(x)))
+@pytest.mark.parametrize(
+    "wrong",
+    [{"num_runs": 0}, {"warmup_runs": -1}, {"max_secs": 0}, {"num_runs": 10_000_001}, {"warmup_runs": 1 << 70},
+     {"max_secs": 1 << 70}],
+    ids=str,
+)  # fmt: skip
 def test_numbers_of_runs_that_cannot_be(wrong: dict[str, Any], bundles: dict[str, Path]) -> None:
     with open_bundle(bundles["host"], "local") as session, pytest.raises(InputError):
         session.time_calls(random_inputs(session.manifest), **wrong)
@@ -437,6 +442,8 @@ def test_options_that_do_not_go_together(call: Call, bundles: dict[str, Path]) -
     assert call("profile", host, host, host)[0] == 2
     code, _, err = call("profile", host, "--fail-above", "5")
     assert code == 2 and "--baseline" in err
+    code, _, err = call("profile", host, "--csv", "x", "--html", Path("x").absolute())
+    assert code == 2 and "same name" in err and not Path("x").exists()
     code, _, err = call("profile", host, "--baseline", "none.json")
     assert code == 2 and "none.json" in err
 
