@@ -28,9 +28,7 @@ from tests.conftest import PROJECT, require
 
 DIGITS, DIGITS_IMAGES = PROJECT / "examples" / "digits.onnx", PROJECT / "examples" / "digits_test.npz"
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
-NO_EVAL = {
-    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src data:"
-}
+NO_EVAL = {"Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src data:"}
 TYPES = {
     ".html": "text/html", ".mjs": "text/javascript", ".js": "text/javascript", ".wasm": "application/wasm",
     ".json": "application/json",
@@ -63,25 +61,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
+        if path == "/asked":  # for scripts that wait for a request
+            self._say(200, "application/json", json.dumps(self._site.asked).encode())
+            return
         self._site.asked.append(path)
         file = self._site.folder / path.lstrip("/")
         if file.is_dir():
             file = file / "index.html"
         status, body = self._site.answers.get(path) or ((200, file.read_bytes()) if file.is_file() else (404, b"none"))
+        self._say(
+            status, self._site.types.get(file.suffix, "application/octet-stream"), body, path in self._site.stalls
+        )
+
+    def _say(self, status: int, kind: str, body: bytes, stalls: bool = False) -> None:
         self.send_response(status)
         for name, value in self._site.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Type", self._site.types.get(file.suffix, "application/octet-stream"))
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
-        if path in self._site.stalls:
-            self.wfile.write(body[: len(body) // 2])
-            self.wfile.flush()
+        self.wfile.write(body[: len(body) // 2] if stalls else body)
+        self.wfile.flush()
+        if stalls:
             self._ended.wait(60)
             self.close_connection = True
-            return
-        self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

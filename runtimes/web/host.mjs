@@ -27,6 +27,7 @@ const calls = {
     return { manifest, isa, threads, why };
   },
   run: (inputs) => model.run(inputs),
+  close: () => void model.dismiss(), // the workers end with this one
   time: ({ inputs, options }) => model.time(inputs, options),
 };
 

@@ -4,6 +4,8 @@ import { ON_NODE } from "./engine.mjs";
 import { LoadError, packed, RunError, unpacked } from "./errors.mjs";
 import { nodeWorker, Peer } from "./workers.mjs";
 
+const LATE_MS = 1000; // a worker that does not answer for so long is stopped as it is
+
 async function newWorker() {
   if (ON_NODE) return nodeWorker(new URL("./host.mjs", import.meta.url));
   return new Worker(new URL("./host.mjs", import.meta.url), { type: "module", name: "edgesparse model" });
@@ -44,7 +46,14 @@ class Remote {
     return this.call("time", { inputs: copies, options }, buffers);
   }
 
+  /** What waits is rejected with `error`. Threads that are dismissed end at once, others take browsers seconds. */
   async close(error = new RunError("closed", "the model is closed", "load it again")) {
+    if (this.#calls.size === 0 && !this.#gone) {
+      let timer;
+      const late = new Promise((resolve) => { timer = setTimeout(resolve, LATE_MS); });
+      await Promise.race([this.call("close").catch(() => {}), late]);
+      clearTimeout(timer);
+    }
     this.#end(error);
     await this.#peer.end();
   }

@@ -145,12 +145,18 @@ export class SyncModel {
   }
 
   /** End the other threads, and let the memory go. */
-  close() {
+  async close() {
+    const ends = this.dismiss();
+    await Promise.all(ends.map((end) => end()));
+  }
+
+  /** Let the memory go, and the other threads leave their work: what is left are functions that end their workers. */
+  dismiss() {
     const ends = this.#ends.splice(0);
     if (ends.length > 0 && ends.length === this.threads - 1) this.#exports.model_team(1, 0);
     this.#exports = null;
     this.#memory = null;
-    return Promise.all(ends.map((end) => end())).then(() => {});
+    return ends;
   }
 
   /** The bytes in which layers write what is no output: of the last run, as far as later layers left it there. */
