@@ -13,15 +13,23 @@ HALVES = "neon_fp16"
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """All cores that ran together: operations, two for each multiply-add, and bytes of memory. ``source``: published or
-    measured, of ``gflops``."""
+    """All cores that ran together: operations, two for each multiply-add, and bytes of memory. What `calibrate` did not
+    measure is published or, where nobody published it, estimated: the device's file says which."""
 
     gflops: float
     gbs: float
-    source: str
+    measured_gflops: bool = False
+    measured_gbs: bool = False
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.gflops:.3g} GFLOP/s, {self.gbs:.3g} GB/s"
+        peak, bandwidth = f"{self.gflops:.3g} GFLOP/s", f"{self.gbs:.3g} GB/s"
+        if self.measured_gflops == self.measured_gbs:
+            return f"{_how(self.measured_gflops)}: {peak}, {bandwidth}"
+        return f"{_how(self.measured_gflops)}: {peak}; {_how(self.measured_gbs)}: {bandwidth}"
+
+
+def _how(measured: bool) -> str:
+    return "measured" if measured else "published or estimated"
 
 
 def roof(device: Device | None, machine: Mapping[str, str]) -> Roof | None:
@@ -37,8 +45,10 @@ def roof(device: Device | None, machine: Mapping[str, str]) -> Roof | None:
     if gbs is None or None in peaks:
         return None
     halves = 2 if machine.get("isa") == HALVES else 1
-    measured = all(c.gflops is not None for c in clusters[:1])
-    return Roof(halves * sum(p for p in peaks if p), gbs, "measured" if measured else "published")
+    used = [c.gflops for c in clusters for _ in range(c.count)][:threads]
+    return Roof(
+        halves * sum(p for p in peaks if p), gbs, None not in used, threads == 1 and device.memory.read_gbs is not None
+    )
 
 
 def _clusters(device: Device, cores: str) -> tuple[Cluster, ...]:

@@ -30,6 +30,7 @@ def stripped(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     have = {value.name for value in copy.graph.input}
     copy.graph.input.extend(value for value in weights if value.name not in have)
     del copy.metadata_props[:]
+    del copy.training_info[:]
     copy.doc_string = ""
     for function in copy.functions:
         function.doc_string = ""

@@ -54,7 +54,7 @@ def calibration(found: Calibration, json: bool) -> None:
         )
         for c in found.clusters
     ]  # fmt: skip
-    columns = ("cores", "chosen", "published GFLOP/s", "GFLOP/s", "L1 GB/s", "L2 GB/s", "L3 GB/s", "memory GB/s")
+    columns = ("cores", "chosen", "expected GFLOP/s", "GFLOP/s", "L1 GB/s", "L2 GB/s", "L3 GB/s", "memory GB/s")
     print_table(f"{found.device} through {found.runtime}: one core, measured", columns, rows)
     factors = [
         (k.kernel, k.layers, round(k.factor, 2), round(k.lowest, 2), round(k.highest, 2), "" if k.known else "traffic")

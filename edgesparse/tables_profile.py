@@ -52,8 +52,8 @@ def profiles(found: Sequence[Profile], baseline: Profile | None, json: bool) -> 
         difference(baseline, found[0], json=False)
     if any(x.of_roofline is not None for profile in found for x in profile.layers):
         note(
-            "roofline %: the least time by the device's peak and bandwidth (published, or what `edgesparse calibrate` "
-            "measured), over the time that it took"
+            "roofline %: the least time by the device's peak and bandwidth, published or estimated or what "
+            "`edgesparse calibrate` measured; over the time that it took"
         )
     return None
 

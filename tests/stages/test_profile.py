@@ -77,9 +77,9 @@ def test_the_roof_is_that_of_what_ran() -> None:
     peaks = [c.peak_gflops or 0 for c in phone.cluster]
     most = phone.memory.bandwidth_gbs
     assert min(peaks) > 0 and peaks[0] > peaks[-1] and phone.cluster[0].count == 1
-    assert roof(phone, {}) == Roof(peaks[0], most or 0, "published") == roof(phone, {"cores": "big (CPU 8)"})
-    assert roof(phone, {"cores": "little (CPU 0, 1, 2, 3)"}) == Roof(peaks[-1], most or 0, "published")
-    assert roof(phone, {"isa": "neon_fp16"}) == Roof(2 * peaks[0], most or 0, "published")
+    assert roof(phone, {}) == Roof(peaks[0], most or 0) == roof(phone, {"cores": "big (CPU 8)"})
+    assert roof(phone, {"cores": "little (CPU 0, 1, 2, 3)"}) == Roof(peaks[-1], most or 0)
+    assert roof(phone, {"isa": "neon_fp16"}) == Roof(2 * peaks[0], most or 0)
     two, many = roof(phone, {"threads": "2"}), roof(phone, {"threads": "100"})
     assert two and two.gflops == pytest.approx(peaks[0] + peaks[1])
     assert many and many.gflops == pytest.approx(sum(p * c.count for p, c in zip(peaks, phone.cluster, strict=True)))
@@ -87,8 +87,11 @@ def test_the_roof_is_that_of_what_ran() -> None:
     cluster = phone.cluster[0].model_copy(update={"gflops": 40.0})
     memory = phone.memory.model_copy(update={"read_gbs": 9.0})
     known = phone.model_copy(update={"cluster": (cluster, *phone.cluster[1:]), "memory": memory})
-    assert roof(known, {}) == Roof(40.0, 9.0, "measured")
+    assert roof(known, {}) == Roof(40.0, 9.0, True, True)
+    assert str(roof(known, {})) == "measured: 40 GFLOP/s, 9 GB/s"
+    assert str(roof(phone, {})).startswith("published or estimated: ")
     assert (both := roof(known, {"threads": "2"})) and both.gbs == most, "what one core reads is no limit of two"
+    assert not both.measured_gflops, "the second core is of another kind"
 
 
 @given(st.lists(st.floats(1, 1e6), min_size=1, max_size=50))

@@ -131,9 +131,10 @@ def test_what_functions_and_attributes_hold() -> None:
     )
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
     model = helper.make_model(graph, functions=[function], opset_imports=opsets)
+    model.training_info.add().initialization.initializer.append(numpy_helper.from_array(secret + 4, "w"))
     proto, lines = stripped(model)
     data = proto.SerializeToString()
-    for piece in (secret[0], secret[1] + 1, secret[2] + 2, secret[0] + 3, small):
+    for piece in (secret[0], secret[0] + 4, secret[1] + 1, secret[2] + 2, secret[0] + 3, small):
         assert piece.tobytes() in model.SerializeToString() and piece.tobytes() not in data
     assert b"private" in model.SerializeToString() and b"private" not in data
     assert {"q", "d", "e", "x"} == {v.name for v in proto.graph.input} and len(lines) == 5
