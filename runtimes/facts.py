@@ -68,7 +68,8 @@ def parse_facts(document: bytes) -> dict[str, Any]:
         ValueError: it is no JSON object, or a member is not what it should be; says so in a line.
     """
     try:
-        return Facts.model_validate_json(document).model_dump(exclude_unset=True)
+        # a sensor may have a name that is no UTF-8, or that is cut off within a character
+        return Facts.model_validate_json(document.decode(errors="replace")).model_dump(exclude_unset=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))

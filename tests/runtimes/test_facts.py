@@ -20,6 +20,7 @@ GOOD: dict[str, Any] = {
 def test_what_fits_together_is_not_changed() -> None:
     assert parse_facts(json.dumps(GOOD).encode()) == GOOD
     assert parse_facts(b"{}") == {}, "what is not said is not made up"
+    assert parse_facts('{"zones": ["hei\u00df"]}'.encode()[:-4] + b'"]}') == {"zones": ["hei\ufffd"]}, "a name cut off"
 
 
 @pytest.mark.parametrize(
