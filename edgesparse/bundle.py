@@ -13,8 +13,9 @@ from edgesparse.bands import call_numbers
 from edgesparse.build import Artifact
 from edgesparse.errors import InputError
 from edgesparse.held import held
-from edgesparse.manifest import Layer, Manifest, Port
+from edgesparse.manifest import Layer, Manifest, PackedWeights, Port
 from edgesparse.select import other_us
+from edgesparse.storage import pack
 from edgesparse.stored import geometry, stored, traffic
 from edgesparse.tuned import predictions_hash
 from edgesparse.types import MemoryPlan, Selection, Sources, Target
@@ -37,8 +38,11 @@ def check_target_path(out: Path, *, force: bool) -> None:
 def write(
     artifact: Artifact, sources: Sources, selection: Selection, memory: MemoryPlan, target: Target,
     out: Path, *, name: str, version: str, notes: tuple[str, ...] = (), force: bool = False,
+    packed: tuple[bytes, PackedWeights] | None = None,
 ) -> Path:  # fmt: skip
     """Write the bundle to a temporary folder beside ``out`` and rename it: whole or not at all.
+
+    ``packed``: for WebAssembly, what `storage.pack` made of the weights.
 
     Raises:
         InputError: no space, no permission, or ``out`` exists.
@@ -48,7 +52,12 @@ def write(
     from edgesparse.runtimes.web import package_entry
 
     check_target_path(out, force=force)
-    content: dict[str, bytes] = {"weights.bin": sources.weights, **artifact.files}
+    content = dict(artifact.files)
+    if target.kind != "wasm":
+        content["weights.bin"] = sources.weights
+    elif sources.weights:
+        packed = packed or pack(selection)
+        content[packed[1].file] = packed[0]
     content.update({n: t.encode() for n, t in sources.files.items()})
     package = resources("edgesparse")
     for file in HEADERS:
@@ -58,7 +67,8 @@ def write(
             content[file] = (package / "runtimes/web" / file).read_bytes()
         content["index.mjs"] = package_entry(content).encode()
     manifest = describe(artifact, sources, selection, memory, target, content, name, version, notes)
-    content["manifest.json"] = manifest.model_dump_json(indent=1).encode() + b"\n"
+    manifest.weights = packed[1] if packed else None
+    content["manifest.json"] = manifest.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
     try:
         _write_folder(content, out, force)
     except OSError as error:

@@ -34,6 +34,7 @@ from edgesparse.options import (
     Precision,
     Runtime,
     Shapes,
+    Storage,
     Threads,
     check_file,
     left,
@@ -156,6 +157,7 @@ def compile_(
     output: Out,
     device: Device = "host",
     precision: Precision = "f32",
+    storage: Storage = "f32",
     shape: Shapes = None,
     force: Force = False,
     json: Json = False,
@@ -164,15 +166,18 @@ def compile_(
     from edgesparse import report, tables
     from edgesparse.devices import load_device
     from edgesparse.manifest import read_manifest
+    from edgesparse.storage import check_storage
 
     # what is wrong with the options is said before anything slow is imported or read
-    load_device(device).target_in(precision)
+    check_storage(storage, load_device(device).target_in(precision))
     check_place(output, force=force)
     loaded = load_model(model, shape)
     from edgesparse.compile import compile_model
 
     with report.progress(f"compiling for {device}") as on_progress:
-        made = compile_model(loaded, device, output, force=force, precision=precision, on_progress=on_progress)
+        made = compile_model(
+            loaded, device, output, force=force, precision=precision, storage=storage, on_progress=on_progress
+        )
     bundle = Path(made)
     tables.bundle(bundle, read_manifest(bundle), json)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """``weights`` is the content of weights.bin; ``inputs`` and ``outputs`` are the shapes of the model's by name."""
+    """``weights`` is the content of weights.bin, ``inputs`` and ``outputs`` are the shapes of the model's by name."""
 
     name: str
     device: str
@@ -38,7 +38,7 @@ def compiled(
     Raises:
         InputError: no such file, no bundle, a bundle of an older version, a device or shape that cannot be used.
         UnsupportedError: the model holds operators that cannot be compiled.
-        RuntimeFailure: weights.bin is missing or damaged.
+        RuntimeFailure: the weights are missing or damaged.
     """
     if isinstance(model, str | Path) and Path(model).is_dir():
         return _of_bundle(Path(model))
@@ -63,7 +63,7 @@ def compiled(
 
 
 def _of_bundle(path: Path) -> Compiled:
-    from edgesparse.runtimes.session import read_verified
+    from edgesparse.runtimes.session import read_weights
 
     manifest = read_manifest(path)
     if manifest.layers and not any(x.writes for x in manifest.layers):
@@ -73,6 +73,6 @@ def _of_bundle(path: Path) -> Compiled:
         )  # fmt: skip
     return Compiled(
         manifest.name, manifest.device, manifest.precision, manifest.layers,
-        read_verified(path, manifest, "weights.bin"),
+        read_weights(path, manifest),
         {p.name: p.shape for p in manifest.inputs}, {p.name: p.shape for p in manifest.outputs}, manifest.notes,
     )  # fmt: skip

@@ -6,8 +6,17 @@ import json
 import sys
 from math import prod
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from edgesparse.errors import InputError
 from edgesparse.types import DTYPES
@@ -48,6 +57,63 @@ class Module(BaseModel):
     isa: str
     threads: bool
     bytes: NonNegativeInt
+
+
+class Winograd(BaseModel):
+    """Weights that are transformed when they are loaded: ``matrix`` u ``matrix``' of every (3, 3) kernel u, in doubles
+    and in the order in which `packed_weights.transformed` adds them up. The result lies as `ops.winograd` packs it, in
+    blocks of ``height`` channels, ``group`` channels together.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    channels: NonNegativeInt
+    inputs: NonNegativeInt
+    height: PositiveInt
+    group: PositiveInt
+    matrix: tuple[tuple[float, float, float], ...]
+
+
+class Coded(BaseModel):
+    """How one constant, ``bytes`` at ``offset`` of weights.bin, lies in weights.packed: see `packed_weights`.
+
+    ``coding`` is planes, table, f16 or int8. ``item_bytes`` are those of a value. ``kept``: zeros are left out, and so
+    many values are there, behind a bit for each. ``entries`` of a table; with ``gaps`` what refers to it are steps.
+    ``exponent``: a power of two that multiplies values of f16 and int8. With ``step``, that is all that does.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    offset: NonNegativeInt
+    bytes: NonNegativeInt
+    coding: Literal["planes", "table", "f16", "int8"]
+    item_bytes: int = 4
+    kept: NonNegativeInt | None = None
+    entries: NonNegativeInt | None = None
+    gaps: bool | None = None
+    exponent: int | None = None
+    step: float | None = None
+    winograd: Winograd | None = None
+
+
+class Rounding(BaseModel):
+    """What f16 or int8 storage has changed in the weights of a layer, over the largest of them: most, and root of the
+    mean square."""
+
+    model_config = ConfigDict(extra="forbid")
+    layer: str
+    max: float
+    rms: float
+
+
+class PackedWeights(BaseModel):
+    """``file`` holds what weights.bin would: ``bytes`` long, ``sha256`` that of what it unpacks to."""
+
+    model_config = ConfigDict(extra="forbid")
+    file: str
+    bytes: NonNegativeInt
+    sha256: str
+    storage: Literal["f32", "f16", "int8"] = "f32"
+    parts: tuple[Coded, ...]
+    rounding: tuple[Rounding, ...] = ()
 
 
 class Stored(BaseModel):
@@ -144,6 +210,7 @@ class Manifest(BaseModel):
     compiler: str
     layers: tuple[Layer, ...]
     modules: tuple[Module, ...] = ()  # of wasm, best instruction set first; they all read the same weights
+    weights: PackedWeights | None = None  # of wasm, where there are weights
     files: dict[str, str]  # SHA-256 of every other file in the bundle
     notes: tuple[str, ...] = ()
 

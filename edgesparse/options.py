@@ -27,6 +27,9 @@ Device = Annotated[str, typer.Option(help="a name that `edgesparse devices` list
 Precision = Annotated[
     str, typer.Option(help="f32; or f16, for arm64: weights and activations as halves, inputs and outputs stay f32")
 ]
+Storage = Annotated[
+    str, typer.Option(help="f32; or f16 or int8, for browsers: weights are rounded so that less is downloaded")
+]
 Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
 Runtime = Annotated[
     str, typer.Option(help="auto, local, qemu, wasmtime, node, chromium, firefox, adb[:SERIAL] or ssh:USER@HOST[:PORT]")

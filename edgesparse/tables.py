@@ -97,13 +97,28 @@ def bundle(path: Path, manifest: Manifest, json: bool) -> None:
         {
             "program": f"{kilobytes(manifest.code_bytes)} ({manifest.triple}, {', '.join(manifest.isas)})",
             "precision": manifest.precision,
-            "weights": kilobytes(manifest.weights_bytes),
+            "weights": _weights(manifest),
             "arena": f"{kilobytes(manifest.arena_bytes)} (no plan needs less than "
             f"{kilobytes(manifest.arena_lower_bound_bytes)})",
             "files": ", ".join(sorted(manifest.files)),
         },
     )
     return None
+
+
+def _weights(manifest: Manifest) -> str:
+    packed = manifest.weights
+    if packed is None:
+        return kilobytes(manifest.weights_bytes)
+    text = f"{kilobytes(packed.bytes)}, unpacked {kilobytes(manifest.weights_bytes)}"
+    if packed.rounding:
+        worst = max(packed.rounding, key=lambda r: r.max)
+        rms = max(r.rms for r in packed.rounding)
+        text += (
+            f"; rounded to {packed.storage}: by at most {100 * worst.max:.2g}% of a layer's largest ('{worst.layer}'),"
+            f" {100 * rms:.2g}% rms"
+        )
+    return text
 
 
 def explanation(path: Path, device: str, found: Sequence[Verdict], json: bool) -> None:

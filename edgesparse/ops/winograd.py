@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgesparse.ops.cost import winograd_us
 from edgesparse.types import Array, Binding, Machine, OpCall
+from edgesparse.winograd_layout import GROUP, transformed
 
 POINTS: Mapping[int, tuple[float, ...]] = {2: (0.0, 1.0, -1.0), 4: (0.0, 0.75, -0.75, 1.5, -1.5)}
 """Where the polynomials are evaluated, beside infinity, by outputs of a tile in one dimension.
@@ -36,7 +37,6 @@ HEIGHTS: Mapping[str, tuple[int, ...]] = {"neon": (8, 4)}  # of blocks of output
 # Tiles of a chunk: U of 128 input channels, and M of a group of output channels, fit into a cache of 512 KB. Three
 # vectors are what the register tile takes (NV); on AVX-512 that is twice as many tiles, and caches are larger.
 TILES_AT_ONCE: Mapping[str, int] = {"avx512": 48}
-GROUP = 32  # output channels for which M is computed before it is transformed back
 
 
 def transforms(tile: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -109,12 +109,5 @@ def scratch_floats(tile: int, tiles: int, chunks: int, in_channels: int) -> int:
 
 
 def _packed(weight: Array, tile: int, height: int, name: str) -> dict[str, Array]:
-    """[N * N][blocks][in_channels][height] for each group of output channels, one behind the other."""
     _, _, g = transforms(tile)
-    channels, inputs = weight.shape[0], weight.shape[1] // 9
-    spread = np.zeros((-(-channels // height) * height, inputs, (tile + 2) ** 2), np.float32)
-    w = weight.reshape(channels, inputs, 3, 3).astype(np.float64)
-    spread[:channels] = (g @ w @ g.T).reshape(channels, inputs, -1)
-    parts = [spread[k : k + GROUP] for k in range(0, channels, GROUP)]
-    ordered = [p.reshape(-1, height, inputs, p.shape[2]).transpose(3, 0, 2, 1).reshape(-1) for p in parts]
-    return {name: np.concatenate(ordered)}
+    return {name: transformed(weight.reshape(weight.shape[0], -1, 3, 3), g, height)}

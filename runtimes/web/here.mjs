@@ -3,11 +3,11 @@
 import { compile, instantiate } from "./compile.mjs";
 import { chooseBuild, chooseThreads } from "./engine.mjs";
 import { LoadError } from "./errors.mjs";
-import { Files, placeOf } from "./files.mjs";
+import { Files } from "./files.mjs";
+import { placeOf } from "./place.mjs";
 import { SyncModel } from "./sync.mjs";
 import { sharedMemory } from "./threads.mjs";
-
-const WEIGHTS = "weights.bin";
+import { decodeWeights } from "./unpack.mjs";
 
 /** A SyncModel of the bundle at `base`; base and options as of load() in model.mjs. Throws LoadError. */
 export async function loadHere(base, options = {}) {
@@ -42,7 +42,8 @@ async function begin(manifest, threads, files, options, why) {
 async function start(manifest, threads, files, options, why) {
   const tell = (phase, loaded, total) => options.onProgress?.({ phase, loaded, total });
   const build = chooseBuild(manifest, threads, options, why);
-  const sizes = { [build.file]: build.bytes, ...(manifest.weights_bytes > 0 ? { [WEIGHTS]: manifest.weights_bytes } : {}) };
+  const packed = manifest.weights;
+  const sizes = { [build.file]: build.bytes, ...(packed ? { [packed.file]: packed.bytes } : {}) };
   files.expect(sizes);
   const [code, weights] = await Promise.all(Object.keys(sizes).map((name) => files.open(name)));
   const module = await compile(build.file, code, why);
@@ -50,7 +51,7 @@ async function start(manifest, threads, files, options, why) {
   const { exports } = await instantiate(build.file, module, memory);
   const model = new SyncModel(manifest, build, threads, exports, memory);
   try {
-    if (weights) await place(manifest, weights, model.weights);
+    if (weights) await decodeWeights(manifest, weights.stream(), { into: model.weights, verify: options.verify });
     await files.settle();
     tell("compile", 1, 1);
     tell("start", 0, threads);
@@ -63,12 +64,4 @@ async function start(manifest, threads, files, options, why) {
     throw error;
   }
   return model;
-}
-
-async function place(manifest, download, view) {
-  const bytes = await download.bytes();
-  if (bytes.length !== view.length) {
-    throw new LoadError("damaged", `${WEIGHTS} has ${bytes.length} bytes, expected ${view.length}`, "copy the bundle again");
-  }
-  view.set(bytes);
 }

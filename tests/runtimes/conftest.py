@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from edgesparse import build as product
+from edgesparse import packed_weights
 from edgesparse.devices import load_device
 from edgesparse.devices.host import TARGETS as HOSTS
 from edgesparse.kernels import ISAS
-from edgesparse.manifest import Manifest, Module, Port
+from edgesparse.manifest import Manifest, Module, PackedWeights, Port
 from edgesparse.runtimes import c
 from edgesparse.runtimes.node import LOADER
+from edgesparse.types import Array
 
 HERE = Path(__file__).parent
 W = np.array([0.5, -1, 0, 3, 1e6], np.float32)
@@ -39,6 +41,7 @@ TARGETS = {
         (*product.WASM_LINK_FLAGS, *ISAS["simd128"].flags, "-DES_ONE_THREAD"),
     ),
 }  # fmt: skip
+WEIGHTS = {"shared": "weights.bin", "executable": "weights.bin", "wasm": packed_weights.FILE}
 MakeBundle = Callable[..., Path]
 
 
@@ -49,6 +52,11 @@ def is_right(outputs: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]
 def compile_c(triple: str, sources: list[Path], out: Path, flags: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "ziglang", "cc", "-target", triple, *product.COMMON_FLAGS, *flags]
     subprocess.run([*command, f"-I{c.FOLDER}", *map(str, sources), "-o", str(out)], check=True)
+
+
+def packed(values: Array) -> tuple[bytes, PackedWeights]:
+    """weights.packed of a constant, and what the manifest says of it."""
+    return packed_weights.encode([packed_weights.Part(0, values)], values.tobytes())
 
 
 def _float_port(name: str) -> Port:
@@ -73,6 +81,7 @@ def write_manifest(folder: Path, kind: str, **changes: object) -> None:
         "layers": (), "files": files, **changes,
     }  # fmt: skip
     if kind == "wasm":
+        values.setdefault("weights", packed(W)[1])
         isas: tuple[str, ...] = values["isas"]  # type: ignore[assignment]
         values["modules"] = tuple(
             Module(file=name, isa=isas[0], threads="threads" in name, bytes=(folder / name).stat().st_size)
@@ -93,7 +102,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             triple, name, sources, flags = TARGETS[kind]
             files = [HERE / "toy_model.c", *sources]
             compile_c(triple, files, folder / name, (*flags, *defines))
-            W.tofile(folder / "weights.bin")
+            (folder / WEIGHTS[kind]).write_bytes(packed(W)[0] if kind == "wasm" else W.tobytes())
             if kind == "wasm":
                 threads = (*product.WASM_THREADS_LINK_FLAGS, *ISAS["simd128"].flags, *product.WASM_THREADS, *defines)
                 sources = c.WASM_THREADS_SOURCES

@@ -20,7 +20,7 @@ from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Port, read_manifest
 from edgesparse.types import DTYPES
 
-from .conftest import K, MakeBundle, W, X, write_manifest
+from .conftest import WEIGHTS, K, MakeBundle, W, X, packed, write_manifest
 from .test_open import need
 
 FLOATS, INTEGERS, SHORT = (
@@ -80,9 +80,11 @@ def test_auto_runs_every_kind(runtime: str, built: Callable[..., Path]) -> None:
 
 
 def test_weights_of_another_size_are_refused(runtime: str, toy: MakeBundle) -> None:
-    bundle = toy(ON[runtime])
-    np.append(W, W).tofile(bundle / "weights.bin")
-    write_manifest(bundle, ON[runtime], isas=("toy",))  # with the right hash
+    kind, twice = ON[runtime], np.append(W, W)
+    bundle = toy(kind)
+    (bundle / WEIGHTS[kind]).write_bytes(packed(twice)[0] if kind == "wasm" else twice.tobytes())
+    described = {"weights": packed(twice)[1]} if kind == "wasm" else {}
+    write_manifest(bundle, kind, isas=("toy",), **described)  # with the right hash
     with pytest.raises(RuntimeFailure, match=r"40 bytes"), runtimes.open(bundle, runtime) as session:
         session.run({"x": X, "k": K})
 

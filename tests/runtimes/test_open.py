@@ -12,7 +12,7 @@ import edgesparse.runtimes as runtimes
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.runtimes.local import _capacity
 
-from .conftest import MakeBundle, write_manifest
+from .conftest import WEIGHTS, MakeBundle, write_manifest
 
 ENGINES = ("adb", "chromium", "firefox", "local", "node", "qemu", "ssh", "wasmtime")
 
@@ -114,7 +114,7 @@ def test_a_damaged_bundle_is_refused(
 ) -> None:
     need(require, runtime)
     bundle = toy(kind)
-    file = bundle / ("weights.bin" if weights else name)
+    file = bundle / (WEIGHTS[kind] if weights else name)
     content = bytearray(file.read_bytes())
     if damage == "delete":
         file.unlink()

@@ -115,7 +115,7 @@ def test_wrong_inputs(script: Script, built: Callable[..., Path], inputs: str, c
         ("manifest.json", None, "fetch"),
         ("model-toy.wasm", None, "fetch"),
         ("model-toy.wasm", b"\0asm\1\0\0\0\xff", "compile"),
-        ("weights.bin", b"1234", "damaged"),
+        ("weights.packed", b"1234", "damaged"),
     ],
 )
 def test_damaged_bundles(script: Script, toy: MakeBundle, name: str, content: bytes | None, code: str) -> None:
@@ -129,11 +129,11 @@ def test_damaged_bundles(script: Script, toy: MakeBundle, name: str, content: by
 
 def test_verify_finds_a_flipped_bit(script: Script, toy: MakeBundle) -> None:
     bundle = toy("wasm")
-    content = bytearray((bundle / "weights.bin").read_bytes())
+    content = bytearray((bundle / "weights.packed").read_bytes())
     content[3] ^= 1
-    (bundle / "weights.bin").write_bytes(content)
+    (bundle / "weights.packed").write_bytes(content)
     body = "try { await edge.loadHere(at, { verify: true }); } catch (e) { console.log(e.code, e.message); }"
-    assert script(bundle, body).stdout.startswith("damaged weights.bin is damaged")
+    assert script(bundle, body).stdout.startswith("damaged weights.packed is damaged")
 
 
 def test_an_engine_without_relaxed_simd_is_told(script: Script, toy: MakeBundle) -> None:
@@ -278,7 +278,7 @@ class TestChoosingNode:
     @pytest.mark.parametrize(
         ("version", "relaxed", "flags"),
         [
-            ("v16.20.2", False, []),
+            ("v18.20.2", False, []),
             ("v20.1.0", True, ["--experimental-wasm-relaxed-simd"]),
             ("v20.1.0", False, []),
             ("v21.0.0", True, []),
@@ -294,7 +294,7 @@ class TestChoosingNode:
     @pytest.mark.parametrize(
         ("version", "relaxed", "words"),
         [
-            ("v14.1.0", False, "version 14.1.0, older than 16"),
+            ("v16.20.2", False, "version 16.20.2, older than 18"),
             ("v18.1.0", True, "version 18.1.0; relaxed SIMD needs 20"),
             ("nonsense", False, "does not run"),
         ],
