@@ -8,7 +8,7 @@ _ENTRY = """\
 // The entry of this bundle as a package of npm: model.mjs, where load() without an address takes the files beside it.
 // Bundlers (Vite, webpack, Rollup) look for `new URL("./name", import.meta.url)` and bring such files along.
 
-import { loadBeside, loadHere as loadHereFrom, placeAndOptions } from "./model.mjs";
+import { loadBeside, loadHereBeside } from "./model.mjs";
 
 export * from "./model.mjs";
 
@@ -21,7 +21,7 @@ export function load(base, options) {
 }
 
 export function loadHere(base, options) {
-  return loadHereFrom(...placeAndOptions({ files }, base, options));
+  return loadHereBeside({ files }, base, options);
 }
 """
 

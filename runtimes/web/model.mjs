@@ -8,15 +8,13 @@
 
 import { IN_PAGE, title } from "./engine.mjs";
 import { RunError } from "./errors.mjs";
-import { placeOf } from "./files.mjs";
-import { loadHere as loadSync } from "./here.mjs";
+import { placeOf } from "./place.mjs";
 import { checkInputs } from "./ports.mjs";
 import { loadRemote } from "./remote.mjs";
 
 export { features, whyNoThreads } from "./engine.mjs";
 export { EdgeSparseError, InputError, LoadError, RunError } from "./errors.mjs";
 export { ARRAYS } from "./ports.mjs";
-export { SyncModel } from "./sync.mjs";
 
 const BESIDE = import.meta.url.replace(/[^/]*$/, ""); // not by new URL(): bundlers would look for a file
 
@@ -86,11 +84,10 @@ export function load(base, options) {
 
 /** The same in the calling thread, whatever it is: a SyncModel, which runs without a promise. Throws LoadError. */
 export function loadHere(base, options) {
-  const [place, given] = placeAndOptions({ folder: BESIDE }, base, options);
-  return loadSync(place, given);
+  return loadHereBeside({ folder: BESIDE }, base, options);
 }
 
-/** load() of a module that lies beside other files: index.mjs, in packages. */
+/** load() of a module that lies beside the files of a bundle: index.mjs, in packages. */
 export async function loadBeside(beside, base, options) {
   const [where, given] = placeAndOptions(beside, base, options);
   const place = await placeOf(where);
@@ -109,8 +106,19 @@ export async function loadBeside(beside, base, options) {
   return new Model(model, model, false);
 }
 
+/** As loadBeside, for loadHere(). */
+export function loadHereBeside(beside, base, options) {
+  return loadSync(...placeAndOptions(beside, base, options));
+}
+
+/** By import(): pages whose model is in a worker do without. */
+async function loadSync(place, options) {
+  const { loadHere: start } = await import("./here.mjs");
+  return start(place, options);
+}
+
 /** load(options) is load(undefined, options). */
-export function placeAndOptions(beside, base, options = {}) {
+function placeAndOptions(beside, base, options = {}) {
   const isOptions = typeof base === "object" && base !== null && !(base instanceof URL);
   return isOptions ? [beside, base] : [base ?? beside, options];
 }
