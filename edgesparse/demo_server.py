@@ -79,7 +79,10 @@ class DemoServer(ThreadingHTTPServer):
     def may_ask(self, host: str) -> bool:
         """Whether the ``Host`` of a request is one of ours: on loopback, a page of another name that resolves to
         127.0.0.1 must not read what is served here (DNS rebinding)."""
-        return self.host not in LOOPBACK or urlsplit(f"//{host}").hostname in LOOPBACK
+        try:
+            return self.host not in LOOPBACK or urlsplit(f"//{host}").hostname in LOOPBACK
+        except ValueError:  # no name at all
+            return False
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:

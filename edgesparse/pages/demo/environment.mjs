@@ -1,8 +1,8 @@
 // What this browser is and can do, and why something is off.
 
 import { h } from "./dom.mjs";
-import { features } from "./engine.mjs";
 import { milliseconds } from "./format.mjs";
+import { features } from "./runtime/model.mjs";
 
 const MOST_THREADS = 8;
 

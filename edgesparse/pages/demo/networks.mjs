@@ -1,8 +1,6 @@
 // What demo.json says there is, and the networks of it, open.
 
-import { load } from "./engine.mjs";
-
-const TYPES = { f32: Float32Array, i64: BigInt64Array, i32: Int32Array, i8: Int8Array, u8: Uint8Array, bool: Uint8Array };
+import { ARRAYS, load } from "./runtime/model.mjs";
 
 let description;
 
@@ -18,7 +16,8 @@ export function network(id) {
 
 /** Open a variant: a Model of runtime/model.mjs. */
 export function open(net, variant, options) {
-  return load(new URL(`networks/${net.id}/${variant.id}/`, import.meta.url), options);
+  const cache = !navigator.serviceWorker?.controller; // which keeps files itself
+  return load(new URL(`networks/${net.id}/${variant.id}/`, import.meta.url), { cache, ...options });
 }
 
 /** The stored inputs, sample after sample: [{name: TypedArray}]. */
@@ -36,7 +35,7 @@ async function stored(folder, files, ports) {
   const count = ports[0].bytes ? contents[0].byteLength / ports[0].bytes : 1;
   return Array.from({ length: count }, (_, sample) => Object.fromEntries(ports.map((port, i) => {
     const bytes = contents[i].slice(sample * port.bytes, (sample + 1) * port.bytes);
-    return [port.name, new TYPES[port.dtype](bytes)];
+    return [port.name, new ARRAYS[port.dtype](bytes)];
   })));
 }
 
@@ -75,6 +74,5 @@ function codeBytes(variant, model) {
 }
 
 function moduleName({ manifest, isa, threads }) {
-  const found = manifest.modules?.find((module) => module.isa === isa && module.threads === threads > 1);
-  return found?.file ?? (threads > 1 ? "model_threads.wasm" : "model.wasm");
+  return manifest.modules.find((module) => module.isa === isa && module.threads === threads > 1)?.file;
 }

@@ -43,7 +43,7 @@ export function race(panel, description, networks) {
     controls.replaceChildren(
       networks.length > 1 ? select("Network", networks.map((one) => [one.id.replace("race-", ""), one.title]),
         net.id.replace("race-", ""), changed("network")) : "",
-      choice("threads", "Threads", [["1", "1", ""], ["auto", `${env.most_threads}`, env.whyNoThreads]],
+      choice("threads", "Threads", [["1", "1", ""], ["all", `${env.most_threads}`, env.whyNoThreads]],
         env.whyNoThreads ? "1" : settings.get("threads"), changed("threads")),
       choice("relaxed", "Relaxed SIMD", [["on", "On", env.whyNoRelaxed], ["off", "Off", ""]],
         env.whyNoRelaxed ? "off" : settings.get("relaxed"), changed("relaxed")),
@@ -74,7 +74,7 @@ export function race(panel, description, networks) {
     setText(start, "Stop");
     trouble("");
     const how = {
-      threads: settings.get("threads") === "auto" && !env.whyNoThreads ? "auto" : 1,
+      threads: settings.get("threads") === "all" && !env.whyNoThreads ? env.most_threads : 1,
       relaxed: settings.get("relaxed") === "on" && !env.whyNoRelaxed, seconds: Number(settings.get("seconds")) || 1,
     };
     const done = [];
