@@ -14,6 +14,7 @@ from edgesparse.build import Artifact
 from edgesparse.errors import InputError
 from edgesparse.held import held
 from edgesparse.manifest import Layer, Manifest, PackedWeights, Port
+from edgesparse.npm_package import package_json
 from edgesparse.select import other_us
 from edgesparse.storage import pack
 from edgesparse.stored import geometry, stored, traffic
@@ -66,6 +67,7 @@ def write(
         for file in (*LOADER, "model.d.ts"):
             content[file] = (package / "runtimes/web" / file).read_bytes()
         content["index.mjs"] = package_entry(content).encode()
+        content["package.json"] = package_json(name, version, content).encode()
     manifest = describe(artifact, sources, selection, memory, target, content, name, version, notes)
     manifest.weights = packed[1] if packed else None
     content["manifest.json"] = manifest.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
