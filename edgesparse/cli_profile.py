@@ -49,7 +49,10 @@ Lasting = Annotated[
 ]
 FailAbove = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(metavar="5%", help="exit with 5 where the whole run is so much slower, beyond chance"),
+    typer.Option(
+        metavar="5%",
+        help="exit with 5 where the whole run is so much slower, and the 95% interval of these runs is, too",
+    ),
 ]
 
 

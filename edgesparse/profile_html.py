@@ -13,7 +13,7 @@ from edgesparse.profile_time import over_time, sustained_over_time
 from edgesparse.report import shape_text, short
 from edgesparse.roof import Roof, roof
 from edgesparse.spread import plain, ratio_interval
-from edgesparse.tables_profile import facts
+from edgesparse.tables_profile import OTHER_STARTS, facts
 
 STYLE = """
 body{font:14px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1500px;padding:0 16px;color:#1b1f24}
@@ -36,7 +36,7 @@ def html(profiles: Sequence[Profile]) -> str:
     if len(profiles) == 2:
         ratio, low, high = ratio_interval(profiles[0].run_us, profiles[1].run_us)
         said = f"takes {ratio:.3f} times as long as the first (95%: {low:.3f} to {high:.3f})"
-        parts.append(f"<p>The second {'cannot be compared' if isnan(ratio) else said}.</p>")
+        parts.append(f"<p>The second {'cannot be compared' if isnan(ratio) else said}; {escape(OTHER_STARTS)}.</p>")
     parts += ["<h2>Layers</h2>", bars(profiles)]
     if picture := roofline(profiles, _roofs(profiles)):
         parts += ["<h2>Roofline</h2>", picture]

@@ -19,6 +19,9 @@ COLUMNS = (
     "GFLOP/s", "GB/s", "roofline %",
 )  # fmt: skip
 TOP = 10
+OTHER_STARTS = (
+    "the interval is of these runs; started anew, the same bundle may differ by some percent more (see docs/profile.md)"
+)
 CONDITIONS = ("precision", "runtime", "cpu", "device", "soc", "threads", "cores", "isa")
 """Of what a session says of itself, that on which times hang."""
 
@@ -99,6 +102,7 @@ def beside(before: Profile, after: Profile) -> None:
             f"{before.bundle}"
         )
     print(harmless(f"{after.bundle} {said}"))
+    note(OTHER_STARTS)
 
 
 def difference(before: Profile, after: Profile, json: bool) -> None:
