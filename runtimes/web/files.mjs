@@ -1,5 +1,6 @@
 // The files of a bundle on their way: from a folder, over HTTP or from the Cache API, with progress and checks.
 
+import { sha256 } from "./digest.mjs";
 import { Download, failed, WASM } from "./download.mjs";
 import { HAS_NODE_MODULES, nodeModule } from "./engine.mjs";
 import { LoadError } from "./errors.mjs";
@@ -186,15 +187,4 @@ function parseManifest(bytes) {
     "edgesparse compile MODEL.onnx --device browser -o NAME.edge makes one");
   }
   return manifest;
-}
-
-/** In hexadecimal. Throws LoadError where the engine cannot. */
-async function sha256(bytes) {
-  const subtle = globalThis.crypto?.subtle ?? (HAS_NODE_MODULES ? (await nodeModule("crypto")).webcrypto.subtle : null);
-  if (!subtle) {
-    throw new LoadError("damaged", "nothing can be verified: crypto.subtle is for secure contexts",
-      "serve the page over https or from localhost, or load without verify");
-  }
-  const digest = await subtle.digest("SHA-256", bytes);
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

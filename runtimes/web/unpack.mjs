@@ -1,5 +1,6 @@
 // weights.packed -> weights.bin, while it arrives. What the codings are: packed_weights.py.
 
+import { sha256 } from "./digest.mjs";
 import { LoadError } from "./errors.mjs";
 
 const AGAIN = "copy the bundle again";
@@ -240,13 +241,5 @@ function multiplyBack(left, g, out, to, step) {
 }
 
 async function compare(packed, out) {
-  const subtle = globalThis.crypto?.subtle;
-  if (!subtle) {
-    throw new LoadError("damaged", "nothing can be verified: crypto.subtle is for secure contexts",
-      "serve the page over https or from localhost, or load without verify");
-  }
-  const own = typeof SharedArrayBuffer !== "undefined" && out.buffer instanceof SharedArrayBuffer ? out.slice() : out;
-  const digest = await subtle.digest("SHA-256", own);
-  const hex = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  if (hex !== packed.sha256) throw damaged("unpacks to something else");
+  if (await sha256(out) !== packed.sha256) throw damaged("unpacks to something else");
 }
