@@ -22,6 +22,7 @@ from edgesparse.samples import random_inputs, read_inputs
 from edgesparse.sparsify import SparsifyReport, sparsify
 from edgesparse.spread import ratio_interval
 from edgesparse.types import RunResult
+from edgesparse.workspace import workspace
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -75,10 +76,10 @@ def bench_model(
     if pattern:
         models[SPARSE] = model.clone()
         report = sparsify(models[SPARSE], pattern, sparsity, "magnitude", on_progress=on_progress)
-    with tempfile.TemporaryDirectory(prefix="edgesparse-") as folder, ExitStack() as opened:
+    with workspace(Path(tempfile.gettempdir())) as folder, ExitStack() as opened:
         sessions = {}
         for name, each in models.items():
-            bundle = compile_model(each, device, Path(folder, f"{name}.edge"), on_progress=on_progress)
+            bundle = compile_model(each, device, folder / f"{name}.edge", on_progress=on_progress)
             options = {"keep": True} if keep else {}
             session = runtimes.open(bundle, runtime, threads=threads, on_push=on_progress, **options)
             sessions[name] = opened.enter_context(session)

@@ -117,10 +117,10 @@ def profile(
     if seconds is not None:
         check_seconds(seconds)
     files = [path for path in (csv, trace, html, save) if path is not None]
-    for number, path in enumerate(files):
-        check_file(path, force)
-        if path.resolve() in [other.resolve() for other in files[:number]]:
-            raise InputError("two files of the same name", where=str(path), hint="give each of them another name")
+    for number, file in enumerate(files):
+        check_file(file, force)
+        if file.resolve() in [other.resolve() for other in files[:number]]:
+            raise InputError("two files of the same name", where=str(file), hint="give each of them another name")
     before = None if baseline is None else read_first(baseline)
     with ExitStack() as stack:
         with report.progress("profile") as on_push:

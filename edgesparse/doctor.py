@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgesparse.errors import EdgeSparseError
+from edgesparse.workspace import workspace
 
 OK, MISSING, BROKEN = "ok", "missing", "broken"
 QUESTION_S = 60.0  # the longest that a program may take to say its version
@@ -62,10 +63,10 @@ def _compiler() -> Iterator[Finding]:
     if importlib.util.find_spec("ziglang") is None:
         yield Finding("compiler (zig)", MISSING, "", needed, fix, required=True)
         return
-    with tempfile.TemporaryDirectory(prefix="edgesparse-") as folder:
-        Path(folder, "one.c").write_text("int one(void) { return 1; }\n")
+    with workspace(Path(tempfile.gettempdir())) as folder:
+        (folder / "one.c").write_text("int one(void) { return 1; }\n")
         try:
-            zig("cc", ["-target", load_device("rpi5").triple, "-c", "one.c", "-o", "one.o"], Path(folder))
+            zig("cc", ["-target", load_device("rpi5").triple, "-c", "one.c", "-o", "one.o"], folder)
         except (EdgeSparseError, OSError) as error:
             yield Finding("compiler (zig)", BROKEN, str(error).splitlines()[0], needed, fix, required=True)
             return

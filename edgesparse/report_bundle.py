@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import sys
+import tempfile
 import time
 import traceback
 import zipfile
@@ -24,6 +25,7 @@ from typing import Any
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.runtimes.adb_client import adb_program, listed_devices
 from edgesparse.version import __version__
+from edgesparse.workspace import workspace
 
 Progress = Callable[[int, int, str], None]
 
@@ -105,8 +107,6 @@ class _Writer:
     def model(
         self, path: Path, device: str, runtime: str, precision: str, shapes: dict[str, tuple[int, ...]]
     ) -> None:  # fmt: skip
-        from tempfile import TemporaryDirectory
-
         from edgesparse.compile import compile_model
         from edgesparse.importer import load
         from edgesparse.inspect import inspect
@@ -120,8 +120,8 @@ class _Writer:
         if model is None:
             return
         self._try("inspect", lambda: inspect(model), lambda x: json.dumps(dataclasses.asdict(x), default=str))
-        with TemporaryDirectory(prefix="edgesparse-") as folder:
-            bundle = Path(folder, "report.edge")
+        with workspace(Path(tempfile.gettempdir())) as folder:
+            bundle = folder / "report.edge"
             made = self._try(
                 f"compile for {device} in {precision}",
                 lambda: compile_model(model, device, bundle, precision=precision), lambda _: "",

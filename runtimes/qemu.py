@@ -7,12 +7,14 @@ import platform
 import shutil
 import stat
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, ProgramSession
 from edgesparse.runtimes.session import read_verified, thread_count
+from edgesparse.workspace import workspace
 
 KINDS = ("executable",)
 PROGRAM, WEIGHTS = "model", "weights.bin"
@@ -43,11 +45,11 @@ class QemuSession(ProgramSession):
     OWN_PROGRAM = True
 
     def __init__(self, bundle: Path, manifest: Manifest, emulator: str | None, threads: int, timeout_s: float) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._held = ExitStack()
         program = bundle / PROGRAM
         if not os.access(program, os.X_OK):  # lost on the way: a zip file, a download
-            self._folder = tempfile.TemporaryDirectory(prefix="edgesparse-")
-            program = Path(shutil.copy(program, self._folder.name))
+            folder = self._held.enter_context(workspace(Path(tempfile.gettempdir())))
+            program = Path(shutil.copy(program, folder))
             program.chmod(program.stat().st_mode | stat.S_IXUSR)
         machine = {"runtime": "qemu", "emulator": emulator or "none", "cpu": platform.machine()}
         machine["threads"] = str(threads)
@@ -58,9 +60,7 @@ class QemuSession(ProgramSession):
         super().__init__(bundle, manifest, machine, command, timeout_s=timeout_s)
 
     def close(self) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        self._held.close()
 
 
 def _emulator(bundle: Path, architecture: str) -> str:

@@ -141,3 +141,10 @@ def test_ci_runs_the_command_of_the_readme(tracked: list[str]) -> None:
 def test_licence() -> None:
     text = (PROJECT / "LICENSE").read_text()
     assert "Apache License" in text and "Version 2.0, January 2004" in text
+
+
+def test_temporary_folders_do_not_outlive_a_killed_process() -> None:
+    """Those of `workspace` are removed by the next call, a browser's by the shell that guards it; others stay."""
+    sources = [*(PROJECT / "edgesparse").glob("*.py"), *(PROJECT / "runtimes").glob("*.py")]
+    using = {path.name for path in sources if "TemporaryDirectory" in path.read_text() or "mkdtemp" in path.read_text()}
+    assert len(sources) > 100 and using == {"workspace.py", "browser.py"}
