@@ -27,7 +27,7 @@ from tests.tiny_models import f32, model, numbers
 SIDE, CLASSES = 16, 12
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 LABELS = (HOSTILE, *(f"class of number {i}" for i in range(1, CLASSES)))
-PATIENCE_MS = 120_000
+PATIENCE_MS = 30_000
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 THREE = [(0.3, 0.2), (0.45, 0.13), (0.65, 0.2), (0.65, 0.35), (0.45, 0.47), (0.68, 0.55), (0.7, 0.75), (0.5, 0.87),
          (0.3, 0.8)]  # fmt: skip
@@ -136,9 +136,10 @@ class Opened:
 
 
 @contextmanager
-def opened(browser: Any, url: str, hash: str = "", **options: Any) -> Iterator[Opened]:
-    """A page in a context of its own. In the end nothing went wrong, and nothing was asked of anybody else."""
+def opened(browser: Any, url: str, hash: str = "", script: str = "", **options: Any) -> Iterator[Opened]:
+    """A page in a context of its own, which runs ``script`` before anything else. In the end nothing went wrong, and nothing was asked of anybody else."""
     context = browser.new_context(**options)
+    context.add_init_script(script)
     found = Opened(context.new_page(), url)
     found.page.on("pageerror", lambda error: found.wrong.append(str(error)))
     found.page.on("console", lambda m: found.wrong.append(m.text) if m.type in ("error", "warning") else None)
@@ -147,7 +148,7 @@ def opened(browser: Any, url: str, hash: str = "", **options: Any) -> Iterator[O
     try:
         found.go(hash)
         yield found
-        assert found.wrong == []
+        assert found.wrong == [], found.wrong
         assert [x for x in found.asked if not x.startswith((url, "blob:", "data:", "about:"))] == []
         assert found.page.locator("#trouble").is_hidden(), found.text("#trouble")
     finally:

@@ -160,7 +160,7 @@ class TestRace:
             assert found.page.locator(".headline").is_hidden()
 
     def test_relaxed_off_is_what_runs(self, browser: Any, url: str) -> None:
-        with opened(browser, url, "tab=race&relaxed=off&run=1") as found:
+        with opened(browser, url, "tab=race&relaxed=off&seconds=0.1&run=1") as found:
             found.page.wait_for_selector(".headline strong", timeout=PATIENCE_MS)
             assert found.text("#panel-race .state").startswith("SIMD128, 1 thread, worker")
 

@@ -56,7 +56,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def filled(found: Opened, tab: str) -> None:
     """Go to the tab, and have it show all that it can."""
-    run = "&run=1" if tab in ("race", "verify") else ""
+    run = "&seconds=0.1&run=1" if tab in ("race", "verify") else ""
     found.go(f"tab={tab}{run}" + ("&sample=samples/1.png" if tab == "yours" else ""))
     if tab == "draw":
         found.page.wait_for_selector(".samples button", timeout=PATIENCE_MS)
@@ -87,7 +87,7 @@ class TestExport:
             page.goto(address)
             page.get_by_text("It works offline now.").wait_for(timeout=PATIENCE_MS)
         # the server is gone
-        page.goto(f"{address}#tab=race&run=1")
+        page.goto(f"{address}#tab=race&seconds=0.1&run=1")
         page.reload()
         page.wait_for_selector(".headline strong", timeout=PATIENCE_MS)
         page.goto(f"{address}?from=a%20friend#digit=7")
@@ -110,7 +110,8 @@ class TestExport:
             assert found.text("h1") == "edgesparse 2"
 
     def test_without_a_service_worker_it_says_what_is_off(self, browser: Any, export: Path) -> None:
-        with plain(export) as address, opened(browser, address, "tab=race", service_workers="block") as found:
+        no_worker = "delete Navigator.prototype.serviceWorker"
+        with plain(export) as address, opened(browser, address, "tab=race", script=no_worker) as found:
             assert found.page.evaluate("crossOriginIsolated") is False
             assert "crossOriginIsolated is false" in found.text("#environment")
             assert found.page.locator("input[name=threads][value=all]").is_disabled()
@@ -129,25 +130,20 @@ class TestExport:
 
 class TestAccess:
     @pytest.mark.parametrize("scheme", ["light", "dark"])
-    @pytest.mark.parametrize("tab", TABS)
-    def test_axe(self, browser: Any, url: str, axe: str, tab: str, scheme: str) -> None:
-        with opened(browser, url, color_scheme=scheme, reduced_motion="reduce") as found:
-            filled(found, tab)
-            assert found.page.evaluate("document.documentElement.dataset.theme") == scheme
-            found.page.evaluate(axe)
-            result = found.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-        bad = [(v["id"], v["impact"], [n["html"][:200] for n in v["nodes"]]) for v in result["violations"]]
-        assert [x for x in bad if x[1] in ("serious", "critical")] == []
-
-    @pytest.mark.parametrize("scheme", ["light", "dark"])
     @pytest.mark.parametrize(("name", "viewport"), [("desktop", DESKTOP), ("phone", PHONE)])
-    def test_layout(
-        self, browser: Any, url: str, tmp_path: Path, name: str, viewport: dict[str, int], scheme: str
+    def test_every_tab(
+        self, browser: Any, url: str, axe: str, tmp_path: Path, name: str, viewport: dict[str, int], scheme: str
     ) -> None:
-        """Nothing is wider than the window, and what is pressed is large enough. Pictures are left to look at."""
-        with opened(browser, url, color_scheme=scheme, viewport=viewport) as found:
+        """axe finds nothing serious, nothing is wider than the window, what is pressed is large enough. Pictures are
+        left to look at."""
+        with opened(browser, url, color_scheme=scheme, viewport=viewport, reduced_motion="reduce") as found:
             for tab in TABS:
                 filled(found, tab)
+                assert found.page.evaluate("document.documentElement.dataset.theme") == scheme
+                found.page.evaluate(axe)
+                result = found.page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+                bad = [(v["id"], v["impact"], [n["html"][:200] for n in v["nodes"]]) for v in result["violations"]]
+                assert [x for x in bad if x[1] in ("serious", "critical")] == [], tab
                 found.page.screenshot(path=tmp_path / f"{tab}-{name}-{scheme}.png", full_page=True)
                 assert found.page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], tab
                 small = found.page.evaluate(

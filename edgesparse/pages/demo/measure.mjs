@@ -28,14 +28,14 @@ export async function measure(net, variant, { threads, relaxed, seconds }, signa
     const off = difference(expected[0], await model.run(inputs[0]));
     const wallMs = [];
     const end = performance.now() + 1000 * seconds;
-    await model.time(inputs[0], { numRuns: CHUNK_RUNS, warmupRuns: 1, maxSecs: CHUNK_S });
+    await model.time(inputs[0], { numRuns: CHUNK_RUNS, warmupRuns: 1, maxSecs: Math.min(CHUNK_S, seconds) });
     do {
       signal?.throwIfAborted();
       const timed = await model.time(inputs[0], { numRuns: CHUNK_RUNS, warmupRuns: 0, maxSecs: CHUNK_S });
       wallMs.push(...timed.wallMs);
       onStep({ what: "measuring", share: Math.min(1, 1 - (end - performance.now()) / 1000 / seconds), ms: typical(wallMs) });
     } while (performance.now() < end);
-    const { callMs } = await model.time(inputs[0], { numRuns: CHUNK_RUNS, warmupRuns: 1, perLayer: true, maxSecs: LAYER_S });
+    const { callMs } = await model.time(inputs[0], { numRuns: CHUNK_RUNS, warmupRuns: 1, perLayer: true, maxSecs: Math.min(LAYER_S, seconds) });
     const [from, to] = quartiles(wallMs);
     return {
       id: variant.id, sparsity: variant.sparsity, pattern: variant.pattern, ms: typical(wallMs), quartile_ms: [from, to],

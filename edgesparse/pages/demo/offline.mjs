@@ -10,8 +10,8 @@ export async function keepOffline(wanted) {
     return;
   }
   try {
-    await navigator.serviceWorker.register(new URL("service-worker.js", import.meta.url));
-    await navigator.serviceWorker.ready;
+    const registration = await navigator.serviceWorker.register(new URL("service-worker.js", import.meta.url));
+    await settled(registration.installing ?? registration.waiting ?? registration.active);
   } catch (error) { // file://, a private window, storage forbidden: all works, but for threads and offline use
     console.info(`no service worker: ${error.message}`);
     return;
@@ -23,6 +23,18 @@ export async function keepOffline(wanted) {
   sessionStorage.setItem(TRIED, "1");
   location.reload();
   await new Promise(() => {});
+}
+
+/** Once the worker is active, or was given up: `serviceWorker.ready` would wait for ever then. */
+function settled(worker) {
+  return new Promise((resolve, reject) => {
+    const look = () => {
+      if (worker.state === "activated") resolve();
+      if (worker.state === "redundant") reject(new Error("it could not be installed"));
+    };
+    worker.addEventListener("statechange", look);
+    look();
+  });
 }
 
 /** Have the rest of the page kept, while nobody waits; `done()` once all is there. */

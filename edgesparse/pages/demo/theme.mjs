@@ -13,19 +13,20 @@ function stored() {
 
 /** Apply the theme, and let `button` change it. The window hears "themechange". */
 export function theme(button) {
+  let chosen = stored(); // kept here, too, for where storage is forbidden
   const apply = () => {
-    const dark = (stored() ?? (system.matches ? "dark" : "light")) === "dark";
+    const dark = (chosen ?? (system.matches ? "dark" : "light")) === "dark";
     document.documentElement.dataset.theme = dark ? "dark" : "light";
     button.setAttribute("aria-pressed", String(dark));
     dispatchEvent(new Event("themechange"));
   };
   button.addEventListener("click", () => {
-    const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    const dark = document.documentElement.dataset.theme !== "dark";
+    chosen = dark === system.matches ? null : dark ? "dark" : "light";
     try {
-      if ((next === "dark") === system.matches) localStorage.removeItem(KEY);
-      else localStorage.setItem(KEY, next);
+      if (chosen) localStorage.setItem(KEY, chosen);
+      else localStorage.removeItem(KEY);
     } catch { // then it lasts as long as the page
-      document.documentElement.dataset.theme = next;
     }
     apply();
   });
