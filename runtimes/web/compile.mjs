@@ -54,6 +54,7 @@ export function checkSizes(manifest, exports, memory) {
   if (JSON.stringify(compiled) !== JSON.stringify(said)) {
     throw new LoadError("manifest",
       "manifest.json and the module disagree on [arena, weights, scratch, inputs, outputs] in bytes: "
-        + `${JSON.stringify(said)} and ` + JSON.stringify(compiled), "compile the model again, or copy the bundle again");
+        + `${JSON.stringify(said)} and ${JSON.stringify(compiled)}`,
+      "compile the model again, or copy the bundle again");
   }
 }

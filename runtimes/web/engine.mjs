@@ -10,7 +10,8 @@ export const ON_NODE = HAS_NODE_MODULES && typeof Deno === "undefined";
 export const IN_PAGE = typeof document !== "undefined" && typeof window !== "undefined" && !HAS_NODE_MODULES;
 const MAX_THREADS = 256;
 const AUTO_THREADS = 8; // more cores than that are seldom all fast ones, and every layer waits for the slowest
-const AUTO_US = 200; // shorter runs than that are not worth waking other threads
+// Shorter runs gain little, and where CPUs are busy two threads took them twice as long (measured).
+const AUTO_US = 1000;
 const ISOLATE = "serve the page, and the scripts of its workers, with Cross-Origin-Opener-Policy: same-origin and "
   + "Cross-Origin-Embedder-Policy: require-corp, or load with threads: 1";
 
@@ -81,7 +82,7 @@ export async function chooseThreads(manifest, options, why) {
   if (asked === "auto") {
     if (!maySleep()) return fewer(1, "the main thread of a page could not wait for others asleep");
     const us = manifest.layers.reduce((sum, layer) => sum + layer.predicted_us, 0);
-    if (us > 0 && us < AUTO_US) return fewer(1, "a run is too short to be worth more");
+    if (us > 0 && us < AUTO_US) return fewer(1, `a run is predicted to take less than ${AUTO_US / 1000} ms`);
   }
   if (wanted > cpus) {
     return fewer(cpus, `there ${cpus === 1 ? "is 1 CPU" : `are ${cpus} CPUs`}`,

@@ -30,6 +30,14 @@ export interface Layer {
   readonly [more: string]: unknown;
 }
 
+/** One build of the model. */
+export interface Module {
+  readonly file: string;
+  readonly isa: Isa;
+  readonly threads: boolean;
+  readonly bytes: number;
+}
+
 /** manifest.json. */
 export interface Manifest {
   readonly schema_version: number;
@@ -39,7 +47,7 @@ export interface Manifest {
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   readonly layers: readonly Layer[];
-  readonly modules: readonly { readonly file: string; readonly isa: Isa; readonly threads: boolean; readonly bytes: number }[];
+  readonly modules: readonly Module[];
   readonly weights_bytes: number;
   readonly arena_bytes: number;
   readonly files: Readonly<Record<string, string>>;
@@ -152,8 +160,8 @@ export class EdgeSparseError extends Error {
 }
 /** The bundle cannot be fetched, is damaged, or this engine cannot run it. */
 export class LoadError extends EdgeSparseError {
-  readonly code: "fetch" | "aborted" | "manifest" | "damaged" | "simd" | "relaxed-simd" | "compile" | "memory" | "threads"
-    | "worker";
+  readonly code: "fetch" | "aborted" | "manifest" | "damaged" | "simd" | "relaxed-simd" | "compile" | "memory"
+    | "threads" | "worker";
 }
 /** An input is missing, unknown, or of another type or length. */
 export class InputError extends EdgeSparseError {

@@ -33,7 +33,8 @@ async function newWorker() {
  * `signal` ends it before that. Throws LoadError.
  */
 export async function startThread(job, signal) {
-  const failed = (why, cause) => new LoadError("threads", `a worker does not start: ${why}`, "load with threads: 1", cause);
+  const hint = "load with threads: 1";
+  const failed = (why, cause) => new LoadError("threads", `a worker does not start: ${why}`, hint, cause);
   let worker;
   try {
     worker = await newWorker();

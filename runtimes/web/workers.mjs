@@ -53,7 +53,8 @@ export class Peer {
 export function listen(onMessage) {
   if (ON_NODE) {
     nodeModule("worker_threads").then(({ parentPort }) => {
-      parentPort.on("message", (data) => onMessage(data, (message, transfer) => parentPort.postMessage(message, transfer)));
+      const post = (message, transfer) => parentPort.postMessage(message, transfer);
+      parentPort.on("message", (data) => onMessage(data, post));
     });
   } else {
     globalThis.onmessage = ({ data }) => onMessage(data, (message, transfer = []) => postMessage(message, transfer));

@@ -319,6 +319,21 @@ def test_threads_and_why_not_more(built: Built, worker: str, options: str, threa
 
 
 @pytest.mark.cpus(2)
+def test_short_runs_get_one_thread_unless_asked(tmp_path: Path) -> None:
+    run(
+        digits(tmp_path),
+        """
+    const model = await edge.load({ relaxed: false });
+    assert.deepEqual([model.threads, model.why], [1, ["1 thread: a run is predicted to take less than 1 ms"]]);
+    await model.close();
+    const other = await edge.load({ threads: 2, relaxed: false });
+    assert.deepEqual([other.threads, other.why], [2, []]);
+    await other.close();
+    """,
+    )
+
+
+@pytest.mark.cpus(2)
 @pytest.mark.parametrize(
     ("before", "why"),
     [

@@ -11,7 +11,7 @@ import pytest
 from tests.web import digits, digits_expected, npm_install
 
 RIGHT = """\
-import { load, loadHere, LoadError, type Model, type Progress } from "./digits.edge/model.js";
+import { load, loadHere, LoadError, type Model, type Progress } from "digits";
 
 const seen: Progress[] = [];
 const abort = new AbortController();
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_types(folder: Path) -> None:
-    programs = npm_install(folder, "typescript@7")
+    programs = npm_install(folder, "typescript@7", "./digits.edge")
 
     def check(text: str) -> str:
         (folder / "example.ts").write_text(text)

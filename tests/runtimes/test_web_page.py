@@ -113,7 +113,10 @@ def test_the_second_load_is_from_the_cache(browser: Any, folder: Path, tmp_path:
     shutil.copytree(folder, tmp_path / "site")
     kept = "return (await (await caches.open('edgesparse')).keys()).map(({ url }) => url);"
     with serve(tmp_path / "site") as site, page_of(browser, site) as page:
-        heavy = lambda: [path for path in site.asked if Path(path).suffix in NAMES]  # noqa: E731
+
+        def heavy() -> list[str]:
+            return [path for path in site.asked if Path(path).suffix in NAMES]
+
         assert is_right(run(page, RUN.replace("OPTIONS", "{ relaxed: false }"))["outputs"]) and len(heavy()) == 2
         site.asked.clear()
         page.reload()
