@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from PIL import Image
 
@@ -97,10 +98,20 @@ class TestNetworks:
         """Whatever decides what is built makes another folder."""
 
         def own(**changes: Any) -> demo.Recipe:
-            given = {"key": "k", "sparsities": [0.0, 0.5], "patterns": ["block:4x1"], "labels": ["a"]} | changes
+            given: dict[str, Any] = {
+                "key": "k",
+                "sparsities": [0.0, 0.5],
+                "patterns": ["block:4x1"],
+                "labels": ["a"],
+            } | changes
             return demo.own("m.onnx", lambda: mobilenet_shape(0.25), **given)
 
-        others = [{"key": "l"}, {"sparsities": [0.0, 0.6]}, {"patterns": ["unstructured"]}, {"labels": ["b"]}]
+        others: list[dict[str, Any]] = [
+            {"key": "l"},
+            {"sparsities": [0.0, 0.6]},
+            {"patterns": ["unstructured"]},
+            {"labels": ["b"]},
+        ]
         keys = [demo._key(own(**changes)) for changes in [{}, *others]]
         assert len(set(keys)) == 5 and demo._key(own()) == keys[0]
 
@@ -113,7 +124,7 @@ class TestNetworks:
         """MobileNetV1's weights, sparse where asked; activations neither vanish nor grow."""
         import onnxruntime as ort
 
-        proto = es.importer.ir.to_proto(mobilenet_shape(1.0, pattern, sparsity))
+        proto = ir.to_proto(mobilenet_shape(1.0, pattern, sparsity))
         weights = {i.name: onnx.numpy_helper.to_array(i) for i in proto.graph.initializer}
         assert sum(w.size for w in weights.values()) == 4_209_088  # the paper's 4.2 million, BatchNorm folded
         pointwise = [w for name, w in weights.items() if name.startswith("pointwise")]

@@ -31,7 +31,7 @@ def server(tmp_path: Path) -> Iterator[DemoServer]:
     folder = tmp_path / "served"
     folder.mkdir()
     (folder / "weights.bin").write_bytes(bytes(range(256)) * 1000)
-    content = {
+    content: dict[str, Path | bytes] = {
         "index.html": PAGE, "app.mjs": b"1", "style.css": b"a{}", "samples/1.jpg": b"\xff\xd8", "demo.json": b"{}",
         "networks/a/model.wasm": b"\0asm", "networks/a/weights.bin": folder / "weights.bin",
         "gone.bin": folder / "gone",

@@ -38,9 +38,9 @@ export async function draw(panel, net) {
     h("div", { class: "draw" },
       h("div", { class: "card draw-card" },
         h("div", { class: "pad-frame" }, pad.canvas, hint),
-        h("div", { class: "row" },
+        h("div", { class: "row tight" },
           h("button", { type: "button", class: "quiet", onclick: () => { pad.clear(); pad.canvas.focus(); } }, "Clear"),
-          h("span", { class: "seen-frame" }, "What the networks see", seen)),
+          h("span", { class: "seen-frame" }, "What they see", seen)),
         h("p", { id: "pad-keys", class: "faint" }, "With keys: arrows move, space lowers and lifts the pen, Delete clears.")),
       h("div", { class: "answers" }, ...answers.map((answer) => answer.place), summary,
         h("div", { class: "card test-images" }, h("h2", {}, "Or take an image that neither was trained on"), samples))));
