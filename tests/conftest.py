@@ -24,6 +24,7 @@ INSTALL = {
     "chromium": "apt-get install chromium",
     "firefox": "apt-get install firefox-esr",
     "playwright": "pip install playwright",
+    "npm": "apt-get install npm",
     "adb": "apt-get install adb",
     "asyncssh": "pip install asyncssh",
     "namespaces": "Linux 6.7 or newer, on which users may make namespaces (sysctl user.max_user_namespaces)",

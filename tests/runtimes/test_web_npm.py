@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import PROJECT
 from tests.web import digits, digits_expected, npm_install
 
 RIGHT = """\
@@ -62,6 +64,8 @@ def test_types(folder: Path) -> None:
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False).stdout
 
     assert check(RIGHT) == ""
+    (readme,) = re.findall(r"^```ts\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.M | re.S)
+    assert check(readme.replace('"kws"', '"digits"')) == ""
     first = RIGHT.splitlines()[0]
     for line, words in WRONG.items():
         assert words in check(f"{first}\n{line}\n"), line
