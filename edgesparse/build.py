@@ -49,6 +49,8 @@ WASM_THREADS_LINK_FLAGS = (
     "-Wl,--max-memory=4294901760",  # all but a page: the option has 32 bits
 )  # fmt: skip
 
+_SMALL = ("-Os",)  # what is downloaded, of which no time is spent in loops
+
 # How zig and lld say that the disk refuses, not our code.
 _REFUSED = re.compile(
     "No space left|NoSpaceLeft|File too large|FileTooBig|quota|DiskQuota|Read-only file|ReadOnlyFileSystem|"
@@ -207,6 +209,7 @@ def _build(
 
     program = list(PROGRAM_SOURCES) if target.kind == "executable" else []
     base_isa = ISAS[target.isas[-1]]
+    small = _SMALL if target.kind == "wasm" else ()
     with workspace(Path(tempfile.gettempdir())) as work:
         for name, text in sources.files.items():
             (work / name).write_text(text)
@@ -220,7 +223,9 @@ def _build(
             for kernel in sorted(kernels, key=lambda k: k.symbol):
                 jobs.append((kernel.symbol + suffix, partial(kernel_object, kernel, target, more)))
             for path in support:
-                jobs.append((path.name + suffix, partial(_cached_object, path, target, [*base_isa.flags, *more])))
+                jobs.append(
+                    (path.name + suffix, partial(_cached_object, path, target, [*base_isa.flags, *more, *small]))
+                )
             for isa in isas:
                 flags = [*ISAS[isa].flags, *more, f"-DES_ISA_{isa}"]
                 out = f"model_{isa}{suffix}.o"
@@ -267,8 +272,8 @@ def _run(jobs: Sequence[tuple[str, _Job]], on_progress: Callable[[int, int, str]
 
 
 def _compile(work: Path, target: Target, source: str, out: str, flags: Iterable[str]) -> Path:
-    # -O1: calls only, nothing to optimise, and large models compile in no time.
-    options = [*_target_flags(target), *COMMON_FLAGS, "-O1", *flags]
+    # -O1: calls only, nothing to optimise, and large models compile in no time
+    options = [*_target_flags(target), *COMMON_FLAGS, *(_SMALL if target.kind == "wasm" else ("-O1",)), *flags]
     zig("cc", [*options, f"-I{work}", f"-I{RUNTIME_C}", "-c", source, "-o", work / out], work)
     return work / out
 
