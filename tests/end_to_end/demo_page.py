@@ -27,7 +27,7 @@ from tests.tiny_models import f32, model, numbers
 SIDE, CLASSES = 16, 12
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 LABELS = (HOSTILE, *(f"class of number {i}" for i in range(1, CLASSES)))
-PATIENCE_MS = 30_000
+PATIENCE_MS = 120_000
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 THREE = [(0.3, 0.2), (0.45, 0.13), (0.65, 0.2), (0.65, 0.35), (0.45, 0.47), (0.68, 0.55), (0.7, 0.75), (0.5, 0.87),
          (0.3, 0.8)]  # fmt: skip

@@ -16,7 +16,10 @@ export function probabilities(values) {
 /** [[class, probability], ..], the best `count`. */
 export function best(values, count) {
   const shares = probabilities(values);
-  return shares.map((share, i) => [i, share]).sort((a, b) => b[1] - a[1]).slice(0, count);
+  return shares
+    .map((share, i) => [i, share])
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, count);
 }
 
 export class Answer {
@@ -33,10 +36,17 @@ export class Answer {
     });
     for (const name of facts) this.#facts[name] = h("dd", {}, "–");
     this.about = h("p", { class: "faint" }, about);
-    this.place = h("article", { class: `card answer ${kind}` },
+    this.place = h(
+      "article",
+      { class: `card answer ${kind}` },
       h("div", { class: "answer-top" }, h("div", {}, h("h2", {}, title), this.about), this.big),
-      h("ol", { class: big ? "bars" : "bars long", "aria-label": `Best answers of the ${kind} network` }, ...this.#rows.map((row) => row.place)),
-      h("dl", { class: "facts" }, ...facts.map((name) => h("div", {}, h("dt", {}, name), this.#facts[name]))));
+      h(
+        "ol",
+        { class: big ? "bars" : "bars long", "aria-label": `Best answers of the ${kind} network` },
+        ...this.#rows.map((row) => row.place),
+      ),
+      h("dl", { class: "facts" }, ...facts.map((name) => h("div", {}, h("dt", {}, name), this.#facts[name]))),
+    );
   }
 
   /** `ranked`: of `best`; null where there is nothing to answer to. */

@@ -28,7 +28,9 @@ async function main() {
   await keepOffline(description.offline);
   showEnvironment(document.getElementById("environment"));
   trouble(environment().whyNoSimd);
-  document.getElementById("about").append(`edgesparse ${description.edgesparse}. Everything runs in this browser; nothing is sent anywhere.`);
+  document
+    .getElementById("about")
+    .append(`edgesparse ${description.edgesparse}. Everything runs in this browser; nothing is sent anywhere.`);
   const races = description.networks.filter((net) => net.id.startsWith("race-"));
   const begin = {
     draw: () => draw(panel("draw"), network("digits")),

@@ -7,13 +7,26 @@ export class Camera {
   #frame;
   #said;
 
-  /** `frame()` answers to one picture of `video`, and is called again once it has; `said(text)` hears what went wrong. */
+  /** `frame()` answers to a picture of `video`, and is called again once it has; `said(text)` hears of trouble. */
   constructor(frame, said) {
     this.#frame = frame;
     this.#said = said;
     this.video = h("video", { muted: true, playsinline: true });
-    this.button = h("button", { type: "button", class: "quiet", "aria-pressed": "false", onclick: () => (this.on ? this.stop() : this.start()) }, "Use the camera");
-    const why = !globalThis.isSecureContext ? "The camera needs https, or this machine." : !navigator.mediaDevices ? "This browser has no camera." : "";
+    this.button = h(
+      "button",
+      {
+        type: "button",
+        class: "quiet",
+        "aria-pressed": "false",
+        onclick: () => (this.on ? this.stop() : this.start()),
+      },
+      "Use the camera",
+    );
+    const why = !globalThis.isSecureContext
+      ? "The camera needs https, or this machine."
+      : !navigator.mediaDevices
+        ? "This browser has no camera."
+        : "";
     if (why) {
       this.button.disabled = true;
       this.button.title = why;
@@ -23,7 +36,10 @@ export class Camera {
 
   async start() {
     try {
-      this.video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
+      this.video.srcObject = await navigator.mediaDevices.getUserMedia({
+        video: { facingMode: "environment" },
+        audio: false,
+      });
       await this.video.play();
     } catch (error) {
       this.#said(error.name === "NotAllowedError" ? "the camera was not allowed" : `no camera: ${error.message}`);

@@ -45,18 +45,36 @@ export function trouble(error) {
 /** A group of radio buttons that looks like one switch. `options`: [value, text, why it is not possible or ""]. */
 export function choice(name, legend, options, chosen, onChange) {
   const why = options.map(([, , reason]) => reason).find(Boolean) ?? "";
-  const buttons = options.map(([value, text, reason]) => h("label", { class: "option" },
-    h("input", {
-      type: "radio", name, value, checked: value === chosen, disabled: Boolean(reason),
-      onchange: () => onChange(value),
-    }), h("span", {}, text)));
-  return h("fieldset", { class: "choice" }, h("legend", {}, legend), h("div", { class: "switch" }, ...buttons),
-    why ? h("p", { class: "why" }, why) : null);
+  const buttons = options.map(([value, text, reason]) =>
+    h(
+      "label",
+      { class: "option" },
+      h("input", {
+        type: "radio",
+        name,
+        value,
+        checked: value === chosen,
+        disabled: Boolean(reason),
+        onchange: () => onChange(value),
+      }),
+      h("span", {}, text),
+    ),
+  );
+  return h(
+    "fieldset",
+    { class: "choice" },
+    h("legend", {}, legend),
+    h("div", { class: "switch" }, ...buttons),
+    why ? h("p", { class: "why" }, why) : null,
+  );
 }
 
 /** A labelled list to choose from. `options`: [value, text]. */
 export function select(label, options, chosen, onChange) {
-  const list = h("select", { onchange: (event) => onChange(event.target.value) },
-    ...options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)));
+  const list = h(
+    "select",
+    { onchange: (event) => onChange(event.target.value) },
+    ...options.map(([value, text]) => h("option", { value, selected: value === chosen }, text)),
+  );
   return h("label", { class: "field" }, h("span", {}, label), list);
 }

@@ -9,23 +9,44 @@ import { Pad } from "./pad.mjs";
 import * as settings from "./settings.mjs";
 import { toImage } from "./strokes.mjs";
 
-const SIZE = 8, BEST = 3;
+const SIZE = 8,
+  BEST = 3;
 const IDLE_MS = 250; // after the last stroke, inference is timed
-const TURNS = 4, TIMED = { numRuns: 200, warmupRuns: 10, maxSecs: 0.03 };
+const TURNS = 4,
+  TIMED = { numRuns: 200, warmupRuns: 10, maxSecs: 0.03 };
 const WARM = { numRuns: 4000, warmupRuns: 0, maxSecs: 0.2 }; // engines compile what runs often once more, for speed
-const TIME = "One inference", WEIGHTS = "Weights to download", RIGHT = "Right on test images";
+const TIME = "One inference",
+  WEIGHTS = "Weights to download",
+  RIGHT = "Right on test images";
 
 export async function draw(panel, net) {
   const variants = [net.variants[0], net.variants.at(-1)];
-  const answers = variants.map((variant, i) => new Answer(i ? "sparse" : "dense",
-    i ? "Sparse" : "Dense", i ? variantName(variant) : "every weight", BEST, [TIME, WEIGHTS, RIGHT], true));
+  const answers = variants.map(
+    (variant, i) =>
+      new Answer(
+        i ? "sparse" : "dense",
+        i ? "Sparse" : "Dense",
+        i ? variantName(variant) : "every weight",
+        BEST,
+        [TIME, WEIGHTS, RIGHT],
+        true,
+      ),
+  );
   variants.forEach((variant, i) => {
     answers[i].fact(WEIGHTS, bytes(weightsBytes(variant)));
     answers[i].fact(RIGHT, `${percent(variant.accuracy)} of ${net.test_images}`);
   });
-  let wanted = null, busy = true, idle = 0; // busy: until the networks are there
+  let wanted = null,
+    busy = true,
+    idle = 0; // busy: until the networks are there
 
-  const seen = h("canvas", { class: "seen", width: SIZE, height: SIZE, role: "img", "aria-label": "The 8 by 8 image that the networks see" });
+  const seen = h("canvas", {
+    class: "seen",
+    width: SIZE,
+    height: SIZE,
+    role: "img",
+    "aria-label": "The 8 by 8 image that the networks see",
+  });
   const summary = h("p", { class: "summary" }, "Draw a digit, or choose one: both networks answer at once.");
   const pad = new Pad((strokes) => {
     hint.hidden = strokes.length > 0;
@@ -35,27 +56,74 @@ export async function draw(panel, net) {
   const hint = h("p", { class: "hint", "aria-hidden": "true" }, "Draw a digit from 0 to 9");
   const samples = h("div", { class: "samples", role: "group", "aria-label": "Digits from the test images" });
   panel.replaceChildren(
-    h("div", { class: "draw" },
-      h("div", { class: "card draw-card" },
+    h(
+      "div",
+      { class: "draw" },
+      h(
+        "div",
+        { class: "card draw-card" },
         h("div", { class: "pad-frame" }, pad.canvas, hint),
-        h("div", { class: "row tight" },
-          h("button", { type: "button", class: "quiet", onclick: () => { pad.clear(); pad.canvas.focus(); } }, "Clear"),
-          h("span", { class: "seen-frame" }, "What they see", seen)),
-        h("p", { id: "pad-keys", class: "faint" }, "With keys: arrows move, space lowers and lifts the pen, Delete clears.")),
-      h("div", { class: "answers" }, ...answers.map((answer) => answer.place), summary,
-        h("div", { class: "card test-images" }, h("h2", {}, "Or take an image that neither was trained on"), samples))));
+        h(
+          "div",
+          { class: "row tight" },
+          h(
+            "button",
+            {
+              type: "button",
+              class: "quiet",
+              onclick: () => {
+                pad.clear();
+                pad.canvas.focus();
+              },
+            },
+            "Clear",
+          ),
+          h("span", { class: "seen-frame" }, "What they see", seen),
+        ),
+        h(
+          "p",
+          { id: "pad-keys", class: "faint" },
+          "With keys: arrows move, space lowers and lifts the pen, Delete clears.",
+        ),
+      ),
+      h(
+        "div",
+        { class: "answers" },
+        ...answers.map((answer) => answer.place),
+        summary,
+        h("div", { class: "card test-images" }, h("h2", {}, "Or take an image that neither was trained on"), samples),
+      ),
+    ),
+  );
 
   const models = await Promise.all(variants.map((variant) => open(net, variant, { threads: 1 })));
   const nothing = new Float32Array(SIZE * SIZE);
   for (const model of models) await model.time({ [model.inputs[0].name]: nothing }, WARM);
-  const [input] = models[0].inputs, [output] = models[0].outputs;
+  const [input] = models[0].inputs,
+    [output] = models[0].outputs;
   const stored = (await storedInputs(net, models[0])).map((arrays) => arrays[input.name]);
   stored.forEach((image, i) => {
     const canvas = h("canvas", { width: SIZE, height: SIZE, "aria-hidden": "true" });
     paint(canvas, image);
     const label = net.labels[i];
-    samples.append(h("button", { type: "button", "aria-label": `Test image of a ${label}`, "aria-pressed": "false", "data-digit": label,
-      onclick: () => { pad.clear(); hint.hidden = true; choose(label); show(image); } }, canvas));
+    samples.append(
+      h(
+        "button",
+        {
+          type: "button",
+          "aria-label": `Test image of a ${label}`,
+          "aria-pressed": "false",
+          "data-digit": label,
+          onclick: () => {
+            pad.clear();
+            hint.hidden = true;
+            choose(label);
+            show(image);
+          },
+        },
+        canvas,
+      ),
+    );
   });
 
   function choose(label) {
@@ -77,8 +145,10 @@ export async function draw(panel, net) {
       const { image } = wanted;
       wanted = null;
       try {
-        const found = image && await Promise.all(models.map((model) => model.run({ [input.name]: image })));
-        answers.forEach((place, i) => place.show(found && best(found[i][output.name], BEST), (index) => net.labels[index]));
+        const found = image && (await Promise.all(models.map((model) => model.run({ [input.name]: image }))));
+        answers.forEach((place, i) =>
+          place.show(found && best(found[i][output.name], BEST), (index) => net.labels[index]),
+        );
         if (image) idle = setTimeout(() => timed(image), IDLE_MS);
       } catch (error) {
         trouble(error);
@@ -101,8 +171,10 @@ export async function draw(panel, net) {
     const [dense, sparse] = answers.map((place) => place.big.textContent);
     const smaller = weightsBytes(variants[0]) / weightsBytes(variants[1]);
     const agree = dense === sparse ? `Both say ${dense}.` : `Dense says ${dense}, sparse ${sparse}.`;
-    summary.replaceChildren(h("strong", {}, agree),
-      ` The sparse network is ${times(ms[0] / ms[1])} as fast, and its weights are ${times(smaller)} smaller.`);
+    summary.replaceChildren(
+      h("strong", {}, agree),
+      ` The sparse network is ${times(ms[0] / ms[1])} as fast, and its weights are ${times(smaller)} smaller.`,
+    );
     say(summary.textContent);
   }
 
@@ -122,7 +194,8 @@ export async function draw(panel, net) {
 
 /** Grey values 0 to 1, of which 1 is the colour of ink. */
 function paint(canvas, image) {
-  const context = canvas.getContext("2d"), pixels = context.createImageData(SIZE, SIZE);
+  const context = canvas.getContext("2d"),
+    pixels = context.createImageData(SIZE, SIZE);
   const dark = document.documentElement.dataset.theme === "dark";
   image.forEach((value, i) => pixels.data.set([...(dark ? [232, 234, 240] : [22, 24, 29]), 255 * value], 4 * i));
   context.putImageData(pixels, 0, 0);

@@ -34,7 +34,8 @@ export function variantName({ sparsity, pattern }) {
 }
 
 export function median(values) {
-  const sorted = [...values].sort((a, b) => a - b), half = sorted.length >> 1;
+  const sorted = [...values].sort((a, b) => a - b),
+    half = sorted.length >> 1;
   return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 }
 

@@ -12,7 +12,9 @@ const STEPS = 20; // of the clock; shorter times are taken from the sum of many
 /** The time of one run from those of many: their median, or where the clock is coarse their mean. */
 export function typical(wallMs) {
   const middle = median(wallMs);
-  return middle >= STEPS * environment().clock_step_ms ? middle : wallMs.reduce((sum, ms) => sum + ms, 0) / wallMs.length;
+  return middle >= STEPS * environment().clock_step_ms
+    ? middle
+    : wallMs.reduce((sum, ms) => sum + ms, 0) / wallMs.length;
 }
 
 /**
@@ -33,15 +35,34 @@ export async function measure(net, variant, { threads, relaxed, seconds }, signa
       signal?.throwIfAborted();
       const timed = await model.time(inputs[0], { numRuns: CHUNK_RUNS, warmupRuns: 0, maxSecs: CHUNK_S });
       wallMs.push(...timed.wallMs);
-      onStep({ what: "measuring", share: Math.min(1, 1 - (end - performance.now()) / 1000 / seconds), ms: typical(wallMs) });
+      onStep({
+        what: "measuring",
+        share: Math.min(1, 1 - (end - performance.now()) / 1000 / seconds),
+        ms: typical(wallMs),
+      });
     } while (performance.now() < end);
-    const { callMs } = await model.time(inputs[0], { numRuns: CHUNK_RUNS, warmupRuns: 1, perLayer: true, maxSecs: Math.min(LAYER_S, seconds) });
+    const { callMs } = await model.time(inputs[0], {
+      numRuns: CHUNK_RUNS,
+      warmupRuns: 1,
+      perLayer: true,
+      maxSecs: Math.min(LAYER_S, seconds),
+    });
     const [from, to] = quartiles(wallMs);
     return {
-      id: variant.id, sparsity: variant.sparsity, pattern: variant.pattern, ms: typical(wallMs), quartile_ms: [from, to],
-      runs: wallMs.length, difference: off, download_bytes: downloadBytes(variant, model),
-      weights_bytes: weightsBytes(variant), macs: model.manifest.layers.reduce((sum, layer) => sum + layer.macs, 0),
-      isa: model.isa, threads: model.threads, backend: model.backend, why: model.why,
+      id: variant.id,
+      sparsity: variant.sparsity,
+      pattern: variant.pattern,
+      ms: typical(wallMs),
+      quartile_ms: [from, to],
+      runs: wallMs.length,
+      difference: off,
+      download_bytes: downloadBytes(variant, model),
+      weights_bytes: weightsBytes(variant),
+      macs: model.manifest.layers.reduce((sum, layer) => sum + layer.macs, 0),
+      isa: model.isa,
+      threads: model.threads,
+      backend: model.backend,
+      why: model.why,
       layers: layerTimes(model.manifest, callMs),
     };
   } finally {

@@ -33,10 +33,14 @@ export function expectedOutputs(net, variant, model) {
 async function stored(folder, files, ports) {
   const contents = await Promise.all(files.map(async (file) => (await got(`${folder}/${file}`)).arrayBuffer()));
   const count = ports[0].bytes ? contents[0].byteLength / ports[0].bytes : 1;
-  return Array.from({ length: count }, (_, sample) => Object.fromEntries(ports.map((port, i) => {
-    const bytes = contents[i].slice(sample * port.bytes, (sample + 1) * port.bytes);
-    return [port.name, new ARRAYS[port.dtype](bytes)];
-  })));
+  return Array.from({ length: count }, (_, sample) =>
+    Object.fromEntries(
+      ports.map((port, i) => {
+        const bytes = contents[i].slice(sample * port.bytes, (sample + 1) * port.bytes);
+        return [port.name, new ARRAYS[port.dtype](bytes)];
+      }),
+    ),
+  );
 }
 
 async function got(name) {
@@ -45,11 +49,13 @@ async function got(name) {
   return response;
 }
 
-/** How far `given` is from `expected`: the largest error, and that over the largest expected value. NaN is infinitely far. */
+/** The largest error of `given`, and that over the largest value of `expected`. NaN is infinitely far. */
 export function difference(expected, given) {
-  let absolute = 0, largest = 0;
+  let absolute = 0,
+    largest = 0;
   for (const name of Object.keys(expected)) {
-    const a = expected[name], b = given[name];
+    const a = expected[name],
+      b = given[name];
     for (let i = 0; i < a.length; i++) {
       const off = Object.is(a[i], b[i]) || a[i] === b[i] ? 0 : Math.abs(Number(a[i]) - Number(b[i]));
       absolute = Number.isNaN(off) ? Infinity : Math.max(absolute, off);

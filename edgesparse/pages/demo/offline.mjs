@@ -1,18 +1,20 @@
-// The service worker of an exported page: it supplies the headers that threads need, and keeps the page for offline use.
+// The service worker of an exported page: it supplies the headers that threads need, and keeps the page.
 
 const TRIED = "edgesparse-isolated"; // that the page was loaded again once, so that it is not for ever
 
 /** Resolves once the page is as isolated as it can be; may load it again, once, and then never resolves. */
 export async function keepOffline(wanted) {
   if (!("serviceWorker" in navigator)) return;
-  if (!wanted) { // one of an export that was served at this address before
+  if (!wanted) {
+    // one of an export that was served at this address before
     for (const one of await navigator.serviceWorker.getRegistrations()) await one.unregister();
     return;
   }
   try {
     const registration = await navigator.serviceWorker.register(new URL("service-worker.js", import.meta.url));
     await settled(registration.installing ?? registration.waiting ?? registration.active);
-  } catch (error) { // file://, a private window, storage forbidden: all works, but for threads and offline use
+  } catch (error) {
+    // file://, a private window, storage forbidden: all works, but for threads and offline use
     console.info(`no service worker: ${error.message}`);
     return;
   }

@@ -18,10 +18,20 @@ export class Pad {
   constructor(onChange) {
     this.#onChange = onChange;
     this.canvas = h("canvas", {
-      class: "pad", tabindex: 0, role: "application", "aria-label": "Drawing area for a digit",
-      "aria-describedby": "pad-keys", onpointerdown: (e) => this.#begin(e), onpointermove: (e) => this.#move(e),
-      onpointerup: (e) => this.#end(e), onpointercancel: (e) => this.#end(e), onkeydown: (e) => this.#key(e),
-      onblur: () => { this.#keys = this.#down = false; this.draw(); },
+      class: "pad",
+      tabindex: 0,
+      role: "application",
+      "aria-label": "Drawing area for a digit",
+      "aria-describedby": "pad-keys",
+      onpointerdown: (e) => this.#begin(e),
+      onpointermove: (e) => this.#move(e),
+      onpointerup: (e) => this.#end(e),
+      onpointercancel: (e) => this.#end(e),
+      onkeydown: (e) => this.#key(e),
+      onblur: () => {
+        this.#keys = this.#down = false;
+        this.draw();
+      },
     });
     new ResizeObserver(() => this.draw()).observe(this.canvas);
   }
@@ -34,10 +44,12 @@ export class Pad {
 
   /** Draw in the present colours. */
   draw() {
-    const { canvas } = this, size = Math.round(canvas.clientWidth * devicePixelRatio);
+    const { canvas } = this,
+      size = Math.round(canvas.clientWidth * devicePixelRatio);
     if (!size) return;
     canvas.width = canvas.height = size;
-    const context = canvas.getContext("2d"), style = getComputedStyle(canvas);
+    const context = canvas.getContext("2d"),
+      style = getComputedStyle(canvas);
     context.lineWidth = LINE * size;
     context.lineCap = context.lineJoin = "round";
     context.strokeStyle = style.getPropertyValue("--ink");

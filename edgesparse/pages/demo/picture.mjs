@@ -1,6 +1,7 @@
 // Images -> the input of a network.
 
-const MEAN = [0.485, 0.456, 0.406], DEVIATION = [0.229, 0.224, 0.225]; // of ImageNet, red green blue
+const MEAN = [0.485, 0.456, 0.406],
+  DEVIATION = [0.229, 0.224, 0.225]; // of ImageNet, red green blue
 
 export const SCALES = {
   imagenet: ["ImageNet mean and deviation", (v, c) => (v / 255 - MEAN[c]) / DEVIATION[c]],
@@ -25,7 +26,8 @@ export function imageShape({ shape, dtype }) {
 export function fitted(canvas, source, { height, width }, fit) {
   canvas.width = width;
   canvas.height = height;
-  const w = source.videoWidth || source.naturalWidth || source.width, t = source.videoHeight || source.naturalHeight || source.height;
+  const w = source.videoWidth || source.naturalWidth || source.width,
+    t = source.videoHeight || source.naturalHeight || source.height;
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
   context.fillStyle = "#000";
@@ -39,13 +41,17 @@ export function fitted(canvas, source, { height, width }, fit) {
 export function toInput(canvas, port, scale, order) {
   const { channels, height, width, last } = imageShape(port);
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-  const whole = port.dtype === "u8", count = height * width;
+  const whole = port.dtype === "u8",
+    count = height * width;
   const value = whole ? SCALES.raw[1] : SCALES[scale][1];
   const out = new (whole ? Uint8Array : Float32Array)(channels * count);
   for (let i = 0; i < count; i++) {
     for (let c = 0; c < channels; c++) {
       const from = order === "bgr" && channels === 3 ? 2 - c : c;
-      const grey = channels === 1 ? GREY[0] * data[4 * i] + GREY[1] * data[4 * i + 1] + GREY[2] * data[4 * i + 2] : data[4 * i + from];
+      const grey =
+        channels === 1
+          ? GREY[0] * data[4 * i] + GREY[1] * data[4 * i + 1] + GREY[2] * data[4 * i + 2]
+          : data[4 * i + from];
       out[last ? i * channels + c : c * count + i] = value(grey, from);
     }
   }

@@ -3,7 +3,13 @@
 import { s } from "./dom.mjs";
 import { milliseconds, percent, variantName } from "./format.mjs";
 
-const WIDTHS = [640, 370], NARROW = 620, HEIGHT = 300, LEFT = 62, RIGHT = 18, TOP = 18, BOTTOM = 46;
+const WIDTHS = [640, 370],
+  NARROW = 620,
+  HEIGHT = 300,
+  LEFT = 62,
+  RIGHT = 18,
+  TOP = 18,
+  BOTTOM = 46;
 
 /** `found`: what `measure` gave, the dense one first. -> an SVG element, for phones a narrow one. */
 export function plot(found) {
@@ -16,23 +22,37 @@ export function plot(found) {
   const y = (ms) => HEIGHT - BOTTOM - (ms / most) * (HEIGHT - TOP - BOTTOM);
   const path = (points) => points.map(([a, b], i) => `${i ? "L" : "M"}${a.toFixed(1)} ${b.toFixed(1)}`).join("");
   const image = s("svg", {
-    viewBox: `0 0 ${width} ${HEIGHT}`, class: "plot", role: "img",
+    viewBox: `0 0 ${width} ${HEIGHT}`,
+    class: "plot",
+    role: "img",
     "aria-label": `Latency over sparsity. ${found.map((r) => `${variantName(r)}: ${milliseconds(r.ms)}`).join("; ")}`,
   });
   for (let i = 0; i <= 4; i++) {
-    const at = y(most * i / 4);
-    image.append(s("line", { x1: LEFT, x2: width - RIGHT, y1: at, y2: at, class: i ? "grid" : "axis" }),
-      s("text", { x: LEFT - 10, y: at + 4, class: "tick end" }, milliseconds(most * i / 4).replace(/^0\.00 µs$/, "0")));
+    const at = y((most * i) / 4);
+    image.append(
+      s("line", { x1: LEFT, x2: width - RIGHT, y1: at, y2: at, class: i ? "grid" : "axis" }),
+      s(
+        "text",
+        { x: LEFT - 10, y: at + 4, class: "tick end" },
+        milliseconds((most * i) / 4).replace(/^0\.00 µs$/, "0"),
+      ),
+    );
   }
   for (const sparsity of [0, 0.25, 0.5, 0.75, 1]) {
-    image.append(s("text", { x: x(sparsity), y: HEIGHT - BOTTOM + 22, class: "tick middle" }, percent(sparsity).replace(".0", "")));
+    image.append(
+      s("text", { x: x(sparsity), y: HEIGHT - BOTTOM + 22, class: "tick middle" }, percent(sparsity).replace(".0", "")),
+    );
   }
-  image.append(s("text", { x: (LEFT + width - RIGHT) / 2, y: HEIGHT - 4, class: "tick middle" }, "weights that are zero"));
+  image.append(
+    s("text", { x: (LEFT + width - RIGHT) / 2, y: HEIGHT - 4, class: "tick middle" }, "weights that are zero"),
+  );
   const ideal = idealLine(found);
   image.append(s("path", { d: path(ideal.map(([a, b]) => [x(a), y(b)])), class: "ideal" }));
   [...lines].forEach(([, rows], number) => {
-    image.append(s("path", { d: path(rows.map((r) => [x(r.sparsity), y(r.ms)])), class: `line line${number}` }),
-      ...rows.slice(1).map((r) => mark(x(r.sparsity), y(r.ms), number, r)));
+    image.append(
+      s("path", { d: path(rows.map((r) => [x(r.sparsity), y(r.ms)])), class: `line line${number}` }),
+      ...rows.slice(1).map((r) => mark(x(r.sparsity), y(r.ms), number, r)),
+    );
   });
   image.append(mark(x(0), y(dense.ms), "dense", dense));
   return image;
@@ -47,7 +67,7 @@ export function patternsOf(found) {
 export function idealLine(found) {
   const [dense] = found;
   const best = found.filter((row) => row === dense || row.pattern === found[1].pattern);
-  return best.map((row) => [row.sparsity, dense.ms * row.macs / dense.macs]);
+  return best.map((row) => [row.sparsity, (dense.ms * row.macs) / dense.macs]);
 }
 
 function mark(x, y, number, row) {

@@ -16,22 +16,53 @@ const DRIFT = 0.1; // of the dense network between the beginning and the end, ab
 /** `networks`: those that race. */
 export function race(panel, description, networks) {
   const env = environment();
-  let found = null, running = null, net = null, result = null;
+  let found = null,
+    running = null,
+    net = null,
+    result = null;
 
-  const start = h("button", { type: "button", class: "primary", onclick: () => (running ? stop() : go()) }, "Start the race");
+  const start = h(
+    "button",
+    { type: "button", class: "primary", onclick: () => (running ? stop() : go()) },
+    "Start the race",
+  );
   const state = h("p", { class: "state", role: "status" });
   const headline = h("div", { class: "headline", hidden: true });
   const list = h("tbody");
   const more = h("div", { class: "more" });
   const take = takeAway(() => result, "edgesparse-race");
   const controls = h("div", { class: "controls" });
-  const title = h("h2"), about = h("p", { class: "faint" });
+  const title = h("h2"),
+    about = h("p", { class: "faint" });
   panel.replaceChildren(
-    h("div", { class: "card" }, title, about, controls,
-      h("div", { class: "row" }, start, state), headline,
-      h("table", { class: "race", role: "table" },
-        h("thead", {}, h("tr", {}, ...["Network", "Time of one inference", "Median", "Speed-up", "Weights", "Difference"]
-          .map((text) => h("th", { scope: "col" }, text)))), list), take.place), more);
+    h(
+      "div",
+      { class: "card" },
+      title,
+      about,
+      controls,
+      h("div", { class: "row" }, start, state),
+      headline,
+      h(
+        "table",
+        { class: "race", role: "table" },
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ...["Network", "Time of one inference", "Median", "Speed-up", "Weights", "Difference"].map((text) =>
+              h("th", { scope: "col" }, text),
+            ),
+          ),
+        ),
+        list,
+      ),
+      take.place,
+    ),
+    more,
+  );
 
   let rows = new Map();
 
@@ -39,15 +70,47 @@ export function race(panel, description, networks) {
     net = networks.find((one) => one.id === `race-${settings.get("network")}`) ?? networks[0];
     setText(title, net.title);
     setText(about, `${net.about}. The dense weights as gzip: ${bytes(net.dense_gzip_bytes)}.`);
-    const changed = (name) => (value) => { settings.set({ [name]: value }); reset(); };
+    const changed = (name) => (value) => {
+      settings.set({ [name]: value });
+      reset();
+    };
     controls.replaceChildren(
-      networks.length > 1 ? select("Network", networks.map((one) => [one.id.replace("race-", ""), one.title]),
-        net.id.replace("race-", ""), changed("network")) : "",
-      choice("threads", "Threads", [["1", "1", ""], ["all", `${env.most_threads}`, env.whyNoThreads]],
-        env.whyNoThreads ? "1" : settings.get("threads"), changed("threads")),
-      choice("relaxed", "Relaxed SIMD", [["on", "On", env.whyNoRelaxed], ["off", "Off", ""]],
-        env.whyNoRelaxed ? "off" : settings.get("relaxed"), changed("relaxed")),
-      choice("seconds", "Measure each for", ["1", "3", "10"].map((x) => [x, `${x} s`, ""]), settings.get("seconds"), changed("seconds")));
+      networks.length > 1
+        ? select(
+            "Network",
+            networks.map((one) => [one.id.replace("race-", ""), one.title]),
+            net.id.replace("race-", ""),
+            changed("network"),
+          )
+        : "",
+      choice(
+        "threads",
+        "Threads",
+        [
+          ["1", "1", ""],
+          ["all", `${env.most_threads}`, env.whyNoThreads],
+        ],
+        env.whyNoThreads ? "1" : settings.get("threads"),
+        changed("threads"),
+      ),
+      choice(
+        "relaxed",
+        "Relaxed SIMD",
+        [
+          ["on", "On", env.whyNoRelaxed],
+          ["off", "Off", ""],
+        ],
+        env.whyNoRelaxed ? "off" : settings.get("relaxed"),
+        changed("relaxed"),
+      ),
+      choice(
+        "seconds",
+        "Measure each for",
+        ["1", "3", "10"].map((x) => [x, `${x} s`, ""]),
+        settings.get("seconds"),
+        changed("seconds"),
+      ),
+    );
     rows = new Map(net.variants.map((variant) => [variant.id, new Row(variant)]));
     list.replaceChildren(...[...rows.values()].map((row) => row.place));
   }
@@ -70,17 +133,19 @@ export function race(panel, description, networks) {
 
   async function go() {
     reset();
-    const mine = running = new AbortController();
+    const mine = (running = new AbortController());
     setText(start, "Stop");
     trouble("");
     const how = {
       threads: settings.get("threads") === "all" && !env.whyNoThreads ? env.most_threads : 1,
-      relaxed: settings.get("relaxed") === "on" && !env.whyNoRelaxed, seconds: Number(settings.get("seconds")) || 1,
+      relaxed: settings.get("relaxed") === "on" && !env.whyNoRelaxed,
+      seconds: Number(settings.get("seconds")) || 1,
     };
     const done = [];
     try {
       for (const [number, variant] of net.variants.entries()) {
-        const row = rows.get(variant.id), name = variantName(variant);
+        const row = rows.get(variant.id),
+          name = variantName(variant);
         row.place.dataset.state = "running";
         setText(state, `${number + 1} of ${net.variants.length}: ${name}`);
         const measured = await measure(net, variant, how, mine.signal, (step) => {
@@ -112,27 +177,49 @@ export function race(panel, description, networks) {
     stop();
     const best = done.reduce((a, b) => (b.ms < a.ms ? b : a));
     headline.hidden = false;
-    headline.replaceChildren(h("strong", {}, times(done[0].ms / best.ms)),
-      h("span", {}, best === done[0] ? "no sparse network was faster"
-        : ` as fast as dense, with ${variantName(best)}: ${milliseconds(best.ms)} instead of ${milliseconds(done[0].ms)}, `
-          + `${bytes(best.weights_bytes)} of weights instead of ${bytes(done[0].weights_bytes)}`));
-    const slower = Math.abs(drift) > DRIFT
-      ? `At the end the dense network took ${percent(Math.abs(drift))} ${drift > 0 ? "longer" : "less"} than at the beginning: `
-        + "the device was busy or warm. Its better time counts; race again for times to trust." : "";
+    headline.replaceChildren(
+      h("strong", {}, times(done[0].ms / best.ms)),
+      h(
+        "span",
+        {},
+        best === done[0]
+          ? "no sparse network was faster"
+          : ` as fast as dense, with ${variantName(best)}: ${milliseconds(best.ms)} instead of ` +
+              `${milliseconds(done[0].ms)}, ${bytes(best.weights_bytes)} of weights instead of ` +
+              bytes(done[0].weights_bytes),
+      ),
+    );
+    const slower =
+      Math.abs(drift) > DRIFT
+        ? `At the end the dense network took ${percent(Math.abs(drift))} ${drift > 0 ? "longer" : "less"} than at ` +
+          "the beginning: the device was busy or warm. Its better time counts; race again for times to trust."
+        : "";
     setText(state, `${done[0].backend}. ${done[0].why.join(". ")}${done[0].why.length ? ". " : ""}${slower}`);
     say(`The race is finished. ${headline.textContent}`);
     take.enable();
     const patterns = patternsOf(done);
     more.replaceChildren(
-      h("div", { class: "card" }, h("h2", {}, "Latency over sparsity"),
-        h("ul", { class: "legend" }, ...patterns.map((pattern, i) => h("li", {}, h("i", { class: `key${i}` }), pattern)),
-          h("li", {}, h("i", { class: "key-ideal" }), "ideal: time in proportion to the multiplications left")), plot(done)),
-      layersCard(done));
+      h(
+        "div",
+        { class: "card" },
+        h("h2", {}, "Latency over sparsity"),
+        h(
+          "ul",
+          { class: "legend" },
+          ...patterns.map((pattern, i) => h("li", {}, h("i", { class: `key${i}` }), pattern)),
+          h("li", {}, h("i", { class: "key-ideal" }), "ideal: time in proportion to the multiplications left"),
+        ),
+        plot(done),
+      ),
+      layersCard(done),
+    );
   }
 
   prepare();
   take.enable();
-  settings.onEdited(() => { if (!running) prepare(); });
+  settings.onEdited(() => {
+    if (!running) prepare();
+  });
   return { go };
 }
 
@@ -151,10 +238,21 @@ class Row {
     const cell = (name) => h("td", { role: "cell", class: "number", "data-name": name }, "–");
     [this.median, this.speed, this.size, this.off] = ["", "Speed-up", "Weights", "Difference"].map(cell);
     this.size.textContent = bytes(weightsBytes(variant));
-    this.place = h("tr", { role: "row", "data-variant": variant.id, "data-state": "waiting", class: variant.sparsity ? "sparse" : "dense" },
+    this.place = h(
+      "tr",
+      {
+        role: "row",
+        "data-variant": variant.id,
+        "data-state": "waiting",
+        class: variant.sparsity ? "sparse" : "dense",
+      },
       h("th", { scope: "row", role: "rowheader" }, variantName(variant)),
       h("td", { role: "cell", class: "bar-cell" }, h("span", { class: "bar", "aria-hidden": "true" }, this.bar)),
-      this.median, this.speed, this.size, this.off);
+      this.median,
+      this.speed,
+      this.size,
+      this.off,
+    );
   }
 
   /** What happens just now. */

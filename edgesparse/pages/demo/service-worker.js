@@ -6,32 +6,39 @@ const LATER = ["%%LATER%%"];
 const PREFIX = `edgesparse-demo ${self.registration.scope} `;
 const CACHE = PREFIX + VERSION;
 const HEADERS = {
-  "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp",
+  "Cross-Origin-Opener-Policy": "same-origin",
+  "Cross-Origin-Embedder-Policy": "require-corp",
   "Cross-Origin-Resource-Policy": "same-origin",
 };
 
 self.addEventListener("install", (event) => {
   self.skipWaiting();
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))));
+  event.waitUntil(
+    caches.open(CACHE).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))),
+  );
 });
 
 self.addEventListener("activate", (event) => {
-  event.waitUntil((async () => {
-    const old = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
-    await Promise.all(old.map((name) => caches.delete(name)));
-    await self.clients.claim();
-  })());
+  event.waitUntil(
+    (async () => {
+      const old = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
+      await Promise.all(old.map((name) => caches.delete(name)));
+      await self.clients.claim();
+    })(),
+  );
 });
 
 self.addEventListener("message", (event) => {
   if (event.data !== "keep") return;
-  event.waitUntil((async () => {
-    const cache = await caches.open(CACHE);
-    for (const file of LATER) {
-      if (!await cache.match(file)) await cache.add(file);
-    }
-    event.source.postMessage("kept");
-  })());
+  event.waitUntil(
+    (async () => {
+      const cache = await caches.open(CACHE);
+      for (const file of LATER) {
+        if (!(await cache.match(file))) await cache.add(file);
+      }
+      event.source.postMessage("kept");
+    })(),
+  );
 });
 
 self.addEventListener("fetch", (event) => {

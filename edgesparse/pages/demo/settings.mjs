@@ -1,8 +1,20 @@
 // All settings, kept in the address after "#": who opens it sees the same, and with run=1 it is measured at once.
 
 const KNOWN = {
-  tab: "draw", digit: "", network: "", threads: "1", relaxed: "on", seconds: "1", left: "", right: "", fit: "crop",
-  scale: "imagenet", order: "rgb", variant: "", sample: "", run: "",
+  tab: "draw",
+  digit: "",
+  network: "",
+  threads: "1",
+  relaxed: "on",
+  seconds: "1",
+  left: "",
+  right: "",
+  fit: "crop",
+  scale: "imagenet",
+  order: "rgb",
+  variant: "",
+  sample: "",
+  run: "",
 };
 
 const listeners = new Set();

@@ -1,10 +1,11 @@
 // Strokes -> the 8 x 8 image that the network was trained on.
 //
-// UCI's optical digits are bitmaps of 32 x 32, in which a digit fills the height, in which each block of 4 x 4 pixels is
+// UCI's optical digits are bitmaps of 32 x 32 whose height a digit fills, in which blocks of 4 x 4 pixels are
 // counted: 0 to 16. Ours are drawn with lines as thick as theirs mostly are. Source: Alpaydin and Kaynak 1998,
 // "Cascading Classifiers", and the description of the data set.
 
-const SIZE = 32, CELL = 4;
+const SIZE = 32,
+  CELL = 4;
 const THICKNESS = 5.2; // of lines, in pixels of 32
 const WIDEST = 26; // test images leave the first and last column empty
 const SMALLEST = 0.12; // of the drawing area: a dot does not become a blot that fills everything
@@ -27,11 +28,14 @@ export function toImage(strokes, extent) {
 
 /** The strokes in pixels of 32: as high as the bitmap, in its middle. */
 function normalised(strokes, points, extent) {
-  const xs = points.map(([x]) => x), ys = points.map(([, y]) => y);
+  const xs = points.map(([x]) => x),
+    ys = points.map(([, y]) => y);
   const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const least = SMALLEST * extent;
-  const scale = Math.min((SIZE - THICKNESS) / Math.max(bottom - top, least),
-    (WIDEST - THICKNESS) / Math.max(right - left, least));
+  const scale = Math.min(
+    (SIZE - THICKNESS) / Math.max(bottom - top, least),
+    (WIDEST - THICKNESS) / Math.max(right - left, least),
+  );
   const middle = [(left + right) / 2, (top + bottom) / 2];
   return strokes.map((stroke) => stroke.map((point) => point.map((v, i) => (v - middle[i]) * scale + SIZE / 2)));
 }
@@ -42,7 +46,9 @@ function segments(stroke) {
 }
 
 function squaredDistance(x, y, [ax, ay, bx, by]) {
-  const dx = bx - ax, dy = by - ay, length = dx * dx + dy * dy;
+  const dx = bx - ax,
+    dy = by - ay,
+    length = dx * dx + dy * dy;
   const along = length ? Math.max(0, Math.min(1, ((x - ax) * dx + (y - ay) * dy) / length)) : 0;
   return (x - ax - along * dx) ** 2 + (y - ay - along * dy) ** 2;
 }

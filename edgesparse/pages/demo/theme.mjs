@@ -6,7 +6,8 @@ const system = matchMedia("(prefers-color-scheme: dark)");
 function stored() {
   try {
     return localStorage.getItem(KEY);
-  } catch { // storage is forbidden
+  } catch {
+    // storage is forbidden
     return null;
   }
 }
@@ -26,7 +27,8 @@ export function theme(button) {
     try {
       if (chosen) localStorage.setItem(KEY, chosen);
       else localStorage.removeItem(KEY);
-    } catch { // then it lasts as long as the page
+    } catch {
+      // then it lasts as long as the page
     }
     apply();
   });

@@ -12,16 +12,40 @@ import { resultOf, takeAway } from "./results.mjs";
 import * as settings from "./settings.mjs";
 
 const BEST = 5;
-const TIME = "One inference", WEIGHTS = "Weights to download", OFF = "Largest difference to onnxruntime";
+const TIME = "One inference",
+  WEIGHTS = "Weights to download",
+  OFF = "Largest difference to onnxruntime";
+
+function portText({ name, shape, dtype }) {
+  return `${name}: ${shape.join("×")} ${dtype}`;
+}
 
 /** Without a model of the user: how to give one. */
 function explain(panel) {
-  panel.replaceChildren(h("div", { class: "card" }, h("h2", {}, "Bring your own model"),
-    h("p", {}, "Start the page with an ONNX file. It is compiled dense and sparse, and both answer here, on images that you "
-      + "upload, drop, or take with the camera. Nothing leaves your machine."),
-    h("pre", { tabindex: 0 }, h("code", {}, "edgesparse demo model.onnx --sparsity 0,0.5,0.9 \\\n    --labels labels.txt --sample photo.jpg")),
-    h("p", { class: "faint" }, "Models are pruned in one shot by magnitude: accuracy comes back with training, which "
-      + "edgesparse recover does. What the page shows of speed and size is the same either way.")));
+  panel.replaceChildren(
+    h(
+      "div",
+      { class: "card" },
+      h("h2", {}, "Bring your own model"),
+      h(
+        "p",
+        {},
+        "Start the page with an ONNX file. It is compiled dense and sparse, and both answer here, on images that you " +
+          "upload, drop, or take with the camera. Nothing leaves your machine.",
+      ),
+      h(
+        "pre",
+        { tabindex: 0 },
+        h("code", {}, "edgesparse demo model.onnx --sparsity 0,0.5,0.9 \\\n    --labels labels.txt --sample photo.jpg"),
+      ),
+      h(
+        "p",
+        { class: "faint" },
+        "Models are pruned in one shot by magnitude: accuracy comes back with training, which " +
+          "edgesparse recover does. What the page shows of speed and size is the same either way.",
+      ),
+    ),
+  );
 }
 
 export async function yours(panel, description, net) {
@@ -30,10 +54,20 @@ export async function yours(panel, description, net) {
   const sparse = net.variants.filter((variant) => variant !== net.variants[0]);
   const left = net.variants[0];
   let right = sparse.find((variant) => variant.id === settings.get("variant")) ?? sparse.at(-1) ?? left;
-  let models = null, source = null, working = false, again = false, result = null;
+  let models = null,
+    source = null,
+    working = false,
+    again = false,
+    result = null;
 
-  const answers = [new Answer("dense", left.sparsity ? "First" : "Dense", left.sparsity ? variantName(left) : "every weight", BEST, [TIME, WEIGHTS, OFF]),
-    new Answer("sparse", "Sparse", variantName(right), BEST, [TIME, WEIGHTS, OFF])];
+  const answers = [
+    new Answer("dense", left.sparsity ? "First" : "Dense", left.sparsity ? variantName(left) : "every weight", BEST, [
+      TIME,
+      WEIGHTS,
+      OFF,
+    ]),
+    new Answer("sparse", "Sparse", variantName(right), BEST, [TIME, WEIGHTS, OFF]),
+  ];
   const state = h("p", { class: "state", role: "status" });
   const timing = h("button", { type: "button", class: "primary", onclick: () => timed() }, "Measure both");
   const take = takeAway(() => result, "edgesparse-model");
@@ -43,35 +77,119 @@ export async function yours(panel, description, net) {
   body.append(h("div", { class: "card" }, state));
   const how = { threads: env.whyNoThreads ? 1 : "auto", relaxed: !env.whyNoRelaxed };
   models = await Promise.all([left, right].map((variant) => open(net, variant, how)));
-  const port = models[0].inputs[0], shape = models[0].inputs.length === 1 ? imageShape(port) : null;
+  const port = models[0].inputs[0],
+    shape = models[0].inputs.length === 1 ? imageShape(port) : null;
   const scores = models[0].outputs.find((one) => one.dtype === "f32" && one.bytes > 4);
   const [random] = await storedInputs(net, models[0]);
   const seen = h("canvas", { class: "preview", role: "img", "aria-label": "The image as the network sees it" });
-  const camera = new Camera(() => answer(camera.video), (text) => setText(state, text));
+  const camera = new Camera(
+    () => answer(camera.video),
+    (text) => setText(state, text),
+  );
 
-  body.replaceChildren(h("div", { class: "card" }, h("h2", {}, net.title), h("p", { class: "faint" }, `${net.about}.`),
-    ...(shape ? pictures() : [h("p", {}, `Its inputs are no images (${models[0].inputs.map((one) => `${one.name}: ${one.shape.join("×")} ${one.dtype}`).join(", ")}), `
-      + "so it gets random numbers: the times mean something, the answers do not.")]),
-  sparse.length > 1 ? select("Sparse network", sparse.map((one) => [one.id, variantName(one)]), right.id, change) : "",
-  h("div", { class: "row" }, timing, state), take.place),
-  h("div", { class: "answers" }, ...answers.map((one) => one.place)));
+  body.replaceChildren(
+    h(
+      "div",
+      { class: "card" },
+      h("h2", {}, net.title),
+      h("p", { class: "faint" }, `${net.about}.`),
+      ...(shape
+        ? pictures()
+        : [
+            h(
+              "p",
+              {},
+              `Its inputs are no images (${models[0].inputs.map(portText).join(", ")}), ` +
+                "so it gets random numbers: the times mean something, the answers do not.",
+            ),
+          ]),
+      sparse.length > 1
+        ? select(
+            "Sparse network",
+            sparse.map((one) => [one.id, variantName(one)]),
+            right.id,
+            change,
+          )
+        : "",
+      h("div", { class: "row" }, timing, state),
+      take.place,
+    ),
+    h("div", { class: "answers" }, ...answers.map((one) => one.place)),
+  );
   showSizes();
 
   function pictures() {
-    const file = h("input", { type: "file", accept: "image/*", id: "upload", class: "sr", onchange: () => { if (file.files[0]) opened(file.files[0]); } });
-    const drop = h("label", { class: "drop", for: "upload",
-      ondragover: (e) => { e.preventDefault(); drop.classList.add("over"); }, ondragleave: () => drop.classList.remove("over"),
-      ondrop: (e) => { e.preventDefault(); drop.classList.remove("over"); if (e.dataTransfer.files[0]) opened(e.dataTransfer.files[0]); } },
-    seen, h("span", {}, "Choose an image, or drop one here"));
-    const thumbs = description.samples.map(({ file: name, name: title }) => h("button", { type: "button", "aria-label": `Sample image ${title}`,
-      "data-sample": name, onclick: () => { settings.set({ sample: name }); shown(new URL(name, import.meta.url).href); } }, h("img", { src: name, alt: "" })));
-    const option = (label, name, options) => select(label, options, settings.get(name), (value) => { settings.set({ [name]: value }); answer(); });
+    const file = h("input", {
+      type: "file",
+      accept: "image/*",
+      id: "upload",
+      class: "sr",
+      onchange: () => {
+        if (file.files[0]) opened(file.files[0]);
+      },
+    });
+    const drop = h(
+      "label",
+      {
+        class: "drop",
+        for: "upload",
+        ondragover: (e) => {
+          e.preventDefault();
+          drop.classList.add("over");
+        },
+        ondragleave: () => drop.classList.remove("over"),
+        ondrop: (e) => {
+          e.preventDefault();
+          drop.classList.remove("over");
+          if (e.dataTransfer.files[0]) opened(e.dataTransfer.files[0]);
+        },
+      },
+      seen,
+      h("span", {}, "Choose an image, or drop one here"),
+    );
+    const thumbs = description.samples.map(({ file: name, name: title }) =>
+      h(
+        "button",
+        {
+          type: "button",
+          "aria-label": `Sample image ${title}`,
+          "data-sample": name,
+          onclick: () => {
+            settings.set({ sample: name });
+            shown(new URL(name, import.meta.url).href);
+          },
+        },
+        h("img", { src: name, alt: "" }),
+      ),
+    );
+    const option = (label, name, options) =>
+      select(label, options, settings.get(name), (value) => {
+        settings.set({ [name]: value });
+        answer();
+      });
     queueMicrotask(() => thumbs.find((one) => one.dataset.sample === settings.get("sample"))?.click());
-    return [file, drop, h("div", { class: "samples photos", role: "group", "aria-label": "Sample images" }, ...thumbs),
+    return [
+      file,
+      drop,
+      h("div", { class: "samples photos", role: "group", "aria-label": "Sample images" }, ...thumbs),
       h("div", { class: "row" }, camera.button),
-      h("div", { class: "controls" }, option("Fit", "fit", Object.entries(FITS)),
-        option("Values", "scale", Object.entries(SCALES).map(([name, [title]]) => [name, title])),
-        shape.channels === 3 ? option("Order", "order", [["rgb", "red green blue"], ["bgr", "blue green red"]]) : "")];
+      h(
+        "div",
+        { class: "controls" },
+        option("Fit", "fit", Object.entries(FITS)),
+        option(
+          "Values",
+          "scale",
+          Object.entries(SCALES).map(([name, [title]]) => [name, title]),
+        ),
+        shape.channels === 3
+          ? option("Order", "order", [
+              ["rgb", "red green blue"],
+              ["bgr", "blue green red"],
+            ])
+          : "",
+      ),
+    ];
   }
 
   function opened(file) {
@@ -95,7 +213,9 @@ export async function yours(panel, description, net) {
   }
 
   function inputs() {
-    return shape && source ? { [port.name]: toInput(seen, port, settings.get("scale"), settings.get("order")) } : random;
+    return shape && source
+      ? { [port.name]: toInput(seen, port, settings.get("scale"), settings.get("order")) }
+      : random;
   }
 
   /** Both answer to `given`, or once more to what they have; what comes while they do is next. */
@@ -142,8 +262,9 @@ export async function yours(panel, description, net) {
   }
 
   function showSizes() {
-    [left, right].forEach((variant, i) => answers[i].fact(WEIGHTS,
-      `${bytes(weightsBytes(variant))}${i ? "" : ` (gzip: ${bytes(net.dense_gzip_bytes)})`}`));
+    [left, right].forEach((variant, i) =>
+      answers[i].fact(WEIGHTS, `${bytes(weightsBytes(variant))}${i ? "" : ` (gzip: ${bytes(net.dense_gzip_bytes)})`}`),
+    );
   }
 
   async function timed() {
@@ -153,11 +274,15 @@ export async function yours(panel, description, net) {
       const found = [];
       for (const [i, variant] of [left, right].entries()) {
         setText(state, `measuring ${variantName(variant)}`);
-        found.push(await measure(net, variant, { ...how, seconds: 1 }));
+        found.push(await measure(net, variant, { ...how, threads: models[0].threads, seconds: 1 }));
         answers[i].fact(TIME, milliseconds(found[i].ms));
         answers[i].fact(OFF, `${scientific(found[i].difference.relative)} of the largest output`);
       }
-      setText(state, `${variantName(right)} is ${times(found[0].ms / found[1].ms)} as fast as ${variantName(left)}; ${found[0].backend}`);
+      setText(
+        state,
+        `${variantName(right)} is ${times(found[0].ms / found[1].ms)} as fast as ${variantName(left)}; ` +
+          found[0].backend,
+      );
       result = resultOf(description, net, found);
       take.enable();
     } catch (error) {
