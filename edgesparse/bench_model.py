@@ -20,7 +20,7 @@ from edgesparse.manifest import Manifest
 from edgesparse.runtimes.session import Session
 from edgesparse.samples import random_inputs, read_inputs
 from edgesparse.sparsify import SparsifyReport, sparsify
-from edgesparse.spread import ratio_interval
+from edgesparse.starts import compared
 from edgesparse.types import RunResult
 from edgesparse.workspace import workspace
 
@@ -34,11 +34,12 @@ OnProgress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """``name`` is dense or sparse."""
+    """``name`` is dense or sparse; ``starts``: nanoseconds of the runs of each start."""
 
     name: str
     manifest: Manifest
     result: RunResult
+    starts: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,10 @@ def bench_model(
             if cores is not None:
                 session.use_cores(cores)
         timed = _in_turns(sessions, input, num_runs, warmup_runs, on_progress)
-    gain = ratio_interval(timed[-1].result.wall_ns, timed[0].result.wall_ns) if pattern else None
+    gain = None
+    if pattern:
+        found = compared(timed[-1].starts, timed[0].starts, in_turns=True)
+        gain = found.ratio, found.low, found.high
     return ModelBench(device, timed, report, gain)
 
 
@@ -98,12 +102,22 @@ def _in_turns(
     manifest = next(iter(sessions.values())).manifest
     sample = random_inputs(manifest) if input is None else read_inputs(input, [p.name for p in manifest.inputs])
     results: dict[str, RunResult] = {}
+    starts: dict[str, list[tuple[int, ...]]] = {name: [] for name in sessions}
     for number in range(rounds):
         runs = num_runs * (number + 1) // rounds - num_runs * number // rounds
         for name, session in sessions.items():
-            more = session.bench(sample, num_runs=runs, warmup_runs=warmup_runs)
-            before = results[name].wall_ns if name in results else ()
-            results[name] = replace(more, wall_ns=(*before, *more.wall_ns))
+            anew = number == 0 or session.renew()
+            results[name] = more = session.bench(sample, num_runs=runs, warmup_runs=warmup_runs)
+            if anew:
+                starts[name].append(more.wall_ns)
+            else:
+                starts[name][-1] += more.wall_ns
         if on_progress is not None:
             on_progress((number + 1) * num_runs // rounds, num_runs, "in turns" if len(sessions) > 1 else "")
-    return tuple(Timed(name, sessions[name].manifest, result) for name, result in results.items())
+    return tuple(
+        Timed(
+            name, sessions[name].manifest, replace(result, wall_ns=tuple(ns for each in starts[name] for ns in each)),
+            tuple(starts[name]),
+        )
+        for name, result in results.items()
+    )  # fmt: skip

@@ -171,7 +171,8 @@ def _factors(work: list[tuple[OpCall, Candidate]], us: list[float], target: Targ
         found = predicted.get((call.name, symbol))
         if found is not None:
             known, expected = found
-            ratios.setdefault((known, symbol), []).append(took / expected)
+            if took > 0:  # less than a step of a coarse clock says nothing
+                ratios.setdefault((known, symbol), []).append(took / expected)
     kernels = tuple(
         CalibratedKernel(symbol, known, len(all_), exp(sum(map(log, all_)) / len(all_)), min(all_), max(all_))
         for (known, symbol), all_ in sorted(ratios.items())

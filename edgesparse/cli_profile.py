@@ -206,19 +206,18 @@ def _remember(found: Profile, manifest: Manifest, device: str) -> None:
 
 def _gate(before: Profile, after: Profile, fail_above: float | None) -> None:
     """GateError where even the low end of the interval is above the limit; InputError where there is none."""
-    from math import isnan
+    from edgesparse.starts import compared
 
-    from edgesparse.spread import ratio_interval
-
-    ratio, low, high = ratio_interval(before.run_us, after.run_us)
-    if fail_above is not None and isnan(ratio):
+    found = compared(before.by_start, after.by_start)
+    if fail_above is not None and not found.known:
         raise InputError(
             f"--fail-above cannot judge {after.bundle}: a whole run takes less than a step of the clock",
             hint="use a runtime with a finer clock (local, adb, ssh), or a larger model",
         )
-    if fail_above is not None and low > 1 + fail_above / 100:
+    if fail_above is not None and found.low > 1 + fail_above / 100:
+        longer, low, high = (f"{100 * (ratio - 1):.1f}%" for ratio in (found.ratio, found.low, found.high))
         raise GateError(
-            f"{after.bundle} takes {100 * (ratio - 1):.1f}% longer than {before.bundle} (95%: {100 * (low - 1):.1f}% "
-            f"to {100 * (high - 1):.1f}%), more than {fail_above:g}%",
+            f"{after.bundle} takes {longer} longer than {before.bundle} (95%: {low} to {high}), more than "
+            f"{fail_above:g}%",
             hint="`edgesparse diff` shows which layers",
         )  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 from edgesparse.devices import load_device
@@ -19,7 +20,7 @@ from edgesparse.spread import Spread, spread
 from edgesparse.sustained import Sustained
 from edgesparse.types import CallTimes
 
-ROUNDS = 5  # several bundles take turns so often
+ROUNDS = 5  # a bundle is started so often, and several take turns
 COUNTERS = ("cycles", "instructions", "cache_misses")
 SPREAD = 0.10
 """The share of the median between the 10th and 90th percentile from which on `Profile.warnings` speaks of noise."""
@@ -29,7 +30,8 @@ STEPS = 10
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """``run_us`` are whole runs, in the order in which they were made, ``layers`` in run order.
+    """``run_us`` are whole runs, in the order in which they were made, ``layers`` in run order. ``starts``: how many of
+    the runs were made after each start, see `starts`; none where a file of an older version does not say.
 
     ``machine`` is what the session says of itself, ``facts`` what the program on the device said: instruction set,
     cores, their clocks and temperatures beside the runs (``observations``), counters. ``energy`` is None where the
@@ -50,18 +52,25 @@ class Profile:
     marks: Marks = field(default_factory=Marks)
     energy: Energy | None = None
     sustained: Sustained | None = None
+    starts: tuple[int, ...] = ()
 
     @property
     def whole(self) -> Spread:
         return spread(self.run_us)
+
+    @property
+    def by_start(self) -> list[tuple[float, ...]]:
+        """``run_us`` of each start."""
+        ends = list(accumulate(self.starts or (len(self.run_us),)))
+        return [self.run_us[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def profile(
     sessions: Sequence[Session], inputs: Sequence[Inputs], num_runs: int = 50, warmup_runs: int = 5,
     max_secs: int | None = None, on_progress: Progress | None = None, hot_above: float | None = None,
 ) -> list[Profile]:  # fmt: skip
-    """Time whole runs and, alternating with them, every layer; several bundles take turns, so that what else goes on
-    meets all of them.
+    """Time whole runs and, alternating with them, every layer, after each of some starts; several bundles take turns,
+    so that what else goes on meets all of them.
 
     Args:
         inputs: one sample for each session.
@@ -72,13 +81,14 @@ def profile(
         InputError: as `Session.bench`.
         RuntimeFailure: an engine failed, or cannot time layers.
     """
-    rounds = min(ROUNDS, num_runs) if len(sessions) > 1 else 1
+    rounds = min(ROUNDS, num_runs)
     limit = None
     if max_secs is not None:
         rounds = max(1, min(rounds, max_secs // len(sessions)))
         limit = max(1, max_secs // (rounds * len(sessions)))
     timed: list[list[CallTimes]] = [[] for _ in sessions]
     begun: list[list[int]] = [[] for _ in sessions]
+    anew = [[True] for _ in sessions]
     for number in range(rounds):
         runs = num_runs * (number + 1) // rounds - num_runs * number // rounds
         for index, (session, sample) in enumerate(zip(sessions, inputs, strict=True)):
@@ -88,10 +98,18 @@ def profile(
                 if on_progress is not None:
                     on_progress(before + done, num_runs * len(sessions))
 
+            if number:
+                anew[index].append(session.renew())
             begun[index].append(time.monotonic_ns())
             timed[index].append(session.time_calls(sample, runs, warmup_runs, limit, progress))
-    joined = [_joined(parts, at) for parts, at in zip(timed, begun, strict=True)]
-    return [_profile(session, each, hot_above) for session, each in zip(sessions, joined, strict=True)]
+    found = []
+    for session, parts, at, started in zip(sessions, timed, begun, anew, strict=True):
+        one = _profile(session, _joined(parts, at), hot_above)
+        counts: list[int] = []
+        for part, new in zip(parts, started, strict=True):
+            counts = [*counts, len(part.wall_ns)] if new else [*counts[:-1], counts[-1] + len(part.wall_ns)]
+        found.append(replace(one, starts=tuple(counts)))
+    return found
 
 
 def _joined(parts: Sequence[CallTimes], begun: Sequence[int]) -> CallTimes:
@@ -118,14 +136,15 @@ def _profile(session: Session, timed: CallTimes, hot_above: float | None) -> Pro
     manifest, facts = session.manifest, dict(timed.facts)
     run_us = tuple(ns / 1e3 for ns in timed.wall_ns)
     emulated = "emulated" in session.machine.get("timing", "")
-    layers = layer_times(manifest, timed, roof(described(manifest.device), session.machine))
+    limits = None if emulated else roof(described(manifest.device), session.machine)
+    layers = layer_times(manifest, timed, limits)
     marked = marks(run_us, facts, hot_above)
     costs = energy(run_us, facts)
+    noise = [] if emulated else _noise(run_us, facts, marked, session.chooses_cores)
     return Profile(
         manifest.name, str(session.bundle), manifest.device, manifest.precision, run_us, layers,
         spread([sum(run) / 1e3 for run in timed.call_ns]), emulated, dict(session.machine), facts,
-        tuple([] if emulated else _noise(run_us, facts, marked)) + tuple(_doubts(layers, facts, costs, emulated)),
-        marked, costs,
+        (*noise, *_doubts(layers, facts, costs, emulated)), marked, costs,
     )  # fmt: skip
 
 
@@ -137,8 +156,8 @@ def described(device: str) -> Device | None:
         return None
 
 
-def _noise(run_us: Sequence[float], facts: Mapping[str, Any], marked: Marks) -> list[str]:
-    """Why the times may be others next time, and what to do about it."""
+def _noise(run_us: Sequence[float], facts: Mapping[str, Any], marked: Marks, chooses: bool) -> list[str]:
+    """Why the times may be others next time, and what to do about it. ``chooses``: the runtime takes --cores."""
     found, of = [], f"of {len(run_us)} runs"
     whole, step_us = spread(run_us), facts.get("clock_step_ns", 0) / 1e3
     if whole.median < STEPS * step_us:
@@ -149,8 +168,8 @@ def _noise(run_us: Sequence[float], facts: Mapping[str, Any], marked: Marks) -> 
     elif (width := whole.width) > SPREAD:
         found.append(
             f"the middle 80% {of} spread over {width:.0%} of the median: other programs, or changing clocks; close "
-            "programs, keep to one kind of cores (--cores big), let the device cool down before (--cool-to 35C), and "
-            "give more --num-runs"
+            f"programs, {'keep to one kind of cores (--cores big), ' if chooses else ''}let the device cool down"
+            f"{' before (--cool-to 35C)' if facts.get('zones') else ''}, and give more --num-runs"
         )
     if marked.capped:
         found.append(

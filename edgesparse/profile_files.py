@@ -43,6 +43,9 @@ def read_profiles(path: Path) -> list[Profile]:
         raise InputError("holds no timed run", where=str(path), hint=hint)
     if not all(0 <= us < LONGEST_US for profile in found for us in profile.run_us):
         raise InputError("no saved profile: run_us holds what is no time", where=str(path), hint=hint)
+    for profile in found:
+        if profile.starts and (min(profile.starts) < 1 or sum(profile.starts) != len(profile.run_us)):
+            raise InputError("no saved profile: starts are not those of its runs", where=str(path), hint=hint)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from math import isnan
 
 from edgesparse.layer_time import LayerTime, matched
 from edgesparse.profile import Profile, described
@@ -12,8 +11,9 @@ from edgesparse.profile_plots import bars, roofline
 from edgesparse.profile_time import over_time, sustained_over_time
 from edgesparse.report import shape_text, short
 from edgesparse.roof import Roof, roof
-from edgesparse.spread import plain, ratio_interval
-from edgesparse.tables_profile import OTHER_STARTS, facts
+from edgesparse.spread import plain
+from edgesparse.starts import compared
+from edgesparse.tables_profile import facts, of_starts
 
 STYLE = """
 body{font:14px/1.5 system-ui,sans-serif;margin:24px auto;max-width:1500px;padding:0 16px;color:#1b1f24}
@@ -34,9 +34,9 @@ def html(profiles: Sequence[Profile]) -> str:
     for profile in profiles:
         parts += [f'<p class="warning">{escape(profile.bundle)}: {escape(w)}</p>' for w in profile.warnings]
     if len(profiles) == 2:
-        ratio, low, high = ratio_interval(profiles[0].run_us, profiles[1].run_us)
-        said = f"takes {ratio:.3f} times as long as the first (95%: {low:.3f} to {high:.3f})"
-        parts.append(f"<p>The second {'cannot be compared' if isnan(ratio) else said}; {escape(OTHER_STARTS)}.</p>")
+        found = compared(profiles[0].by_start, profiles[1].by_start, in_turns=True)
+        said = f"takes {found.ratio:.3f} times as long as the first (95%: {found.low:.3f} to {found.high:.3f})"
+        parts.append(f"<p>The second {said if found.known else 'cannot be compared'}; {of_starts(found)}.</p>")
     parts += ["<h2>Layers</h2>", bars(profiles)]
     if picture := roofline(profiles, _roofs(profiles)):
         parts += ["<h2>Roofline</h2>", picture]

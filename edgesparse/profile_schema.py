@@ -28,6 +28,7 @@ class _Difference(TypedDict):
     unit: Literal["us"]
     ratio: float | None
     interval_95: tuple[float, float] | None
+    over_starts: bool
     layers: list[Match]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from math import isnan
 from typing import Any
 
 from edgesparse.layer_time import LayerTime, Match, by_type, matched
 from edgesparse.profile import COUNTERS, Profile
 from edgesparse.report import harmless, note, print_facts, print_json, print_table, shape_text, short, warn
-from edgesparse.spread import Spread, plain, ratio_interval
+from edgesparse.spread import Spread, plain
+from edgesparse.starts import Compared, compared
 from edgesparse.sustained import Round, Sustained
 
 COLUMNS = (
@@ -19,9 +19,7 @@ COLUMNS = (
     "GFLOP/s", "GB/s", "roofline %",
 )  # fmt: skip
 TOP = 10
-OTHER_STARTS = (
-    "the interval is of these runs; started anew, the same bundle may differ by some percent more (see docs/profile.md)"
-)
+ONE_START = "the interval is of these runs; started anew, the same bundle may differ by some percent more"
 CONDITIONS = ("precision", "runtime", "cpu", "device", "soc", "threads", "cores", "isa")
 """Of what a session says of itself, that on which times hang."""
 
@@ -50,7 +48,7 @@ def profiles(found: Sequence[Profile], baseline: Profile | None, json: bool) -> 
         for text in profile.warnings:
             warn(text)
     if len(found) > 1:
-        beside(found[0], found[1])
+        beside(found[0], found[1], in_turns=True)
     if baseline is not None:
         difference(baseline, found[0], json=False)
     if any(x.of_roofline is not None for profile in found for x in profile.layers):
@@ -88,21 +86,26 @@ def _means(parts: Sequence[Sequence[Round]], name: str, index: int) -> list[floa
     return [round(sum(column) / len(column), 2) if column else None for column in columns]
 
 
-def beside(before: Profile, after: Profile) -> None:
+def beside(before: Profile, after: Profile, in_turns: bool = False) -> None:
     """Layers of both by name, and the whole with its interval."""
     print_table(
         f"{before.bundle} and {after.bundle}, microseconds", ("layer", "type", "first", "second", "times"),
         [_match_cells(x) for x in matched(before.layers, after.layers)],
     )  # fmt: skip
-    ratio, low, high = ratio_interval(before.run_us, after.run_us)
+    found = compared(before.by_start, after.by_start, in_turns=in_turns)
     said = "cannot be compared: whole runs take less than a step of the clock"
-    if not isnan(ratio):
+    if found.known:
         said = (
-            f"takes {ratio:.3f} times as long (95%: {low:.3f} to {high:.3f}): {1 / ratio:.2f} times as fast as "
-            f"{before.bundle}"
+            f"takes {found.ratio:.3f} times as long (95%: {found.low:.3f} to {found.high:.3f}): "
+            f"{1 / found.ratio:.2f} times as fast as {before.bundle}"
         )
     print(harmless(f"{after.bundle} {said}"))
-    note(OTHER_STARTS)
+    note(of_starts(found))
+
+
+def of_starts(found: Compared) -> str:
+    """What the interval is of."""
+    return f"the interval is of {found.starts[0]} and {found.starts[1]} starts" if found.over_starts else ONE_START
 
 
 def difference(before: Profile, after: Profile, json: bool) -> None:
@@ -124,11 +127,12 @@ def _warn_unlike(before: Profile, after: Profile) -> None:
 
 
 def _difference(before: Profile, after: Profile) -> dict[str, Any]:
-    ratio, low, high = ratio_interval(before.run_us, after.run_us)
+    found = compared(before.by_start, after.by_start)
     layers = [{**dataclasses.asdict(x), "times": x.times} for x in matched(before.layers, after.layers)]
-    known = not isnan(ratio)
+    interval = [found.low, found.high] if found.known else None
     return {
-        "unit": "us", "ratio": ratio if known else None, "interval_95": [low, high] if known else None, "layers": layers
+        "unit": "us", "ratio": found.ratio if found.known else None, "interval_95": interval,
+        "over_starts": found.over_starts, "layers": layers,
     }  # fmt: skip
 
 

@@ -59,7 +59,8 @@ def tuned(target: Target) -> Known:
         return Known()
     except (OSError, ValidationError) as error:
         raise InputError(
-            f"cannot be read: {str(error).splitlines()[0]}", where=str(path), hint="remove it, and run tune again"
+            f"cannot be read: {str(error).splitlines()[0]}", where=str(path),
+            hint="remove it; tune, calibrate and profile write it again",
         ) from error  # fmt: skip
     if found.version != VERSION or found.device != target.name or found.kernels != kernels_hash(target):
         return Known()
@@ -68,9 +69,10 @@ def tuned(target: Target) -> Known:
 
 
 def remember(target: Target, us: Mapping[str, float]) -> None:
-    """Replace the times of kernels that are stored for ``target``."""
+    """Store times of kernels for ``target`` beside those that are there, in the place of older ones."""
     with _alone():
-        _store(target, replace(tuned(target), us=us))
+        known = tuned(target)
+        _store(target, replace(known, us={**known.us, **us}))
 
 
 def remember_factors(target: Target, factors: Mapping[str, float], others: Mapping[str, float]) -> Path:

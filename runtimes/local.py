@@ -82,17 +82,31 @@ class LocalSession(Session):
         super().__init__(bundle, manifest, {})
         self._cpus = tuple(cpus)
         self._turn = threading.Lock()
-        self._weights = Weights(bundle, manifest)
-        try:
-            self._library = Library(bundle, manifest, isa, threads)
-        except BaseException:
-            self._weights.close()
-            raise
-        self._arena = aligned(manifest.arena_bytes + (threads - 1) * manifest.scratch_bytes)
+        self._isa, self._threads = isa, threads
+        self._load()
         self.machine.update(
             runtime="local", cpu=cpu_name(), isa=self._library.isa, timing="in process", threads=str(threads),
             pinned_cpu=",".join(map(str, cpus)) or "no",
         )  # fmt: skip
+
+    def _load(self) -> None:
+        self._weights = Weights(self.bundle, self.manifest)
+        try:
+            self._library = Library(self.bundle, self.manifest, self._isa, self._threads)
+        except BaseException:
+            self._weights.close()
+            raise
+        self._arena = aligned(self.manifest.arena_bytes + (self._threads - 1) * self.manifest.scratch_bytes)
+
+    def renew(self) -> bool:
+        with self._turn:
+            if self._library.closed:
+                raise self._closed()
+            library, weights = self._library, self._weights
+            self._load()  # while the others are still there, so that nothing comes to lie where they are
+            library.close()
+            weights.close()
+        return True
 
     def run_samples(self, samples: Sequence[Sample]) -> list[Sample]:
         results = []
@@ -205,12 +219,15 @@ class LocalSession(Session):
             self._library.close()
             self._weights.close()
 
+    def _closed(self) -> RuntimeFailure:
+        return RuntimeFailure("the session is closed", where=str(self.bundle), hint="open the bundle again")
+
     def _pointers(self, arrays: Sample) -> ctypes.Array[ctypes.c_void_p]:
         return (ctypes.c_void_p * max(len(arrays), 1))(*(array.ctypes.data for array in arrays))
 
     def _call(self, ins: ctypes.Array[ctypes.c_void_p], outs: ctypes.Array[ctypes.c_void_p]) -> None:
         if self._library.closed:
-            raise RuntimeFailure("the session is closed", where=str(self.bundle), hint="open the bundle again")
+            raise self._closed()
         code = self._library.model_run(self._weights.address, self._arena.ctypes.data, ins, outs)
         if code == _OTHER_PROCESS:
             raise RuntimeFailure(

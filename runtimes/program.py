@@ -65,6 +65,13 @@ class ProgramSession(Session):
         self._timeout_s = timeout_s
         self._cores = ""
 
+    @property
+    def chooses_cores(self) -> bool:
+        return self.OWN_PROGRAM
+
+    def renew(self) -> bool:
+        return True  # every call starts the program
+
     def use_cores(self, cores: str) -> None:
         if not self.OWN_PROGRAM:
             super().use_cores(cores)

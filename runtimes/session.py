@@ -102,6 +102,20 @@ class Session(ABC):
         sample = self._sample_to_time(inputs, num_runs, warmup_runs, max_secs)
         return self.time_sample_runs(sample, num_runs, warmup_runs, max_secs)
 
+    @property
+    def chooses_cores(self) -> bool:
+        """Whether `use_cores` can be obeyed."""
+        return False
+
+    def renew(self) -> bool:
+        """Start anew what runs the model, so that the next timed runs find its memory in other places; False where this
+        runtime goes on with what it has.
+
+        Raises:
+            RuntimeFailure: the bundle has been damaged since it was opened.
+        """
+        return False
+
     def use_cores(self, cores: str) -> None:
         """From now on timed runs are on these cores: big, little, all, or a mask of CPU numbers in hexadecimal.
 

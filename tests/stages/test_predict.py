@@ -131,10 +131,10 @@ def test_what_is_stored_is_kept_apart() -> None:
     remember_factors(target, {"l": 4.0}, {})
     assert tuned(target) == Known({"a": 1.0}, {"k": 2.0, "l": 4.0}, {"o": 3.0})
     remember(target, {"b": 2.0})
-    assert tuned(target) == Known({"b": 2.0}, {"k": 2.0, "l": 4.0}, {"o": 3.0})
+    assert tuned(target) == Known({"a": 1.0, "b": 2.0}, {"k": 2.0, "l": 4.0}, {"o": 3.0})
     stored = json.loads(tuned_path(target).read_text())
     tuned_path(target).write_text(json.dumps({**stored, "predictions": "of another cost model"}))
-    assert tuned(target) == Known({"b": 2.0})  # times stay true
+    assert tuned(target) == Known({"a": 1.0, "b": 2.0})  # times stay true
 
 
 def test_processes_that_store_at_once_lose_nothing() -> None:

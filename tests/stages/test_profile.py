@@ -241,9 +241,13 @@ def test_warnings_say_what_to_do(bundles: dict[str, Path], monkeypatch: pytest.M
         calls = 1 + max(max(x.calls) for x in session.manifest.layers if x.calls)
         assert warnings([100] * 10) == "" == warnings([100.0] * 9 + [200.0]), "one of ten is no spread"
         spread_out = warnings([100.0] * 8 + [120.0] * 2)
-        assert "20% of the median" in spread_out and all(
-            w in spread_out for w in ("--cores", "--cool-to", "--num-runs")
-        )
+        assert "20% of the median" in spread_out and "--num-runs" in spread_out
+        assert "--cores" not in spread_out and "--cool-to" not in spread_out, "neither can be done here"
+        seen = [{"run": 0, "at_ns": 0, "khz": [], "limit_khz": [], "millidegrees": [30_000]}]
+        warm = warnings([100.0] * 8 + [120.0] * 2, zones=["cpu"], observations=seen, most_khz=[])
+        assert "--cool-to" in warm
+        monkeypatch.setattr(type(session), "chooses_cores", True)
+        assert "--cores big" in warnings([100.0] * 8 + [120.0] * 2)
         browser = warnings([100] * 10, clock_step_ns=5000)
         assert f"{calls} of {calls} layers take less than 10 steps" in browser and "5 us" in browser
         assert warnings([100] * 10, clock_step_ns=100) == ""
@@ -401,13 +405,40 @@ def test_a_baseline_is_a_gate(call: Call, bundles: dict[str, Path], two: list[Pr
 
 def test_times_that_cannot_be_compared_pass_no_gate(call: Call, two: list[Profile]) -> None:
     Path("same.json").write_text(profiles_json([two[0]]))
-    Path("none.json").write_text(profiles_json([dataclasses.replace(two[0], run_us=(0.0,) * 5)]))
+    Path("none.json").write_text(profiles_json([dataclasses.replace(two[0], run_us=(0.0,) * 5, starts=(5,))]))
     for names in (("same.json", "none.json"), ("none.json", "same.json")):
         code, out, err = call("diff", *names, "--fail-above", "5%")
         assert code == 2 and "cannot be compared" in out and "a finer clock" in err
         code, out, _ = call("diff", *names, "--json")
         assert code == 0 and json.loads(out)["ratio"] is None
-    assert "cannot be compared" in html([two[0], dataclasses.replace(two[0], run_us=(0.0,) * 5)])
+    assert "cannot be compared" in html([two[0], dataclasses.replace(two[0], run_us=(0.0,) * 5, starts=(5,))])
+
+
+@pytest.mark.parametrize("starts", [(2, 2), (6,), (0, 5), (-1, 6), (3, 3)])
+def test_starts_are_of_the_runs(starts: tuple[int, ...], call: Call, two: list[Profile]) -> None:
+    found = dataclasses.replace(two[0], run_us=(1.0,) * 5, starts=starts)
+    Path("a.json").write_text(profiles_json([found]))
+    code, _, err = call("diff", "a.json", "a.json")
+    assert code == 2 and "starts" in err
+
+
+def test_starts_of_a_profile(bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_bundle(bundles["host"], "local") as session:
+        places = set()
+        time_calls = session.time_calls
+
+        def seen(*arguments: Any) -> CallTimes:
+            places.add(session._arena.ctypes.data)  # type: ignore[attr-defined]
+            return time_calls(*arguments)
+
+        monkeypatch.setattr(session, "time_calls", seen)
+        (found,) = profile([session], [random_inputs(session.manifest)], num_runs=12, warmup_runs=0)
+        assert found.starts == (2, 2, 3, 2, 3) and len(places) > 1
+        assert [len(each) for each in found.by_start] == [2, 2, 3, 2, 3] and sum(found.by_start, ()) == found.run_us
+        outputs = session.run(random_inputs(session.manifest))
+    assert all(np.isfinite(y).all() for y in outputs.values())
+    with pytest.raises(RuntimeFailure, match="closed"):
+        session.renew()
 
 
 def test_what_is_not_comparable_is_said(call: Call, two: list[Profile]) -> None:

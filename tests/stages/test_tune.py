@@ -101,7 +101,7 @@ def test_a_damaged_file_is_named(text: str) -> None:
     tuned_path(target).write_text(text)
     with pytest.raises(InputError, match="cannot be read") as caught:
         tuned(target)
-    assert str(tuned_path(target)) in str(caught.value) and "run tune again" in str(caught.value)
+    assert str(tuned_path(target)) in str(caught.value) and "tune, calibrate and profile" in str(caught.value)
 
 
 def test_kernels_are_measured_for_real() -> None:
