@@ -115,7 +115,8 @@ export class Files {
     }
     let response;
     try {
-      response = await fetch(url, { signal: this.signal });
+      // Files of two versions, one of them from the browser's cache, would not fit: ask whether it is still the same.
+      response = await fetch(url, { signal: this.signal, cache: "no-cache" });
     } catch (cause) {
       throw failed(this.signal, `${url} cannot be fetched`, cause);
     }
@@ -139,14 +140,14 @@ export class Files {
     const { cache, read } = this.#options;
     if (cache === false || read) return;
     const { folder, files } = this.#place;
-    const home = new URL(".", files?.["manifest.json"] ?? folder);
+    const at = files?.["manifest.json"] ?? folder; // bundlers make data: of small files
     const missing = typeof caches === "undefined" ? "there is no Cache API here"
-      : /^https?:$/.test(home.protocol) ? "" : `it is not from a server but ${home.protocol}`;
+      : /^https?:/.test(at) ? "" : `it is not from a server but ${at.split(":")[0]}:`;
     if (missing) {
       if (cache) this.#why.push(`not cached: ${missing}`);
       return;
     }
-    const old = new URL(`${encodeURIComponent(manifest.name)}.edgesparse/`, home).href;
+    const old = new URL(`${encodeURIComponent(manifest.name)}.edgesparse/`, at).href;
     try {
       this.#cache = { store: await caches.open(CACHE), prefix: `${old}${await sha256(content)}/`, old };
     } catch (cause) {

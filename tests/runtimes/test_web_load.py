@@ -13,6 +13,8 @@ from tests.web import Site, digits, serve
 from .conftest import MakeBundle
 from .node_scripts import WORKER, Built, run
 
+HALF = b"half of it"
+
 
 @pytest.fixture
 def site(built: Built) -> Iterator[Site]:
@@ -32,6 +34,21 @@ def test_load_takes_options_alone_or_what_lies_beside_it(built: Built) -> None:
 
 
 @WORKER
+def test_files_that_a_bundler_made_part_of_its_text(built: Built, worker: str) -> None:
+    run(built("wasm"), f"""
+    const text = (name) => fs.readFileSync(`${{at}}/${{name}}`, "base64");
+    const inline = (name) => [name, `data:application/octet-stream;base64,${{text(name)}}`];
+    const files = Object.fromEntries(fs.readdirSync(at).filter((name) => !name.endsWith(".mjs")).map(inline));
+    const model = await edge.loadBeside({{ files }}, {{ worker: {worker}, threads: 1, cache: true }});
+    assert.equal((await model.run(inputs)).y[1], 1);
+    assert.match(model.why.join(), /not cached: /);
+    await model.close();
+    delete files["manifest.json"];
+    await assert.rejects(edge.loadBeside({{ files }}, {{ worker: {worker} }}), {{ name: "LoadError", code: "fetch" }});
+    """)  # fmt: skip
+
+
+@WORKER
 @pytest.mark.parametrize(
     ("name", "content", "code"),
     [
@@ -40,13 +57,16 @@ def test_load_takes_options_alone_or_what_lies_beside_it(built: Built) -> None:
         ("model-toy.wasm", None, "fetch"),
         ("model-toy.wasm", b"\0asm\1\0\0\0\xff", "compile"),
         ("model-toy.wasm", b"", "compile"),
+        ("model-toy.wasm", HALF, "compile"),
         ("weights", b"1234", "damaged"),
+        ("weights", HALF, "damaged"),
         ("weights", None, "fetch"),
     ],
 )
 def test_damaged_bundles(toy: MakeBundle, worker: str, name: str, content: bytes | None, code: str) -> None:
     bundle = toy("wasm")
     path = next(bundle.glob(f"{name}*"))
+    content = path.read_bytes()[: path.stat().st_size // 2] if content == HALF else content
     path.unlink()
     if content is not None:
         path.write_bytes(content)
