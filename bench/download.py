@@ -1,5 +1,4 @@
-"""``python -m bench.download``: what a browser downloads of a bundle: modules, loader and weights, beside gzip -9 of the
-dense weights."""
+"""``python -m bench.download``: bytes that a browser gets of a bundle; weights beside gzip of dense ones."""
 
 from __future__ import annotations
 
