@@ -66,12 +66,12 @@ export class Files {
   async settle() {
     for (const [name, opened] of this.#open) {
       const content = await (await opened).bytes();
-      const checked = this.#options.verify || this.#cache !== null;
-      if (name === "manifest.json" || this.#kept.has(name) || !checked) continue;
+      const isNew = !this.#kept.has(name) && this.#cache !== null;
+      if (name === "manifest.json" || !(isNew || this.#options.verify)) continue;
       if (await sha256(content) !== this.#digests[name]) {
         throw new LoadError("damaged", `${name} is damaged: its SHA-256 is not the one in the manifest`, AGAIN);
       }
-      await this.#keep(name, content);
+      if (isNew) await this.#keep(name, content);
     }
     await this.#forget();
     if (this.#loaded < this.#total) this.#tell(this.#total - this.#loaded);
@@ -88,7 +88,7 @@ export class Files {
   }
 
   async #start(name) {
-    const kept = await this.#cache?.store.match(this.#cache.prefix + name);
+    const kept = await this.#inCache(({ store, prefix }) => store.match(prefix + name));
     if (kept) this.#kept.add(name);
     return new Download(name, kept ?? await this.#fetch(name), this.signal, (bytes) => this.#tell(bytes));
   }
@@ -155,23 +155,29 @@ export class Files {
     }
   }
 
-  async #keep(name, content) {
-    if (this.#cache === null) return;
+  #keep(name, content) {
     const headers = { "Content-Type": name.endsWith(".wasm") ? WASM : "application/octet-stream" };
-    try {
-      await this.#cache.store.put(this.#cache.prefix + name, new Response(content, { headers }));
-    } catch (cause) { // no room left, for example
-      this.#why.push(`not cached: ${cause.message}`);
-      this.#cache = null;
-    }
+    return this.#inCache(({ store, prefix }) => store.put(prefix + name, new Response(content, { headers })));
   }
 
   /** Delete what other versions of the bundle left. */
-  async #forget() {
-    if (this.#cache === null) return;
-    const { store, prefix, old } = this.#cache;
-    const keys = (await store.keys()).filter(({ url }) => url.startsWith(old) && !url.startsWith(prefix));
-    await Promise.all(keys.map((key) => store.delete(key)));
+  #forget() {
+    return this.#inCache(async ({ store, prefix, old }) => {
+      const keys = (await store.keys()).filter(({ url }) => url.startsWith(old) && !url.startsWith(prefix));
+      await Promise.all(keys.map((key) => store.delete(key)));
+    });
+  }
+
+  /** What `work` gives; undefined without a cache, or where it fails: there is no room left, for example. */
+  async #inCache(work) {
+    if (this.#cache === null) return undefined;
+    try {
+      return await work(this.#cache);
+    } catch (cause) {
+      this.#why.push(`not cached: ${cause.message}`);
+      this.#cache = null;
+      return undefined;
+    }
   }
 }
 

@@ -26,14 +26,14 @@ export async function loadHere(base, options = {}) {
   }
 }
 
-/** Where threads cannot be started, one is tried instead, unless options.strict. */
+/** Where threads cannot be started, one is tried instead, unless so many were asked for with options.strict. */
 async function begin(manifest, threads, files, options, why) {
   const before = why.length;
   try {
     return await start(manifest, threads, files, options, why);
   } catch (error) {
-    const other = threads > 1 && !options.strict && ["threads", "memory"].includes(error.code);
-    if (!other) throw error;
+    const fixed = options.strict && (options.threads ?? "auto") !== "auto";
+    if (threads === 1 || fixed || !["threads", "memory"].includes(error.code)) throw error;
     why.splice(before, Infinity, `1 thread: ${error.message.split("\n")[0]}`);
     return start(manifest, 1, files, options, why);
   }

@@ -97,7 +97,7 @@ export async function loadBeside(beside, base, options) {
       const [facts, remote] = await loadRemote(place, given);
       return new Model(facts, remote, true);
     } catch (error) {
-      if (error.code !== "worker" || given.strict) throw error;
+      if (error.code !== "worker" || (given.strict && given.worker)) throw error;
       why.push(`no worker: ${error.message.split("\n")[0]}`);
     }
   }

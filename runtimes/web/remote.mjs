@@ -97,7 +97,7 @@ function copied(arrays) {
 
 /** Load the bundle at `place` (see placeOf) in a worker: [what it says of the model, Remote]. Throws LoadError. */
 export async function loadRemote(place, options) {
-  const { read, signal, onProgress, ...plain } = options;
+  const { threads, relaxed, strict, cache, verify, read, signal, onProgress } = options;
   const aborted = () => new LoadError("aborted", "loading was aborted", "", signal.reason);
   if (signal?.aborted) throw aborted();
   let remote;
@@ -106,6 +106,7 @@ export async function loadRemote(place, options) {
   } catch (cause) {
     throw new LoadError("worker", `no worker can be started: ${cause.message}`, "load with worker: false", cause);
   }
+  const plain = { threads, relaxed, strict, cache, verify };
   const stop = () => remote.close(aborted());
   signal?.addEventListener("abort", stop);
   try {

@@ -14,7 +14,7 @@ async function work({ module, memory, part, stackEnd }, post) {
   exports.model_worker(part);
 }
 
-if (typeof WorkerGlobalScope === "undefined") { // node.js
+if (typeof process !== "undefined" && process.versions?.node && typeof Deno === "undefined") {
   const threads = "node:worker_threads"; // in a variable, so that bundlers do not look for it
   import(/* @vite-ignore */ /* webpackIgnore: true */ threads).then(({ parentPort }) => {
     parentPort.once("message", (job) => work(job, (reply) => parentPort.postMessage(reply)));

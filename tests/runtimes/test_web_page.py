@@ -137,6 +137,33 @@ def test_the_second_load_is_from_the_cache(browser: Any, folder: Path, tmp_path:
         assert len(after) == 2 and not set(before) & set(after) and page.errors == []
 
 
+@pytest.mark.parametrize("method", ["open", "match", "put", "keys"])
+def test_a_cache_that_fails_is_told(browser: Any, folder: Path, method: str) -> None:
+    with serve(folder) as site, page_of(browser, site) as page:
+        owner = "CacheStorage" if method == "open" else "Cache"
+        found = run(
+            page,
+            f"""
+        {owner}.prototype.{method} = () => Promise.reject(new DOMException("it is full", "QuotaExceededError"));
+        {RUN.replace("OPTIONS", "{ worker: false }")}
+        """,
+        )
+        assert is_right(found["outputs"]) and "not cached: it is full" in found["why"] and page.errors == []
+
+
+def test_a_damaged_copy_in_the_cache_is_found(browser: Any, folder: Path) -> None:
+    with serve(folder) as site, page_of(browser, site) as page:
+        assert run(page, """
+        await (await edge.load("digits.edge/")).close();
+        const cache = await caches.open("edgesparse");
+        const key = (await cache.keys()).find(({ url }) => url.endsWith(".wasm"));
+        const content = new Uint8Array(await (await cache.match(key)).arrayBuffer());
+        const headers = { "Content-Type": "application/wasm" };
+        await cache.put(key, new Response(new Uint8Array([...content, 0, 2, 1, 120]), { headers }));
+        return edge.load("digits.edge/", { verify: true }).catch(({ name, code }) => `${name} ${code}`);
+        """) == "LoadError damaged"  # fmt: skip
+
+
 def test_a_file_of_another_version_is_not_kept(browser: Any, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "site")
     module = tmp_path / "site" / "digits.edge" / "model-relaxed.wasm"
