@@ -122,10 +122,11 @@ class Opened:
             self.page.mouse.move(x, y, steps=4)
         self.page.mouse.up()
 
-    def answers(self) -> list[str]:
-        """What both networks say to a digit, once they have been timed."""
-        self.page.wait_for_selector(".summary strong", timeout=PATIENCE_MS)
-        return [str(x) for x in self.page.locator(".big").all_inner_texts()]
+    def says(self, digit: str) -> bool:
+        """Whether both networks come to say it, and say how long that took."""
+        said = self.page.locator(".summary strong", has_text=f"Both say {digit}.")
+        said.wait_for(timeout=PATIENCE_MS)
+        return bool(self.page.locator(".big").all_inner_texts() == [digit, digit])
 
     def wait(self, script: str) -> None:
         """Until it is true. (Playwright's own way evaluates text in the page, which its policy forbids.)"""
@@ -137,7 +138,10 @@ class Opened:
 
 @contextmanager
 def opened(browser: Any, url: str, hash: str = "", script: str = "", **options: Any) -> Iterator[Opened]:
-    """A page in a context of its own, which runs ``script`` before anything else. In the end nothing went wrong, and nothing was asked of anybody else."""
+    """A page in a context of its own, which runs ``script`` before anything else.
+
+    In the end nothing went wrong, and nothing was asked of anybody else.
+    """
     context = browser.new_context(**options)
     context.add_init_script(script)
     found = Opened(context.new_page(), url)

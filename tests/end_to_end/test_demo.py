@@ -50,16 +50,15 @@ class TestDigits:
     def test_a_3_that_is_drawn(self, browser: Any, url: str) -> None:
         with opened(browser, url) as found:
             found.draw(THREE)
-            assert found.answers() == ["3", "3"]
+            assert found.says("3")
             best = found.page.locator(".answer .bars li:first-child").all_inner_texts()
             assert [x.split()[0] for x in best] == ["3", "3"] and all(float(x.split()[1][:-1]) > 50 for x in best)
-            assert "Both say 3." in found.text(".summary")
 
     @pytest.mark.parametrize("scale", [0.35, 0.8])
     def test_it_may_be_small_and_anywhere(self, browser: Any, url: str, scale: float) -> None:
         with opened(browser, url) as found:
             found.draw([(0.05 + scale * x, 0.1 + scale * y) for x, y in THREE])
-            assert found.answers() == ["3", "3"]
+            assert found.says("3")
 
     def test_touch(self, browser: Any, url: str) -> None:
         with opened(browser, url, has_touch=True, viewport=PHONE) as found:
@@ -75,7 +74,7 @@ class TestDigits:
                 }""",
                 THREE,
             )
-            assert found.answers() == ["3", "3"]
+            assert found.says("3")
 
     def test_keys(self, browser: Any, url: str) -> None:
         """A 1, without a mouse; Delete takes it away."""
@@ -83,7 +82,7 @@ class TestDigits:
             found.page.locator(".pad").focus()
             for key in ["Space", *["ArrowDown"] * 9, "Space"]:
                 found.page.keyboard.press(key)
-            assert found.answers() == ["1", "1"]
+            assert found.says("1")
             found.page.keyboard.press("Delete")
             found.wait("document.querySelector('.big').textContent === '–'")
 

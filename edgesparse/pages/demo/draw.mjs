@@ -36,9 +36,10 @@ export async function draw(panel, net) {
     answers[i].fact(WEIGHTS, bytes(weightsBytes(variant)));
     answers[i].fact(RIGHT, `${percent(variant.accuracy)} of ${net.test_images}`);
   });
-  let wanted = null,
-    busy = true,
-    idle = 0; // busy: until the networks are there
+  let shown = null; // the newest image
+  let wanted = null; // the newest that nobody answered to
+  let busy = true; // until the networks are there
+  let idle = 0;
 
   const seen = h("canvas", {
     class: "seen",
@@ -133,6 +134,7 @@ export async function draw(panel, net) {
 
   function show(image) {
     paint(seen, image ?? new Float32Array(SIZE ** 2));
+    shown = image;
     wanted = { image };
     if (!busy) answer();
   }
@@ -165,7 +167,7 @@ export async function draw(panel, net) {
         all[i].push(...(await model.time({ [input.name]: image }, TIMED)).wallMs);
       }
     }
-    if (busy) return; // somebody draws on
+    if (image !== shown) return; // somebody draws on
     const ms = all.map(typical);
     ms.forEach((one, i) => answers[i].fact(TIME, milliseconds(one)));
     const [dense, sparse] = answers.map((place) => place.big.textContent);
