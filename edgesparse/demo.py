@@ -14,8 +14,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
@@ -47,6 +50,7 @@ RACE_SPARSITIES, RACE_PATTERNS = (0.5, 0.7, 0.9), (PATTERN, "unstructured")
 WIDTHS: Mapping[str, float] = {"small": 0.25, "full": 1.0}
 OWN = "own"
 NETWORK = "network.json"
+KEPT_S = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +144,22 @@ def build(recipe: Recipe, on_progress: Progress | None = None) -> Path:
                 _build(recipe, scratch, fresh, on_progress)
                 if not folder.is_dir():  # another process was faster
                     fresh.rename(folder)
+            _forget_old(place, recipe.id)
         except OSError as error:
             raise InputError(
                 f"the cache cannot be written: {(error.strerror or str(error)).lower()}", where=str(place),
                 hint="free some space, or set $EDGESPARSE_CACHE to another folder",
             ) from error  # fmt: skip
+    with suppress(OSError):  # not ours to write to: then not ours to tidy up, either
+        os.utime(folder)
     return folder
+
+
+def _forget_old(place: Path, name: str) -> None:
+    """Remove what other versions built of this network, where nobody used it for `KEPT_S`."""
+    for folder in place.glob(f"{name}-*"):
+        if time.time() - folder.stat().st_mtime > KEPT_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _build(recipe: Recipe, scratch: Path, out: Path, on_progress: Progress | None) -> None:

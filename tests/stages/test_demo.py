@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
@@ -85,6 +87,20 @@ class TestNetworks:
     def test_what_was_built_is_found_again(self, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(demo, "_build", lambda *_: pytest.fail("built again"))
         assert demo.build(demo.digits()) == digits
+
+    def test_what_nobody_uses_is_forgotten(self, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EDGESPARSE_CACHE", str(tmp_path))
+        monkeypatch.setattr(demo, "_build", lambda *_: None)
+        long_ago, ours = time.time() - demo.KEPT_S - 60, tmp_path / "demo" / digits.name
+        for name in ("digits-old", "digits-new", "race-small-old"):
+            (tmp_path / "demo" / name).mkdir(parents=True)
+            if name.endswith("old"):
+                os.utime(tmp_path / "demo" / name, (long_ago, long_ago))
+        assert demo.build(demo.digits()) == ours
+        assert {p.name for p in ours.parent.iterdir()} == {ours.name, "digits-new", "race-small-old"}
+        os.utime(ours, (long_ago, long_ago))
+        demo.build(demo.digits())
+        assert ours.stat().st_mtime > long_ago + 60
 
     def test_what_fails_leaves_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("EDGESPARSE_CACHE", str(tmp_path))
