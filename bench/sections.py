@@ -9,6 +9,8 @@ from typing import Any
 from bench import (
     accuracy_tables,
     allocation,
+    download,
+    first_inference,
     footprint,
     layer_times,
     predictions,
@@ -32,6 +34,17 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
         "What profiling costs",
         "Whole runs alone and beside runs whose layers are timed; on arm64 the instructions that are executed.",
     ),
+    "download": (
+        download,
+        "What a browser downloads",
+        "Kilobytes: gzip -9 of the dense weights, `weights.packed` in each storage, and code, also as gzip.",
+    ),
+    "first inference": (
+        first_inference,
+        "First outputs in a page",
+        "From the first byte of code to the first outputs, nothing cached, the server on the same machine; a new context"
+        " of Chromium each time, in turns, medians.",
+    ),
     "predictions": (
         predictions,
         "Predictions",
@@ -45,7 +58,7 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
 def _simple(rows: Sequence[Row], module: ModuleType, title: str, text: str) -> str:
     cells = [[str(cell) for cell in module.cells(dict(row))] for row in rows]
     return (
-        f"## {title}\n\n{_made_by(rows[0]['command'], rows[0]['machine'])}\n\n{text}\n\n"
+        f"## {title}\n\n{_made_by(rows[0]['command'], rows[0].get('machine', {}))}\n\n{text}\n\n"
         + _table(module.COLUMNS, cells)
     )  # fmt: skip
 

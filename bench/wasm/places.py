@@ -142,6 +142,10 @@ class Chromium:
         self.version = self._browser.version
 
     def seat(self, stack: ExitStack) -> ChromiumSeat:
+        return ChromiumSeat(self.page(stack))
+
+    def page(self, stack: ExitStack) -> Any:
+        """A page in a context of its own, with nothing in its caches; both closed with ``stack``."""
         from playwright.sync_api import Error
 
         context = self._browser.new_context()
@@ -154,7 +158,7 @@ class Chromium:
                 raise ChildFailure("the page is not cross-origin isolated: its clock would be too coarse")
         except Error as error:
             raise ChildFailure(f"the page does not load: {error.message}") from error
-        return ChromiumSeat(page)
+        return page
 
 
 class ChromiumSeat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,8 +30,8 @@ def find(mounts: Mapping[str, Path], path: str) -> Path | None:
 
 
 @contextmanager
-def serve(mounts: Mapping[str, Path]) -> Iterator[str]:
-    """The origin while the context lasts. ``mounts`` may change meanwhile."""
+def serve(mounts: Mapping[str, Path], on_sent: Callable[[str, int], None] = lambda path, count: None) -> Iterator[str]:
+    """The origin while the context lasts. ``mounts`` may change meanwhile. ``on_sent``: path, bytes of an answer."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -44,6 +44,7 @@ def serve(mounts: Mapping[str, Path]) -> Iterator[str]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+            on_sent(urlsplit(self.path).path, len(body))
 
         def log_message(self, format: str, *args: object) -> None:
             pass

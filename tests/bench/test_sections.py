@@ -163,11 +163,18 @@ def test_what_is_one_table_has_one_section() -> None:
          "unit": "us", "cost": 0.01, "cost_95": [0.0, 0.02]},
         {"what": "predictions", "model": "kws", "pattern": "block:4x1", "zeros": 0.7, "by": "calibrated",
          "predicted_us": 900.0, "us": 1000.0, "off": 1.05},
+        {"what": "download", "model": "kws", "pattern": "block:4x1", "sparsity": 0.7, "dense_gzip_bytes": 90_000,
+         "packed_bytes": {"f32": 40_000, "f16": 20_000, "int8": 11_000}, "loader": [60_000, 20_000],
+         "modules": {"model-relaxed.wasm": [50_000, 12_000], "model-simd128.wasm": [51_000, 13_000]}},
+        {"what": "first inference", "model": "kws", "pattern": "dense", "zeros": 0.0, "engine": "edgesparse",
+         "ms": [100.0, 90.0, 110.0], "runtime_bytes": 115_000, "model_bytes": 50_000, "over_ours": 1.0},
     ]  # fmt: skip
     wanted = (
         "| kws | node | node 20 | 100.0 | 102.0 | 1.020 |",
         "| kws | local | 100 | 101 | us | 1.00% (95%: 0.00% to 2.00%) |",
         "| kws | block:4x1 0.7 | calibrated | 0.9 | 1.0 | 0.9 | 1.05 |",
+        "| kws | block:4x1 | 0.7 | 90 | 40 | 20 | 11 | 50.0 (12.0) | 51.0 (13.0) | 60.0 (20.0) |",
+        "| kws | dense | edgesparse | 100 | 90 | 115 | 50 | 1.00 |",
     )  # fmt: skip
     for line, cells in zip(lines, wanted, strict=True):
         text = section([{**common, **line}])
