@@ -42,8 +42,8 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
     "first inference": (
         first_inference,
         "First outputs in a page",
-        "From the first byte of code to the first outputs, nothing cached, the server on the same machine; a new context"
-        " of Chromium each time, in turns, medians.",
+        "From the first byte of code to the first outputs, nothing cached, the server on the same machine; a new"
+        " context of Chromium each time, in turns, medians.",
     ),
     "predictions": (
         predictions,
