@@ -21,7 +21,7 @@ RUNNER = Path(__file__).parent / "web" / "runner.mjs"
 LOADER = (
     "model.mjs", "remote.mjs", "host.mjs", "here.mjs", "sync.mjs", "files.mjs", "download.mjs", "compile.mjs",
     "unpack.mjs", "engine.mjs", "threads.mjs", "thread.mjs", "workers.mjs", "place.mjs", "ports.mjs", "digest.mjs",
-    "errors.mjs",
+    "manifest.mjs", "errors.mjs",
 )  # fmt: skip
 OLDEST = 18  # the first with DecompressionStream
 RELAXED_FLAG, RELAXED_WITH_FLAG, RELAXED_BY_DEFAULT = "--experimental-wasm-relaxed-simd", 20, 21

@@ -43,12 +43,17 @@ export async function instantiate(name, module, memory) {
 /** es_the_model (model_info.h) is what the module was compiled for, whatever the manifest says. Throws LoadError. */
 export function checkSizes(manifest, exports, memory) {
   const at = Number(exports.es_the_model?.value);
-  const view = new DataView(memory.buffer);
+  const view = memory && new DataView(memory.buffer);
   const u32 = (from) => view.getUint32(from, true);
   const u64 = (from) => Number(view.getBigUint64(from, true));
   const ports = (count, from) => Array.from({ length: u32(count) }, (_, i) => u64(u32(from) + 16 * i + 8));
   const sizes = (list) => list.map((port) => port.bytes);
-  const compiled = [u64(at + 8), u64(at + 16), u64(at + 24), ports(at + 32, at + 40), ports(at + 36, at + 44)];
+  let compiled;
+  try {
+    compiled = [u64(at + 8), u64(at + 16), u64(at + 24), ports(at + 32, at + 40), ports(at + 36, at + 44)];
+  } catch (cause) {
+    throw new LoadError("manifest", "the module is none that edgesparse compiled", "copy the bundle again", cause);
+  }
   const said = [manifest.arena_bytes, manifest.weights_bytes, manifest.scratch_bytes, sizes(manifest.inputs),
     sizes(manifest.outputs)];
   if (JSON.stringify(compiled) !== JSON.stringify(said)) {

@@ -26,7 +26,8 @@ export const nodeModule = (name) => import(/* @vite-ignore */ /* webpackIgnore: 
 
 /** What this engine can run: `{simd, relaxedSimd, threads}`. */
 export function features() {
-  const valid = (bytes) => WebAssembly.validate(new Uint8Array(bytes));
+  const has = typeof WebAssembly !== "undefined"; // Lockdown Mode of Safari takes it away
+  const valid = (bytes) => has && WebAssembly.validate(new Uint8Array(bytes));
   return { simd: valid(SIMD), relaxedSimd: valid(RELAXED_SIMD), threads: whyNoThreads() === "" };
 }
 

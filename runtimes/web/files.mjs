@@ -4,8 +4,8 @@ import { sha256 } from "./digest.mjs";
 import { Download, failed, WASM } from "./download.mjs";
 import { HAS_NODE_MODULES, nodeModule } from "./engine.mjs";
 import { LoadError } from "./errors.mjs";
+import { parseManifest } from "./manifest.mjs";
 
-const SCHEMA_VERSION = 1;
 const CACHE = "edgesparse";
 const AGAIN = "copy the bundle again";
 
@@ -127,8 +127,9 @@ export class Files {
   /** As options.read has it. */
   async #read(name) {
     let bytes;
+    const aborted = new Promise((_, reject) => { this.signal.addEventListener("abort", reject, { once: true }); });
     try {
-      bytes = await this.#options.read(name);
+      bytes = await Promise.race([this.#options.read(name), aborted]);
     } catch (cause) {
       throw failed(this.signal, `${name} cannot be read`, cause);
     }
@@ -141,14 +142,14 @@ export class Files {
     if (cache === false || read) return;
     const { folder, files } = this.#place;
     const at = files?.["manifest.json"] ?? folder; // bundlers make data: of small files
-    const missing = typeof caches === "undefined" ? "there is no Cache API here"
-      : /^https?:/.test(at) ? "" : `it is not from a server but ${at.split(":")[0]}:`;
-    if (missing) {
-      if (cache) this.#why.push(`not cached: ${missing}`);
-      return;
-    }
-    const old = new URL(`${encodeURIComponent(manifest.name)}.edgesparse/`, at).href;
     try {
+      const missing = typeof caches === "undefined" ? "there is no Cache API here" // in sandboxed frames it throws
+        : /^https?:/.test(at) ? "" : `it is not from a server but ${at.split(":")[0]}:`;
+      if (missing) {
+        if (cache) this.#why.push(`not cached: ${missing}`);
+        return;
+      }
+      const old = new URL(`${encodeURIComponent(manifest.name)}.edgesparse/`, at).href;
       this.#cache = { store: await caches.open(CACHE), prefix: `${old}${await sha256(content)}/`, old };
     } catch (cause) {
       this.#why.push(`not cached: ${cause.message}`);
@@ -179,19 +180,4 @@ export class Files {
       return undefined;
     }
   }
-}
-
-function parseManifest(bytes) {
-  let manifest;
-  try {
-    manifest = JSON.parse(new TextDecoder().decode(bytes));
-  } catch (cause) {
-    throw new LoadError("manifest", "manifest.json is not JSON", "is the address that of a bundle folder?", cause);
-  }
-  if (manifest?.schema_version !== SCHEMA_VERSION || manifest.kind !== "wasm") {
-    throw new LoadError("manifest", `not a WebAssembly bundle of schema version ${SCHEMA_VERSION} `
-      + `(it is ${manifest?.kind}, ${manifest?.schema_version})`,
-    "edgesparse compile MODEL.onnx --device browser -o NAME.edge makes one");
-  }
-  return manifest;
 }

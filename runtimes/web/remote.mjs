@@ -2,6 +2,7 @@
 
 import { ON_NODE } from "./engine.mjs";
 import { LoadError, packed, RunError, unpacked } from "./errors.mjs";
+import { ARRAYS } from "./ports.mjs";
 import { nodeWorker, Peer } from "./workers.mjs";
 
 const LATE_MS = 1000; // a worker that does not answer for so long is stopped as it is
@@ -90,8 +91,10 @@ class Remote {
   }
 }
 
+/** Not by slice(): that of node's Buffer gives the memory of the caller away. */
 function copied(arrays) {
-  const copies = Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, array.slice()]));
+  const copy = (array) => new (Object.values(ARRAYS).find((type) => array instanceof type))(array);
+  const copies = Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, copy(array)]));
   return [copies, Object.values(copies).map((array) => array.buffer)];
 }
 
@@ -110,6 +113,7 @@ export async function loadRemote(place, options) {
   const stop = () => remote.close(aborted());
   signal?.addEventListener("abort", stop);
   try {
+    if (signal?.aborted) throw aborted(); // while the worker was made
     return [await remote.call("load", { place, options: plain, theirs: read !== undefined }), remote];
   } catch (error) {
     await remote.close();

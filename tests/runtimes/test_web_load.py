@@ -131,6 +131,80 @@ def test_loading_can_be_aborted(site: Site, built: Built, worker: str, stalled: 
     """)  # fmt: skip
 
 
+@WORKER
+def test_an_abort_is_heard_at_every_moment(built: Built, worker: str) -> None:
+    """Also between two steps, where nothing is waited for that an abort would end."""
+    run(built("wasm"), f"""
+    for (let moment = 0; moment < 80; moment++) {{
+      const abort = new AbortController();
+      const loading = edge.load(at, {{ worker: {worker}, threads: 1, signal: abort.signal }});
+      let isLoaded = false;
+      const settled = loading.then((model) => {{ isLoaded = true; return model.close(); }}, (error) => error.code);
+      for (let i = 0; i < moment; i++) await (moment < 40 ? null : new Promise(setImmediate));
+      const isLate = isLoaded;
+      abort.abort();
+      assert.equal(await settled, isLate ? undefined : "aborted", `at moment ${{moment}}`);
+    }}
+    const abort = new AbortController();
+    const never = edge.load(at, {{ worker: {worker}, signal: abort.signal, read: () => new Promise(() => {{}}) }});
+    setTimeout(() => abort.abort(), 50);
+    await assert.rejects(never, {{ code: "aborted" }});
+    """)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "m.modules[0].file = 'http://127.0.0.1:9/other.wasm'",
+        "m.modules[0].file = '../model-toy.wasm'",
+        "m.modules[0].file = '/etc/passwd'",
+        "m.modules = 1",
+        "m.weights.file = 'file:///etc/passwd'",
+        "m.weights.parts[0].winograd = {channels: 1, inputs: 0, height: 4, group: 0, matrix: []}",
+        "m.weights.parts[0].winograd = {channels: 1e9, inputs: 1e5, height: 4, group: 4, matrix: []}",
+        "m.weights.parts[0].bytes = -4",
+        "m.weights.parts[0].bytes = 1e300",
+        "m.weights.parts[0].item_bytes = 0",
+        "m.weights.parts[0].offset = 1",
+        "m.weights.parts[0].kept = 1e9",
+        "Object.assign(m.weights.parts[0], {coding: 'table', entries: 4e9})",
+        "m.weights_bytes = -1",
+        "m.arena_bytes = 2 ** 60",
+        "m.inputs[0].dtype = 'constructor'",
+        "m.inputs[0].bytes = 1e18",
+        "m.layers = {}",
+        "m.files = null",
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_manifests_that_mean_harm_are_refused(toy: MakeBundle, change: str, threads: int) -> None:
+    """At once, with the error that says so: nothing loops, asks for all memory, or is read from elsewhere."""
+    bundle = toy("wasm")
+    (line,) = run(bundle, f"""
+    const m = JSON.parse(fs.readFileSync(`${{at}}/manifest.json`));
+    {change};
+    fs.writeFileSync(`${{at}}/manifest.json`, JSON.stringify(m));
+    await edge.load(at, {{ threads: {threads} }}).catch((e) => console.log(e.name, e.code));
+    """, timeout_s=20)  # fmt: skip
+    assert line == "LoadError manifest"
+
+
+def test_a_module_of_somebody_else_is_refused(toy: MakeBundle) -> None:
+    bundle = toy("wasm")
+    (bundle / "model-toy.wasm").write_bytes(b"\0asm\1\0\0\0")
+    (line,) = run(bundle, "await edge.load(at, { threads: 1 }).catch((e) => console.log(e.name, e.code));")
+    assert line == "LoadError manifest"
+
+
+def test_an_engine_without_webassembly_is_told(built: Built) -> None:
+    """Lockdown Mode of Safari."""
+    (line,) = run(built("wasm"), """
+    delete globalThis.WebAssembly;
+    await edge.load(at, { threads: 1 }).catch((e) => console.log(e.name, e.code, edge.features().simd));
+    """)  # fmt: skip
+    assert line == "LoadError simd false"
+
+
 def test_broken_connections_are_told(built: Built) -> None:
     run(built("wasm"), """
     import http from "node:http";

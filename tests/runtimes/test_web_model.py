@@ -35,6 +35,19 @@ def test_runs_wait_for_each_other(built: Built, worker: str, threads: str) -> No
 
 
 @WORKER
+def test_arrays_stay_with_the_caller(built: Built, worker: str) -> None:
+    """Also those whose slice() copies nothing, like that of Buffer in node.js."""
+    run(built("wasm"), f"""
+    class Shared extends Float32Array {{ slice() {{ return this.subarray(0); }} }}
+    const given = {{ ...inputs, x: Shared.from(inputs.x) }};
+    const model = await edge.load(at, {{ worker: {worker}, threads: 1 }});
+    for (let i = 0; i < 2; i++) assert.equal((await model.run(given)).y[1], 1);
+    assert.deepEqual([...given.x], [...inputs.x]);
+    await model.close();
+    """)  # fmt: skip
+
+
+@WORKER
 @pytest.mark.parametrize("threads", ["1", pytest.param("2", marks=pytest.mark.cpus(2))])
 def test_outputs_are_those_of_onnxruntime(tmp_path: Path, worker: str, threads: str) -> None:
     bundle = digits(tmp_path)
