@@ -213,6 +213,27 @@ def test_a_loader_of_another_origin_runs_in_the_page(browser: Any, folder: Path,
         assert found[0] == "relaxed SIMD, 1 thread" and found[1].startswith("no worker: ") and found[2] == 10
 
 
+def test_a_sandboxed_frame_has_neither_workers_nor_a_cache(browser: Any, folder: Path, tmp_path: Path) -> None:
+    """As playgrounds on the web show code: asking for the Cache API is an error there, not undefined."""
+    with serve(folder, {"Access-Control-Allow-Origin": "*"}) as far:
+        script = f"""
+        const {{ load }} = await import("{far.url}digits.edge/model.mjs");
+        const told = load().then(({{ backend, why }}) => [backend, ...why], (error) => [error.stack]);
+        parent.postMessage(await told, "*");
+        """
+        (tmp_path / "index.html").write_text("<!doctype html><title>outer</title>")
+        with serve(tmp_path) as near, page_of(browser, near) as page:
+            backend, *why = page.evaluate("""(script) => new Promise((resolve) => {
+              addEventListener("message", ({ data }) => resolve(data));
+              const frame = document.createElement("iframe");
+              frame.sandbox = "allow-scripts";
+              frame.srcdoc = `<script type="module">${script}</scr` + "ipt>";
+              document.body.append(frame);
+            })""", script)  # fmt: skip
+    assert backend == "relaxed SIMD, 1 thread", backend
+    assert why[0].startswith("no worker: ") and any(text.startswith("not cached: ") for text in why)
+
+
 def test_workers_of_isolated_pages_need_the_headers_too(browser: Any, folder: Path) -> None:
     """The page has them, its scripts do not: no worker starts, and the model runs in the page."""
     with serve(folder, ISOLATED) as site, page_of(browser, site) as page:
