@@ -15,6 +15,8 @@ from edgesparse.errors import InputError
 from edgesparse.options import Force, Json, Shapes, load_model
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from edgesparse.demo import Recipe
     from edgesparse.demo_server import DemoServer
 
@@ -22,6 +24,7 @@ commands = typer.Typer()
 
 # Optional[...] below and not "... | None": typer evaluates it on Python 3.10, too.
 
+SPARSITIES, PATTERN, HOST = "0,0.5,0.9", "block:4x1", "127.0.0.1"
 RACES = {"small": ("small",), "full": ("full",), "both": ("small", "full"), "none": ()}
 
 
@@ -33,10 +36,10 @@ def demo(
         Optional[Path],  # noqa: UP045
         typer.Argument(metavar="[MODEL.onnx]", help="a model of your own, on the page beside the two of the demo"),
     ] = None,
-    sparsity: Annotated[str, typer.Option(metavar="0,0.5,0.9", help="for your model: how many zeros")] = "0,0.5,0.9",
+    sparsity: Annotated[str, typer.Option(metavar="0,0.5,0.9", help="for your model: how many zeros")] = SPARSITIES,
     pattern: Annotated[
         str, typer.Option(help="for your model: how the zeros lie; several are separated by commas")
-    ] = "block:4x1",
+    ] = PATTERN,
     labels: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="FILE.txt", help="for your model: the name of each class on a line"),
@@ -53,7 +56,7 @@ def demo(
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="FOLDER", help="write a folder for any web host instead of serving"),
     ] = None,
-    host: Annotated[str, typer.Option(help="0.0.0.0 serves to the whole network")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="0.0.0.0 serves to the whole network")] = HOST,
     port: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(min=1, max=65535, help="default: the first that is free from 8400 on"),
@@ -65,11 +68,12 @@ def demo(
     """Show networks dense and sparse, side by side, in a web page on this machine. Ctrl-C stops it."""
     if race not in RACES:
         raise InputError(f"--race {race!r} is none of {', '.join(RACES)}", hint="--race small is built fastest")
-    if export is not None and (port is not None or open):
-        raise InputError("--export writes files and serves nothing", hint="leave --port and --open out")
-    if model is None and (labels or shape):
+    if export is not None and (port is not None or open or host != HOST):
+        raise InputError("--export writes files and serves nothing", hint="leave --host, --port and --open out")
+    if model is None and (labels or shape or sample or sparsity != SPARSITIES or pattern != PATTERN):
         raise InputError(
-            "--labels and --shape belong to a model of yours", hint="edgesparse demo model.onnx --labels .."
+            "--sparsity, --pattern, --labels, --sample and --shape belong to a model of yours",
+            hint="edgesparse demo model.onnx --labels ..",
         )
     from edgesparse import demo as networks
     from edgesparse import report
@@ -122,8 +126,11 @@ def _own(model: Path, sparsity: str, pattern: str, labels: Path | None, shape: l
     patterns = [word.strip() for word in pattern.split(",") if word.strip()]
     for word in patterns:
         parse_pattern(word)
+    if not patterns:
+        raise InputError("--pattern names no pattern", hint=f"--pattern {PATTERN}")
     names = () if labels is None else _labels(labels)
     loaded = load_model(model, shape)
+    _check_labels(names, loaded)
     digest = hashlib.sha256(model.read_bytes())
     for value in loaded.graph.initializers.values():  # they may lie in other files
         digest.update(value.const_value.tobytes() if value.const_value is not None else b"")
@@ -141,6 +148,16 @@ def _labels(path: Path) -> tuple[str, ...]:
     if not any(names):
         raise InputError("holds no names", where=str(path), hint="one name a line, in the order of the classes")
     return names
+
+
+def _check_labels(names: tuple[str, ...], model: ir.Model) -> None:
+    """Warn where no output has as many classes as there are names: all of them may be off by one."""
+    from edgesparse.report import warn
+
+    sizes = [v.shape[-1] for v in model.graph.outputs if v.shape is not None and len(v.shape)]
+    if names and sizes and len(names) not in sizes:
+        told = " and ".join(str(size) for size in sizes)
+        warn(f"--labels has {len(names)} names, but outputs have {told} classes: names may stand at the wrong ones")
 
 
 def _serve(server: DemoServer, facts: Mapping[str, object], browser: bool, json: bool) -> None:

@@ -246,7 +246,11 @@ class TestCommand:
             (["--race", "fast"], "--race 'fast' is none of small, full, both, none"),
             (["--export", "x", "--port", "8000"], "--export writes files and serves nothing"),
             (["--export", "x", "--open"], "--export writes files and serves nothing"),
-            (["--labels", "labels.txt"], "--labels and --shape belong to a model of yours"),
+            (["--export", "x", "--host", "0.0.0.0"], "--export writes files and serves nothing"),
+            (["--labels", "labels.txt"], "--sample and --shape belong to a model of yours"),
+            (["--sample", "photo.jpg"], "--sample and --shape belong to a model of yours"),
+            (["--sparsity", "0.9"], "--sparsity, --pattern, --labels, --sample and --shape belong to a model"),
+            (["model.onnx", "--pattern", " , "], "--pattern names no pattern"),
             (["model.onnx", "--sparsity", "0,many"], "--sparsity 'many' is no number"),
             (["model.onnx", "--sparsity", "1"], "sparsity 1 is outside of [0, 1)"),
             (["model.onnx", "--sparsity", "nan"], "sparsity nan is outside of [0, 1)"),
@@ -271,10 +275,21 @@ class TestCommand:
     def test_samples_must_be_images(self, call: Call, digits: Path, tmp_path: Path) -> None:
         (tmp_path / "page.png").write_text("<svg>")
         Image.new("RGB", (4, 4)).save(tmp_path / "really.gif", "PNG")
-        arguments = ("demo", "--race", "none", "--export", "site")
+        onnx.save(linear(), tmp_path / "model.onnx")
+        arguments = ("demo", "model.onnx", "--sparsity", "0", "--race", "none", "--export", "site")
         code, _, err = call(*arguments, "--sample", "really.gif", "--sample", "page.png")
         assert code == 2 and "page.png: is no image that browsers show" in err and not (tmp_path / "site").exists()
         assert call(*arguments, "--sample", "really.gif")[0] == 0
         assert hashlib.sha256((tmp_path / "site/samples/1.png").read_bytes()).digest() == (
             hashlib.sha256((tmp_path / "really.gif").read_bytes()).digest()
         )
+
+    def test_labels_of_another_network_are_told(self, call: Call, digits: Path, tmp_path: Path) -> None:
+        onnx.save(linear(), tmp_path / "model.onnx")
+        arguments = ("demo", "model.onnx", "--sparsity", "0", "--race", "none", "--labels", "labels.txt", "--export")
+        (tmp_path / "labels.txt").write_text("background\na\nb\nc\n")
+        code, _, err = call(*arguments, "one")
+        assert code == 0 and "--labels has 4 names, but outputs have 3 classes" in err
+        (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+        code, _, err = call(*arguments, "two")
+        assert code == 0 and "--labels" not in err
