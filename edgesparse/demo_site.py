@@ -107,8 +107,10 @@ def _worker(text: str, content: Site) -> bytes:
         hashed.update(data if isinstance(data, bytes) else data.read_bytes())
     kept = [n for n in content if not n.startswith("networks/") or n.split("/")[1] == DIGITS]
     later = [n for n in content if n.startswith(f"networks/{LATER}/")]
+    rest = [n for n in content if n not in kept and n not in later]
     text = text.replace('"%%VERSION%%"', json.dumps(hashed.hexdigest()[:24]))
     text = text.replace('["%%FILES%%"]', json.dumps(["./", *sorted(kept)]))
+    text = text.replace('["%%WHEN_ASKED%%"]', json.dumps(sorted(rest)))
     return text.replace('["%%LATER%%"]', json.dumps(sorted(later))).encode()
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
+from onnx import helper
 
 from edgesparse import demo
 from edgesparse.demo_site import site
+from tests.tiny_models import f32, model, numbers
 from tests.web import chromium
 
 from .demo_page import LABELS, PATIENCE_MS, PHONE, SIDE, THREE, classifier, opened, photo, recipe, served
@@ -221,6 +224,57 @@ class TestYours:
             result = json.loads(Path(download.value.path()).read_text())
         assert [row["id"] for row in result["variants"]] == ["dense", "block-4x1-90"]
         assert all(row["difference"]["relative"] < 1e-4 for row in result["variants"])
+
+    def test_what_was_measured_of_another_network_is_taken_away(self, browser: Any, url: str) -> None:
+        with opened(browser, url, "tab=yours&run=1") as found:
+            found.wait("/ as fast as /.test(document.querySelector('#panel-yours .state')?.textContent)")
+            assert found.text("#panel-yours .sparse .facts dd") != "–"
+            found.page.locator("#panel-yours .field select").last.select_option("block-4x1-50")
+            facts = found.page.locator("#panel-yours .sparse .facts dd").all_inner_texts()
+            assert (facts[0], facts[2]) == ("–", "–") and found.text("#panel-yours .state") == ""
+            assert found.page.get_by_role("button", name="Download JSON").is_disabled()
+            assert found.page.locator("#panel-yours .sparse .answer-top .faint").inner_text() == "50% block:4x1"
+
+    def test_the_camera_is_off_where_nobody_looks(self, browser: Any, url: str) -> None:
+        """When another part of the page is looked at, and when it was asked for twice before it was allowed."""
+        script = """
+        window.tracks = [];
+        Object.defineProperty(navigator, "mediaDevices", { value: { getUserMedia: async () => {
+          await new Promise((wake) => setTimeout(wake, 300));
+          const canvas = document.createElement("canvas");
+          canvas.getContext("2d");
+          const stream = canvas.captureStream(10);
+          setInterval(() => canvas.getContext("2d").fillRect(0, 0, 9, 9), 50);
+          tracks.push(...stream.getTracks());
+          return stream;
+        } } });
+        """
+        live = "tracks.filter((track) => track.readyState === 'live').length"
+        with opened(browser, url, "tab=yours", script=script) as found:
+            button = found.page.get_by_role("button", name="Use the camera")
+            button.click()
+            button.click()
+            found.wait(f"tracks.length === 2 && {live} === 1")
+            found.page.get_by_role("button", name="Stop the camera").wait_for(timeout=PATIENCE_MS)
+            found.page.locator("#tab-draw").click()
+            found.wait(f"{live} === 0")
+
+    def test_outputs_that_are_no_scores(self, browser: Any, files: Path) -> None:
+        """A mask has no best class; none is made up."""
+        nodes = [
+            helper.make_node("Conv", ["image", "a"], ["x"], pads=[1] * 4, kernel_shape=[3, 3]),
+            helper.make_node("Conv", ["x", "b"], ["y"], kernel_shape=[1, 1]),
+            helper.make_node("Conv", ["y", "c"], ["mask"], kernel_shape=[1, 1]),
+        ]
+        weights = {"a": numbers(32, 3, 3, 3), "b": numbers(32, 32, 1, 1), "c": numbers(4, 32, 1, 1)}
+        shape = (1, 3, SIDE, SIDE)
+        masks = model(nodes, [f32("image", *shape)], [f32("mask", 1, 4, SIDE, SIDE)], weights)
+        onnx.save(masks, files / "mask.onnx")
+        content = site([demo.build(recipe(files / "mask.onnx", ()))], [files / "photo.png"])
+        with served(content) as address, opened(browser, address, "tab=yours&sample=samples/1.png") as found:
+            found.wait("document.querySelector('#panel-yours .dense .facts dd')?.textContent.endsWith(', once')")
+            assert "mask: 1×4×16×16 f32" in found.text("#panel-yours .no-scores")
+            assert set(found.page.locator("#panel-yours .bars .name").all_inner_texts()) == {"–"}
 
     def test_without_a_model_it_says_how(self, browser: Any, networks: list[Path]) -> None:
         with served(site(networks[:1])) as address, opened(browser, address, "tab=yours") as found:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ class TestExport:
         page = context.new_page()
         with plain(export) as address:
             page.goto(address)
-            page.get_by_text("It works offline now.").wait_for(timeout=PATIENCE_MS)
+            page.get_by_text("It works offline now").wait_for(timeout=PATIENCE_MS)
         # the server is gone
         page.goto(f"{address}#tab=race&seconds=0.1&run=1")
         page.reload()
@@ -121,6 +122,19 @@ class TestExport:
             results = found.page.locator("[data-result]").evaluate_all("(all) => all.map((x) => x.dataset.result)")
             assert results == ["passed", "skipped"] * 2 * (2 + 7)
             assert "cannot run here" in found.text("#panel-verify .state")
+
+    def test_others_at_the_same_host_are_left_alone(self, browser: Any, export: Path, tmp_path: Path) -> None:
+        """What is not of the page comes from the host each time, with the headers of the host."""
+        shutil.copytree(export, tmp_path / "site")
+        (tmp_path / "site/blog").mkdir()
+        other = tmp_path / "site/blog/news.txt"
+        ask = """fetch('blog/news.txt', { cache: 'no-store' }).then(async (r) => [
+            await r.text(), r.headers.get('Cross-Origin-Opener-Policy')])"""
+        with plain(tmp_path / "site") as address, opened(browser, address) as found:
+            for text in ("old", "new"):
+                other.write_text(text)
+                assert found.page.evaluate("Boolean(navigator.serviceWorker.controller)")
+                assert found.page.evaluate(ask) == [text, None]
 
     def test_beneath_a_path(self, browser: Any, export: Path) -> None:
         with plain(export.parent) as address, opened(browser, f"{address}site/") as found:
@@ -193,6 +207,32 @@ class TestAccess:
             found.go()
             found.page.get_by_role("button", name="Dark mode").click()
             assert found.page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+    def test_a_choice_by_keys_keeps_the_focus(self, browser: Any, url: str) -> None:
+        with opened(browser, url, "tab=race") as found:
+            found.page.locator("input[name=seconds][value='1']").focus()
+            found.page.keyboard.press("ArrowRight")
+            found.page.keyboard.press("ArrowRight")
+            assert found.page.evaluate("[document.activeElement.name, document.activeElement.value]") == [
+                "seconds", "10",
+            ]  # fmt: skip
+            assert "seconds=10" in found.page.url
+
+    def test_storage_and_service_workers_that_are_forbidden(self, browser: Any, url: str) -> None:
+        script = """
+        const no = () => Promise.reject(new DOMException("The operation is insecure.", "SecurityError"));
+        if (isSecureContext) { // not in about:blank
+          ServiceWorkerContainer.prototype.getRegistrations = no;
+          ServiceWorkerContainer.prototype.register = no;
+          CacheStorage.prototype.open = no;
+        }
+        for (const name of ["localStorage", "sessionStorage"]) {
+          Object.defineProperty(window, name, { get() { throw new DOMException("no", "SecurityError"); } });
+        }
+        """
+        with opened(browser, url, script=script) as found:
+            found.draw(THREE)
+            assert found.says("3")
 
 
 class TestTrouble:

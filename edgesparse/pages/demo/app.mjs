@@ -69,7 +69,13 @@ async function main() {
   settings.onEdited(() => show(wanted()));
   await show(wanted());
   document.documentElement.dataset.ready = "true";
-  if (description.offline) keepRest(() => document.getElementById("about").append(" It works offline now."));
+  if (description.offline) keepRest(() => document.getElementById("about").append(offlineText(description)));
+}
+
+/** What is kept (demo_site.py): large networks only once they were opened. */
+function offlineText(description) {
+  const large = description.networks.filter(({ id }) => id === "race-full" || id === "own").map(({ title }) => title);
+  return ` It works offline now${large.length ? `, ${large.join(" and ")} once opened` : ""}.`;
 }
 
 function begunRace(description, races) {

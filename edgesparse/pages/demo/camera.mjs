@@ -6,6 +6,7 @@ export class Camera {
   on = false;
   #frame;
   #said;
+  #asked = 0; // so often; what was asked for before is no longer wanted
 
   /** `frame()` answers to a picture of `video`, and is called again once it has; `said(text)` hears of trouble. */
   constructor(frame, said) {
@@ -35,25 +36,33 @@ export class Camera {
   }
 
   async start() {
+    const asked = ++this.#asked;
     try {
-      this.video.srcObject = await navigator.mediaDevices.getUserMedia({
-        video: { facingMode: "environment" },
-        audio: false,
-      });
+      const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" }, audio: false });
+      if (asked !== this.#asked) {
+        stream.getTracks().forEach((track) => track.stop());
+        return;
+      }
+      this.video.srcObject = stream;
       await this.video.play();
     } catch (error) {
+      if (asked !== this.#asked) return;
       this.#said(error.name === "NotAllowedError" ? "the camera was not allowed" : `no camera: ${error.message}`);
       this.stop();
       return;
     }
+    if (asked !== this.#asked) return;
     this.#show(true);
-    while (this.on) {
+    while (asked === this.#asked) {
+      if (!this.button.offsetParent) return this.stop(); // nobody looks at this part of the page
       await this.#frame();
       await new Promise((resolve) => requestAnimationFrame(resolve));
     }
   }
 
+  /** Also what was asked for and not allowed yet. */
   stop() {
+    this.#asked++;
     this.video.srcObject?.getTracks().forEach((track) => track.stop());
     this.video.srcObject = null;
     this.#show(false);

@@ -151,7 +151,7 @@ export async function draw(panel, net) {
         answers.forEach((place, i) =>
           place.show(found && best(found[i][output.name], BEST), (index) => net.labels[index]),
         );
-        if (image) idle = setTimeout(() => timed(image), IDLE_MS);
+        if (image) idle = setTimeout(() => timed(image).catch(trouble), IDLE_MS);
       } catch (error) {
         trouble(error);
       }

@@ -6,8 +6,9 @@ const TRIED = "edgesparse-isolated"; // that the page was loaded again once, so 
 export async function keepOffline(wanted) {
   if (!("serviceWorker" in navigator)) return;
   if (!wanted) {
-    // one of an export that was served at this address before
-    for (const one of await navigator.serviceWorker.getRegistrations()) await one.unregister();
+    // one of an export that was served at this address before; where storage is forbidden, there is none
+    const before = await navigator.serviceWorker.getRegistrations().catch(() => []);
+    for (const one of before) await one.unregister();
     return;
   }
   try {

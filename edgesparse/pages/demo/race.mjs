@@ -74,6 +74,7 @@ export function race(panel, description, networks) {
       settings.set({ [name]: value });
       reset();
     };
+    const held = controls.contains(document.activeElement) ? document.activeElement.name : null;
     controls.replaceChildren(
       networks.length > 1
         ? select(
@@ -111,6 +112,7 @@ export function race(panel, description, networks) {
         changed("seconds"),
       ),
     );
+    if (held !== null) controls.querySelector(held ? `input[name=${held}]:checked` : "select")?.focus();
     rows = new Map(net.variants.map((variant) => [variant.id, new Row(variant)]));
     list.replaceChildren(...[...rows.values()].map((row) => row.place));
   }

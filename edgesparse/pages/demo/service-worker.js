@@ -1,8 +1,11 @@
 // Of an exported page: adds the headers that make it cross-origin isolated, so that threads work on any host, and keeps
-// what was fetched. `edgesparse demo --export` fills in the version, a hash of all content, and what is kept at once.
+// what was fetched. `edgesparse demo --export` fills in the version, a hash of all content, and what is kept at once. What
+// else lies beneath the page's address is none of its business: exports are put at the root of hosts, too.
 const VERSION = "%%VERSION%%";
 const FILES = ["%%FILES%%"]; // before the page is first controlled: few, since it waits for them
 const LATER = ["%%LATER%%"];
+const WHEN_ASKED = ["%%WHEN_ASKED%%"];
+const OURS = new Set([...FILES, ...LATER, ...WHEN_ASKED].map((file) => new URL(file, self.registration.scope).pathname));
 const PREFIX = `edgesparse-demo ${self.registration.scope} `;
 const CACHE = PREFIX + VERSION;
 const HEADERS = {
@@ -43,7 +46,10 @@ self.addEventListener("message", (event) => {
 
 self.addEventListener("fetch", (event) => {
   const { request } = event;
-  if (request.method === "GET" && request.url.startsWith(self.registration.scope)) event.respondWith(answer(request));
+  const { origin, pathname } = new URL(request.url);
+  if (request.method === "GET" && origin === self.location.origin && OURS.has(pathname)) {
+    event.respondWith(answer(request));
+  }
 });
 
 async function answer(request) {

@@ -4,6 +4,7 @@ import { Answer, best } from "./answer.mjs";
 import { Camera } from "./camera.mjs";
 import { h, say, select, setText, trouble } from "./dom.mjs";
 import { environment } from "./environment.mjs";
+import { explain } from "./explain.mjs";
 import { bytes, milliseconds, scientific, times, variantName } from "./format.mjs";
 import { measure } from "./measure.mjs";
 import { open, storedInputs, weightsBytes } from "./networks.mjs";
@@ -20,32 +21,9 @@ function portText({ name, shape, dtype }) {
   return `${name}: ${shape.join("×")} ${dtype}`;
 }
 
-/** Without a model of the user: how to give one. */
-function explain(panel) {
-  panel.replaceChildren(
-    h(
-      "div",
-      { class: "card" },
-      h("h2", {}, "Bring your own model"),
-      h(
-        "p",
-        {},
-        "Start the page with an ONNX file. It is compiled dense and sparse, and both answer here, on images that you " +
-          "upload, drop, or take with the camera. Nothing leaves your machine.",
-      ),
-      h(
-        "pre",
-        { tabindex: 0 },
-        h("code", {}, "edgesparse demo model.onnx --sparsity 0,0.5,0.9 \\\n    --labels labels.txt --sample photo.jpg"),
-      ),
-      h(
-        "p",
-        { class: "faint" },
-        "Models are pruned in one shot by magnitude: accuracy comes back with training, which " +
-          "edgesparse recover does. What the page shows of speed and size is the same either way.",
-      ),
-    ),
-  );
+/** Whether an output has a number for each class and nothing else: boxes, masks and images have no best classes. */
+function isScores({ shape, dtype, bytes }) {
+  return dtype === "f32" && bytes > 4 && 4 * Math.max(...shape) === bytes;
 }
 
 export async function yours(panel, description, net) {
@@ -58,6 +36,7 @@ export async function yours(panel, description, net) {
     source = null,
     working = false,
     again = false,
+    newest = 0, // of the images that were chosen
     result = null;
 
   const answers = [
@@ -79,7 +58,7 @@ export async function yours(panel, description, net) {
   models = await Promise.all([left, right].map((variant) => open(net, variant, how)));
   const port = models[0].inputs[0],
     shape = models[0].inputs.length === 1 ? imageShape(port) : null;
-  const scores = models[0].outputs.find((one) => one.dtype === "f32" && one.bytes > 4);
+  const scores = models[0].outputs.find(isScores);
   const [random] = await storedInputs(net, models[0]);
   const seen = h("canvas", { class: "preview", role: "img", "aria-label": "The image as the network sees it" });
   const camera = new Camera(
@@ -93,6 +72,14 @@ export async function yours(panel, description, net) {
       { class: "card" },
       h("h2", {}, net.title),
       h("p", { class: "faint" }, `${net.about}.`),
+      shape && !scores
+        ? h(
+            "p",
+            { class: "no-scores" },
+            `No output is a list of scores (${models[0].outputs.map(portText).join(", ")}), so no classes are shown: ` +
+              "times, sizes and differences are.",
+          )
+        : "",
       ...(shape
         ? pictures()
         : [
@@ -201,12 +188,14 @@ export async function yours(panel, description, net) {
     camera.stop();
     const image = new Image();
     image.src = url;
+    const number = ++newest;
     try {
       await image.decode();
+      if (number !== newest) return; // another was chosen meanwhile
       trouble("");
       await answer(image);
     } catch {
-      trouble(why());
+      if (number === newest) trouble(why());
     } finally {
       if (url.startsWith("blob:")) URL.revokeObjectURL(url);
     }
@@ -248,16 +237,29 @@ export async function yours(panel, description, net) {
     return net.labels[index] ?? `class ${index}`;
   }
 
+  /** What was found out about the one before is taken away. */
   async function change(id) {
-    right = sparse.find((variant) => variant.id === id);
+    const wanted = sparse.find((variant) => variant.id === id);
+    right = wanted;
     settings.set({ variant: id });
-    while (working) await new Promise((resolve) => setTimeout(resolve, 20));
-    working = true;
-    await models[1].close();
-    models[1] = await open(net, right, how);
-    working = false;
+    result = null;
+    take.enable();
+    setText(state, "");
     setText(answers[1].about, variantName(right));
+    for (const name of [TIME, OFF]) answers[1].fact(name, "–");
+    answers[1].show(null);
     showSizes();
+    while (working) await new Promise((resolve) => setTimeout(resolve, 20));
+    if (right !== wanted) return;
+    working = true;
+    try {
+      await models[1].close();
+      models[1] = await open(net, right, how);
+    } catch (error) {
+      trouble(error);
+    } finally {
+      working = false;
+    }
     await answer();
   }
 
@@ -270,21 +272,27 @@ export async function yours(panel, description, net) {
   async function timed() {
     camera.stop();
     timing.disabled = true;
+    const pair = [left, right];
     try {
       const found = [];
-      for (const [i, variant] of [left, right].entries()) {
+      for (const [i, variant] of pair.entries()) {
         setText(state, `measuring ${variantName(variant)}`);
         found.push(await measure(net, variant, { ...how, threads: models[0].threads, seconds: 1 }));
+        if (right !== pair[1]) break;
         answers[i].fact(TIME, milliseconds(found[i].ms));
         answers[i].fact(OFF, `${scientific(found[i].difference.relative)} of the largest output`);
       }
-      setText(
-        state,
-        `${variantName(right)} is ${times(found[0].ms / found[1].ms)} as fast as ${variantName(left)}; ` +
-          found[0].backend,
-      );
-      result = resultOf(description, net, found);
-      take.enable();
+      if (right === pair[1]) {
+        setText(
+          state,
+          `${variantName(right)} is ${times(found[0].ms / found[1].ms)} as fast as ${variantName(left)}; ` +
+            found[0].backend,
+        );
+        result = resultOf(description, net, found);
+        take.enable();
+      } else {
+        setText(state, "another network was chosen: measure again");
+      }
     } catch (error) {
       trouble(error);
     }
