@@ -5,7 +5,8 @@ runtime/*.mjs                      the loader of bundles, as in every bundle
 networks/ID/..                     as demo.py builds them
 samples/*                          images of the user
 demo.json                          what there is
-service-worker.js                  only in an export: COOP and COEP where the host sends none, and offline use
+service-worker.js                  in an export: COOP and COEP where the host sends none, and offline use; otherwise
+                                   what ends that of an export which was at this address before
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from edgesparse.version import __version__
 from edgesparse.workspace import OLD, check_place, workspace
 
 Site = Mapping[str, "Path | bytes"]
-PAGES, DOCUMENT, WORKER = "pages/demo", "demo.json", "service-worker.js"
+PAGES, DOCUMENT, WORKER, RETIRED = "pages/demo", "demo.json", "service-worker.js", "retired-worker.js"
 LATER = "race-small"  # kept for offline use before it was looked at; larger ones are once they were
 IMAGES: Mapping[bytes, str] = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
 
@@ -39,7 +40,7 @@ def site(networks: Sequence[Path], samples: Sequence[Path] = (), *, export: bool
     found: dict[str, Path | bytes] = {}
     package = files("edgesparse")
     for page in (package / PAGES).iterdir():
-        if page.name != WORKER:
+        if page.name not in (WORKER, RETIRED):
             found[page.name] = page.read_bytes()
     for name in LOADER:
         found[f"runtime/{name}"] = (package / "runtimes/web" / name).read_bytes()
@@ -56,6 +57,8 @@ def site(networks: Sequence[Path], samples: Sequence[Path] = (), *, export: bool
     found[DOCUMENT] = json.dumps(document).encode()
     if export:
         found[WORKER] = _worker((package / PAGES / WORKER).read_text(), found)
+    else:
+        found[WORKER] = (package / PAGES / RETIRED).read_bytes()
     return found
 
 

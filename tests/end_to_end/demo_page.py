@@ -74,9 +74,9 @@ def running(server: ThreadingHTTPServer, end: Callable[[], None]) -> Iterator[No
 
 
 @contextmanager
-def served(content: Site) -> Iterator[str]:
+def served(content: Site, port: int | None = None) -> Iterator[str]:
     """By the server of `edgesparse demo`: its address."""
-    server = DemoServer(content)
+    server = DemoServer(content, port=port)
     with running(server, server.close):
         yield server.url
 

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -122,6 +123,20 @@ class TestExport:
             results = found.page.locator("[data-result]").evaluate_all("(all) => all.map((x) => x.dataset.result)")
             assert results == ["passed", "skipped"] * 2 * (2 + 7)
             assert "cannot run here" in found.text("#panel-verify .state")
+
+    def test_a_server_where_an_export_was_before(self, browser: Any, networks: list[Path], export: Path) -> None:
+        """What the export kept answers first, and then no longer."""
+        context = browser.new_context()
+        page = context.new_page()
+        with plain(export) as address:
+            page.goto(address)
+            page.get_by_text("It works offline now").wait_for(timeout=PATIENCE_MS)
+        with served(site(networks[:1]), urlsplit(address).port):
+            page.goto(address)
+            page.locator("html[data-ready] #about", has_not_text="offline").wait_for(timeout=PATIENCE_MS)
+            assert page.evaluate("navigator.serviceWorker.getRegistrations().then((all) => all.length)") == 0
+            assert page.evaluate("caches.keys()") == ["edgesparse"]  # bundles of the page that is there now
+        context.close()
 
     def test_others_at_the_same_host_are_left_alone(self, browser: Any, export: Path, tmp_path: Path) -> None:
         """What is not of the page comes from the host each time, with the headers of the host."""

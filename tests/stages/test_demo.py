@@ -213,8 +213,12 @@ class TestExport:
         (copy / "dense/expected-0.bin").write_bytes(b"x")
         assert site([copy], export=True)["service-worker.js"] != before
 
-    def test_served_pages_have_no_worker(self, digits: Path) -> None:
-        assert "service-worker.js" not in site([digits])
+    def test_served_pages_keep_nothing(self, digits: Path) -> None:
+        served = site([digits])
+        assert "retired-worker.js" not in served
+        assert b"unregister()" in bytes(served["service-worker.js"]) and b"fetch" not in bytes(
+            served["service-worker.js"]
+        )
 
     def test_only_a_site_is_replaced(self, digits: Path, tmp_path: Path) -> None:
         content, out = site([digits], export=True), tmp_path / "site"
