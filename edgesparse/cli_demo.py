@@ -163,12 +163,12 @@ def _check_labels(names: tuple[str, ...], model: ir.Model) -> None:
 def _serve(server: DemoServer, facts: Mapping[str, object], browser: bool, json: bool) -> None:
     """Until Ctrl-C, which is how one ends it, not an error."""
     from edgesparse import report
-    from edgesparse.demo_server import LOOPBACK
+    from edgesparse.demo_server import is_loopback
 
-    if server.host not in LOOPBACK:
+    if not is_loopback(server.host):
         report.warn(
-            f"everybody who reaches {server.host} sees the page and your model; over http:// from other machines, "
-            "browsers give neither threads nor the camera"
+            f"everybody who reaches {server.host or '0.0.0.0'} sees the page and your model; over http:// from other "
+            "machines, browsers give neither threads nor the camera"
         )
     if json:
         report.print_json({"url": server.url, **facts})

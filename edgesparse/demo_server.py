@@ -8,6 +8,7 @@ import socket
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -32,7 +33,14 @@ HEADERS = {
 }  # fmt: skip
 FIRST_PORT, PORTS = 8400, 20  # tried in this order where no port was asked for, then any that is free
 SILENCE_S = 60.0  # of a connection that sends nothing
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine alone: localhost, ::1, and all of 127.0.0.0/8."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -71,7 +79,7 @@ class DemoServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
+        shown = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
             self.host, f"[{self.host}]" if ":" in self.host else self.host
         )
         return f"http://{shown}:{self.server_port}/"
@@ -80,7 +88,7 @@ class DemoServer(ThreadingHTTPServer):
         """Whether the ``Host`` of a request is one of ours: on loopback, a page of another name that resolves to
         127.0.0.1 must not read what is served here (DNS rebinding)."""
         try:
-            return self.host not in LOOPBACK or urlsplit(f"//{host}").hostname in LOOPBACK
+            return not is_loopback(self.host) or is_loopback(urlsplit(f"//{host}").hostname or "")
         except ValueError:  # no name at all
             return False
 

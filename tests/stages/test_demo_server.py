@@ -198,6 +198,13 @@ class TestPorts:
         with pytest.raises(InputError, match="cannot listen there"):
             DemoServer({}, host="192.0.2.1")
 
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
+    def test_every_loopback_address_refuses_other_names(self, host: str) -> None:
+        server = DemoServer({}, port=free_port())
+        server.host = host  # not every system has each of them
+        assert not server.may_ask("evil.example") and server.may_ask("127.0.0.2:80")
+        server.close()
+
     def test_addresses(self) -> None:
         server = DemoServer({}, host="0.0.0.0", port=free_port())
         assert server.url == f"http://127.0.0.1:{server.server_port}/"
