@@ -5,6 +5,7 @@ import { LoadError } from "./errors.mjs";
 
 const AGAIN = "copy the bundle again";
 const GROUP = 64; // values that share a scale in int8
+const CHUNK = 16384; // browsers unpack all of a chunk at once, which may be a thousand times as much
 
 /**
  * The packed weights of a bundle where they are wanted: `into` is of manifest.weights_bytes zeros at an address that is a
@@ -80,18 +81,23 @@ class Bytes {
     }
   }
 
-  /** `source` as a stream of which is known whether it broke: the other errors are those of what it carried. */
+  /** `source` in small chunks, of which is known whether it broke: the other errors are those of what it carried. */
   #watched(source) {
-    if (source instanceof Uint8Array) {
-      return new ReadableStream({ start(to) { to.enqueue(source); to.close(); } });
-    }
-    const reader = source.getReader();
+    const whole = source instanceof Uint8Array;
+    const stream = whole ? new ReadableStream({ start(to) { to.enqueue(source); to.close(); } }) : source;
+    const reader = stream.getReader();
+    let rest = new Uint8Array(0);
     return new ReadableStream({
       pull: async (to) => {
         try {
-          const { value, done } = await reader.read();
-          if (done) to.close();
-          else to.enqueue(value);
+          while (rest.length === 0) {
+            const { value, done } = await reader.read();
+            if (done) return to.close();
+            rest = value;
+          }
+          to.enqueue(rest.subarray(0, CHUNK));
+          rest = rest.subarray(CHUNK);
+          return undefined;
         } catch (cause) {
           this.#broken = { cause };
           throw cause;

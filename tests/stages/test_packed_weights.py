@@ -293,3 +293,31 @@ def test_javascript_finds_damage(tmp_path: Path, require: Callable[[str], None])
     lines = [json.loads(x) for x in javascript(tmp_path, packed, data, len(BLOB), body).splitlines()]
     assert [tuple(line[:2]) for line in lines[:-1]] == [("LoadError", "damaged")] * 7 + [("LoadError", "manifest")]
     assert lines[-1][0] == "Error" and lines[-1][2] == "the line is gone"
+
+
+def test_a_file_that_holds_far_more_than_it_says_is_not_unpacked(
+    tmp_path: Path, require: Callable[[str], None]
+) -> None:
+    """Chromium unpacks all of a chunk, whoever waits: 600 MB of 0.6 MB, unless chunks are small."""
+    require("node")
+    packed = encode(EVERY, BLOB)[1]
+    bomb = gzip.compress(bytes(150_000_000), 9)
+    body = """
+    const Real = DecompressionStream;
+    const sizes = [];
+    globalThis.DecompressionStream = class {
+      constructor(format) {
+        const real = new Real(format);
+        const seen = new TransformStream({ transform(chunk, to) { sizes.push(chunk.length); to.enqueue(chunk); } });
+        this.writable = seen.writable;
+        this.readable = seen.readable.pipeThrough(real);
+      }
+    };
+    for (const source of [data, chunks(data.length)]) {
+      console.log((await told(() => decodeWeights(manifest, source)))[1], Math.max(...sizes), sizes.length);
+      sizes.length = 0;
+    }
+    """
+    for line in javascript(tmp_path, packed, bomb, len(BLOB), body).splitlines():
+        code, largest, count = line.split()
+        assert code == "damaged" and int(largest) <= 16384 and int(count) < len(bomb) / 16384
