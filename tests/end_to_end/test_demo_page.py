@@ -223,6 +223,19 @@ class TestAccess:
             found.page.get_by_role("button", name="Dark mode").click()
             assert found.page.evaluate("document.documentElement.dataset.theme") == "dark"
 
+    def test_the_narrowest_phones(self, browser: Any, url: str) -> None:
+        """320 px, also what 1280 px are when all is enlarged four times (WCAG 1.4.10): nothing leaves its card."""
+        out = """[...document.querySelectorAll("[role=tab], .card button, .card select, .card input")].filter((one) => {
+          const around = (one.closest(".card") ?? document.documentElement).getBoundingClientRect();
+          return one.offsetParent && one.getBoundingClientRect().right > around.right;
+        }).map((one) => one.textContent)"""
+        with opened(browser, url, viewport={"width": 320, "height": 640}) as found:
+            for tab in TABS:
+                found.go(f"tab={tab}")
+                found.page.locator(f"#panel-{tab} button").first.wait_for(timeout=PATIENCE_MS)
+                assert found.page.evaluate(out) == []
+                assert found.page.evaluate("document.documentElement.scrollWidth") == 320
+
     def test_a_choice_by_keys_keeps_the_focus(self, browser: Any, url: str) -> None:
         with opened(browser, url, "tab=race") as found:
             found.page.locator("input[name=seconds][value='1']").focus()
