@@ -223,6 +223,7 @@ class TestYours:
                 found.page.get_by_role("button", name="Download JSON").click()
             result = json.loads(Path(download.value.path()).read_text())
         assert [row["id"] for row in result["variants"]] == ["dense", "block-4x1-90"]
+        assert result["dense_again"] > 0  # the first network was timed once more at the end
         assert all(row["difference"]["relative"] < 1e-4 for row in result["variants"])
 
     def test_what_was_measured_of_another_network_is_taken_away(self, browser: Any, url: str) -> None:

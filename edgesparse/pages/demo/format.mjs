@@ -24,6 +24,18 @@ export function scientific(value) {
   return value === 0 ? "0" : value.toExponential(1);
 }
 
+const DRIFT = 0.1; // above which it is said
+
+/** Of the first network, timed again at the end: `drift` is how much longer that took, over the first time. */
+export function driftText(drift, name) {
+  if (Math.abs(drift) <= DRIFT) return "";
+  const how = `${percent(Math.abs(drift))} ${drift > 0 ? "longer" : "less"}`;
+  return (
+    `At the end ${name} took ${how} than at the beginning: the device was busy or warm. Its better time counts; ` +
+    "measure again for times to trust."
+  );
+}
+
 function digits(value) {
   return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
 }

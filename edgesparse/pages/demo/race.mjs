@@ -2,7 +2,7 @@
 
 import { choice, h, say, select, setText, trouble } from "./dom.mjs";
 import { environment } from "./environment.mjs";
-import { bytes, milliseconds, percent, scientific, times, variantName } from "./format.mjs";
+import { bytes, driftText, milliseconds, scientific, times, variantName } from "./format.mjs";
 import { layersCard } from "./layers.mjs";
 import { measure } from "./measure.mjs";
 import { weightsBytes } from "./networks.mjs";
@@ -11,7 +11,6 @@ import { resultOf, takeAway } from "./results.mjs";
 import * as settings from "./settings.mjs";
 
 const PHASES = { download: "downloading", compile: "compiling", start: "starting", measuring: "measuring" };
-const DRIFT = 0.1; // of the dense network between the beginning and the end, above which it is said
 
 /** `networks`: those that race. */
 export function race(panel, description, networks) {
@@ -191,11 +190,7 @@ export function race(panel, description, networks) {
               bytes(done[0].weights_bytes),
       ),
     );
-    const slower =
-      Math.abs(drift) > DRIFT
-        ? `At the end the dense network took ${percent(Math.abs(drift))} ${drift > 0 ? "longer" : "less"} than at ` +
-          "the beginning: the device was busy or warm. Its better time counts; race again for times to trust."
-        : "";
+    const slower = driftText(drift, "the dense network");
     setText(state, `${done[0].backend}. ${done[0].why.join(". ")}${done[0].why.length ? ". " : ""}${slower}`);
     say(`The race is finished. ${headline.textContent}`);
     take.enable();
