@@ -89,6 +89,18 @@ class TestDigits:
             found.page.keyboard.press("Delete")
             found.wait("document.querySelector('.big').textContent === '–'")
 
+    def test_strokes_do_not_change_the_address(self, browser: Any, url: str) -> None:
+        """Which Safari allows a hundred times in ten seconds, and then throws."""
+        script = """
+        window.changes = 0;
+        history.replaceState = () => { changes++; throw new DOMException("too often", "SecurityError"); };
+        """
+        with opened(browser, url, script=script) as found:
+            found.draw(THREE)
+            assert found.says("3") and found.page.evaluate("changes") == 0
+            found.page.get_by_label("Test image of a 7").click()
+            assert found.says("7") and found.page.evaluate("changes") == 1
+
     def test_images_of_the_test_set(self, browser: Any, url: str) -> None:
         with opened(browser, url) as found:
             for digit in range(10):

@@ -31,8 +31,14 @@ export function get(name) {
 
 /** Change some, and the address with them; no entry in the history, so that Back leaves the page. */
 export function set(changes) {
+  const isNew = Object.entries(changes).some(([name, value]) => current[name] !== value);
   current = { ...current, ...changes };
-  history.replaceState(null, "", address());
+  if (!isNew) return;
+  try {
+    history.replaceState(null, "", address());
+  } catch {
+    // Safari allows a hundred in ten seconds: "Copy link" has them all the same
+  }
 }
 
 /** The address of this page with all settings that are not as usual, `more` besides. */
