@@ -166,6 +166,18 @@ class TestRace:
             found.page.locator("#tab-race").click()
             assert found.page.get_by_label("10 s").is_checked()
 
+    @pytest.mark.parametrize("allowed", [True, False])
+    def test_a_link_is_copied_or_can_be(self, browser: Any, url: str, allowed: bool) -> None:
+        script = """
+        const clipboard = { writeText: async () => { if (!ALLOWED) throw new DOMException("no", "NotAllowedError"); } };
+        Object.defineProperty(navigator, "clipboard", { value: clipboard });
+        """
+        with opened(browser, url, "tab=race", script=script.replace("ALLOWED", str(allowed).lower())) as found:
+            found.page.get_by_role("button", name="Copy link").first.click()
+            found.wait("document.querySelector('#said').textContent")
+            assert (found.text("#said") == "Link copied") == allowed
+            assert found.page.get_by_label("Link", exact=True).count() == (not allowed)
+
     def test_it_can_be_stopped(self, browser: Any, url: str) -> None:
         with opened(browser, url, "tab=race&seconds=10&run=1") as found:
             found.page.get_by_role("button", name="Stop").click()

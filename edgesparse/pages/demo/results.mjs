@@ -47,17 +47,18 @@ export function markdown(result) {
 
 /** Buttons to take the result with one. `current()`: the document, or null before there is one. */
 export function takeAway(current, name) {
-  const note = h("span", { class: "note", role: "status" });
+  const note = h("span", { class: "note" });
   const copy = async (text, what) => {
     try {
       await navigator.clipboard.writeText(text);
       note.textContent = `${what} copied`;
+      say(note.textContent);
     } catch {
       // no permission, or no secure context
       note.replaceChildren(`${what}: `, h("textarea", { readonly: true, rows: 6, "aria-label": what }, text));
       note.querySelector("textarea").select();
+      say(`${what} may not be copied by this page: it is selected in a field`);
     }
-    say(`${what} copied`);
   };
   const download = () => {
     const url = URL.createObjectURL(new Blob([JSON.stringify(current(), null, 2)], { type: "application/json" }));
