@@ -124,8 +124,9 @@ def _own(model: Path, sparsity: str, pattern: str, labels: Path | None, shape: l
         if not 0 <= sparsities[-1] < 1:
             raise InputError(f"sparsity {text} is outside of [0, 1)", hint="0.7 sets 70% of the weights to zero")
     patterns = [word.strip() for word in pattern.split(",") if word.strip()]
-    for word in patterns:
-        parse_pattern(word)
+    fixed = {parse_pattern(word).fixed_sparsity for word in patterns}
+    if sparsity == SPARSITIES and len(fixed) == 1 and (only := fixed.pop()) is not None:
+        sparsities = [0.0, only]  # nm:2:4 knows no other
     if not patterns:
         raise InputError("--pattern names no pattern", hint=f"--pattern {PATTERN}")
     names = () if labels is None else _labels(labels)

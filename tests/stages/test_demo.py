@@ -297,3 +297,10 @@ class TestCommand:
         (tmp_path / "labels.txt").write_text("a\nb\nc\n")
         code, _, err = call(*arguments, "two")
         assert code == 0 and "--labels" not in err
+
+    def test_patterns_that_have_one_sparsity(self, call: Call, digits: Path, tmp_path: Path) -> None:
+        shutil.copy(PAGES.parents[1] / "examples/digits.onnx", tmp_path / "model.onnx")
+        code, _, err = call("demo", "model.onnx", "--pattern", "nm:2:4", "--race", "none", "--export", "site")
+        assert code == 0, err
+        own = json.loads((tmp_path / "site/demo.json").read_text())["networks"][-1]
+        assert [(v["sparsity"], v["pattern"]) for v in own["variants"]] == [(0.0, ""), (0.5, "nm:2:4")]
