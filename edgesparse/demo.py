@@ -62,7 +62,7 @@ class Variant:
 
     @property
     def id(self) -> str:
-        return f"{self.pattern.replace(':', '-')}-{self.sparsity * 100:g}" if self.sparsity else "dense"
+        return f"{self.pattern.replace(':', '-')}-{self.sparsity * 100:.12g}" if self.sparsity else "dense"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,10 @@ def _gzip_bytes(model: ir.Model) -> int:
 
 def _pruned(model: ir.Model, variant: Variant) -> ir.Model:
     if variant.sparsity:
-        es.sparsify(model, pattern=variant.pattern, sparsity=variant.sparsity)
+        try:
+            es.sparsify(model, pattern=variant.pattern, sparsity=variant.sparsity)
+        except es.InputError as error:
+            raise es.InputError(error.what, where=error.where, hint="--sparsity 0 shows it as it is") from error
     return model
 
 

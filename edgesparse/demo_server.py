@@ -35,6 +35,20 @@ FIRST_PORT, PORTS = 8400, 20  # tried in this order where no port was asked for,
 SILENCE_S = 60.0  # of a connection that sends nothing
 
 
+def _is_number(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _own_names() -> set[str]:
+    """Of this machine, with and without the domain, and as multicast DNS has it."""
+    short = socket.gethostname().lower().partition(".")[0]
+    return {socket.gethostname().lower(), short, f"{short}.local", f"{short}.lan"}
+
+
 def is_loopback(host: str) -> bool:
     """Whether it is this machine alone: localhost, ::1, and all of 127.0.0.0/8."""
     try:
@@ -85,12 +99,15 @@ class DemoServer(ThreadingHTTPServer):
         return f"http://{shown}:{self.server_port}/"
 
     def may_ask(self, host: str) -> bool:
-        """Whether the ``Host`` of a request is one of ours: on loopback, a page of another name that resolves to
-        127.0.0.1 must not read what is served here (DNS rebinding)."""
+        """Whether the ``Host`` of a request is one of ours: a page of another name that resolves to this address must
+        not read what is served here (DNS rebinding). Numbers cannot be rebound, nor can the names of this machine."""
         try:
-            return not is_loopback(self.host) or is_loopback(urlsplit(f"//{host}").hostname or "")
+            name = (urlsplit(f"//{host}").hostname or "").lower()
         except ValueError:  # no name at all
             return False
+        if is_loopback(self.host):
+            return is_loopback(name)
+        return is_loopback(name) or _is_number(name) or name in {self.host.lower(), *_own_names()}
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:

@@ -204,8 +204,8 @@ def _doubts(
     short = sum(x.us.median < empty_us for x in layers)
     if short:
         found.append(
-            f"{short} of {len(layers)} layers take less than calling them from Python, {empty_us:.3g} us, which is "
-            "subtracted: their times are coarse, and their sum is too small"
+            f"{short} of {len(layers)} layers take less than calling them one by one, {empty_us:.3g} us, which is "
+            "subtracted: their times are coarse"
         )
     if costs is not None and costs.error:
         found.append(f"energy: {costs.error}")

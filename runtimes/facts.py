@@ -33,6 +33,7 @@ class Facts(BaseModel):
     isa: Name = ""
     wall_ns: list[Count] = Field(default_factory=list)
     call_ns: list[list[Count]] = Field(default_factory=list)
+    empty_call_ns: Annotated[float, Field(ge=0, lt=1e12)] = 0
     zeros: list[Count] = Field(default_factory=list)
     cycles: list[Count] = Field(default_factory=list)
     instructions: list[Count] = Field(default_factory=list)

@@ -91,7 +91,7 @@ class ProgramSession(Session):
         if self.OWN_PROGRAM and (places := zeros_option(self.manifest)):
             more += ["--zeros", places]
         outputs, wall_ns, facts = self._time(sample, num_runs, warmup_runs, max_secs, more)
-        call_ns = tuple(map(tuple, facts.pop("call_ns", ())))
+        call_ns = tuple(without(run, facts.get("empty_call_ns", 0)) for run in facts.pop("call_ns", ()))
         calls = 1 + max((max(x.calls) for x in self.manifest.layers if x.calls), default=-1)
         if not wall_ns or len(call_ns) != len(wall_ns) or any(len(run) != calls for run in call_ns):
             raise self._failure(f"the program timed {len(wall_ns)} runs, {len(call_ns)} of them by kernel calls")
@@ -200,6 +200,17 @@ class ProgramSession(Session):
 
     def _failure(self, what: str, hint: str = "") -> RuntimeFailure:
         return RuntimeFailure(what, where=str(self.bundle), hint=hint)
+
+
+def without(call_ns: Sequence[int], empty_ns: float) -> tuple[int, ...]:
+    """Times of calls less what calling itself takes. What is more than a call took (by a clock of large steps it may
+    seem to take nothing) is taken from the next ones, so that the sum stays right."""
+    found, owed = [], 0.0
+    for ns in call_ns:
+        left = ns - empty_ns - owed
+        found.append(max(round(left), 0))
+        owed = max(-left, 0.0)
+    return tuple(found)
 
 
 def ports(folder: str, inputs: Sequence[str], outputs: Sequence[str]) -> list[str]:

@@ -11,7 +11,8 @@ export const OPTIONS = `
   --max-secs S       stop timing after S seconds, when at least one run was timed
   --per-layer        after each timed run another one that times every kernel call
   --threads N        run on N threads; 0: as many as there are CPUs (default 1)
-  --json             print one JSON document: isa, threads, samples, wall_ns, call_ns
+  --json             print one JSON document: isa, threads, samples, wall_ns, call_ns, of which each
+                     has empty_call_ns for calling and reading the clock
 `;
 const WORDS = ["bundle", "input", "output", "samples", "num-runs", "warmup-runs", "max-secs", "threads"];
 const SWITCHES = ["json", "per-layer", "help", "version"];
@@ -105,7 +106,8 @@ export function timed(model, files, options, now) {
   }
   return {
     model: model.manifest.name, isa: model.isa, threads: model.threads, samples: options.samples,
-    wall_ns: wall, ...zeros, ...(options["per-layer"] ? { call_ns: each } : {}),
+    wall_ns: wall, ...zeros,
+    ...(options["per-layer"] ? { call_ns: each, empty_call_ns: model.timeEmptyCall(now) } : {}),
   };
 }
 

@@ -185,6 +185,14 @@ class TestRace:
             found.page.wait_for_timeout(500)  # what was on its way has arrived
             assert found.page.locator(".headline").is_hidden()
 
+    def test_it_ends_when_its_tab_is_left(self, browser: Any, url: str) -> None:
+        with opened(browser, url, "tab=race&seconds=10&run=1") as found:
+            found.page.get_by_role("button", name="Stop").wait_for()
+            found.page.locator("#tab-draw").click()
+            found.page.locator("#tab-race").click()
+            found.page.get_by_role("button", name="Start the race").wait_for()
+            assert found.page.locator(".headline").is_hidden()
+
     def test_relaxed_off_is_what_runs(self, browser: Any, url: str) -> None:
         with opened(browser, url, "tab=race&relaxed=off&seconds=0.1&run=1") as found:
             found.page.wait_for_selector(".headline strong", timeout=PATIENCE_MS)

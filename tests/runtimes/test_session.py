@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import edgesparse.runtimes as runtimes
 from edgesparse.errors import InputError
 from edgesparse.manifest import Manifest, Port, read_manifest
 from edgesparse.runtimes.null import NullSession
+from edgesparse.runtimes.program import without
 from edgesparse.runtimes.session import check_inputs, stack_outputs
 
 from .conftest import K, X, write_manifest
@@ -138,3 +141,15 @@ def test_impossible_numbers_of_runs(tmp_path: Path, runs: int, warmup: int) -> N
     write_manifest(tmp_path, "wasm")
     with runtimes.open(tmp_path, "null") as session, pytest.raises(InputError):
         session.bench({"x": X, "k": K}, num_runs=runs, warmup_runs=warmup)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 50_000), min_size=1, max_size=40), st.floats(0, 2_000))
+def test_what_calling_takes_is_subtracted(call_ns: list[int], empty_ns: float) -> None:
+    found = without(call_ns, empty_ns)
+    assert len(found) == len(call_ns) and min(found) >= 0
+    assert all(ns <= max(before - empty_ns, 0) + 1 for ns, before in zip(found, call_ns, strict=True))
+    owed = 0.0  # at the end at most, where calls were shorter than that
+    for ns in call_ns:
+        owed = max(owed + empty_ns - ns, 0.0)
+    assert sum(found) == pytest.approx(sum(call_ns) - len(call_ns) * empty_ns + owed, abs=len(call_ns))

@@ -208,7 +208,11 @@ class TestPorts:
     def test_addresses(self) -> None:
         server = DemoServer({}, host="0.0.0.0", port=free_port())
         assert server.url == f"http://127.0.0.1:{server.server_port}/"
-        assert server.may_ask("anything.example")  # whoever opens it to the network means it
+        here = socket.gethostname()
+        for name in ("192.168.1.7:8400", "[fe80::1]:8400", "localhost", here, f"{here.partition('.')[0]}.local:8400"):
+            assert server.may_ask(name), name
+        for name in ("anything.example", "192.168.1.7.rebind.example", "", "[", f"{here}.example"):
+            assert not server.may_ask(name), name
         server.close()
 
 

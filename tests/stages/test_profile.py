@@ -253,7 +253,7 @@ def test_warnings_say_what_to_do(bundles: dict[str, Path], monkeypatch: pytest.M
         assert warnings([100] * 10, clock_step_ns=100) == ""
         steps = warnings([20.0, 25.0] * 5, clock_step_ns=5000)
         assert "a whole run takes less than 10 steps" in steps and "of the median" not in steps
-        assert "calling them from Python, 2.5 us" in warnings([100] * 10, empty_call_ns=2500)
+        assert "calling them one by one, 2.5 us" in warnings([100] * 10, empty_call_ns=2500)
         assert "not read 3 times" in warnings([100] * 10, missed_observations=3)
 
 

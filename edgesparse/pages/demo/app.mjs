@@ -34,13 +34,19 @@ async function main() {
   const races = description.networks.filter((net) => net.id.startsWith("race-"));
   const begin = {
     draw: () => draw(panel("draw"), network("digits")),
-    race: () => begunRace(description, races),
+    race: () => {
+      leave.race = begunRace(description, races);
+    },
     yours: () => yours(panel("yours"), description, network("own")),
     verify: () => verify(panel("verify"), description),
   };
   const begun = new Set();
+  const leave = {}; // what ends when a tab is left
+  let shown = "";
 
   async function show(name, focus = false) {
+    if (shown !== name) leave[shown]?.();
+    shown = name;
     for (const one of TABS) {
       tab(one).setAttribute("aria-selected", String(one === name));
       tab(one).tabIndex = one === name ? 0 : -1;
@@ -81,8 +87,9 @@ function offlineText(description) {
 function begunRace(description, races) {
   if (!races.length) {
     panel("race").replaceChildren(h("div", { class: "card" }, "This page was made with --race none."));
-    return;
+    return undefined;
   }
-  const { go } = race(panel("race"), description, races);
+  const { go, leave } = race(panel("race"), description, races);
   if (settings.get("run") && settings.get("tab") === "race") go();
+  return leave;
 }

@@ -13,7 +13,7 @@ export async function keepOffline(wanted) {
   }
   try {
     const registration = await navigator.serviceWorker.register(new URL("service-worker.js", import.meta.url));
-    await settled(registration.installing ?? registration.waiting ?? registration.active);
+    await settled(registration);
   } catch (error) {
     // file://, a private window, storage forbidden: all works, but for threads and offline use
     console.info(`no service worker: ${error.message}`);
@@ -28,11 +28,13 @@ export async function keepOffline(wanted) {
   await new Promise(() => {});
 }
 
-/** Once the worker is active, or was given up: `serviceWorker.ready` would wait for ever then. */
-function settled(worker) {
+/** Once the newest worker is active, waits for pages of an older one to close, or was given up: `serviceWorker.ready`
+ * would wait for ever then. */
+function settled({ installing, waiting, active }) {
+  const worker = installing ?? waiting ?? active;
   return new Promise((resolve, reject) => {
     const look = () => {
-      if (worker.state === "activated") resolve();
+      if (worker.state === "activated" || (worker.state === "installed" && active)) resolve();
       if (worker.state === "redundant") reject(new Error("it could not be installed"));
     };
     worker.addEventListener("statechange", look);

@@ -217,7 +217,8 @@ export function race(panel, description, networks) {
   settings.onEdited(() => {
     if (!running) prepare();
   });
-  return { go };
+  // what is done behind another tab would disturb the times, and be disturbed
+  return { go, leave: () => running && stop() };
 }
 
 function settingsOf() {

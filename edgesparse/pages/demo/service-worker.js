@@ -14,8 +14,8 @@ const HEADERS = {
   "Cross-Origin-Resource-Policy": "same-origin",
 };
 
+// A newer version waits until no page of this one is open, which would otherwise get files of both.
 self.addEventListener("install", (event) => {
-  self.skipWaiting();
   event.waitUntil(
     caches.open(CACHE).then((cache) => cache.addAll(FILES.map((file) => new Request(file, { cache: "reload" })))),
   );

@@ -17,12 +17,28 @@ const KNOWN = {
   run: "",
 };
 
+// An address may hold anything: where one of these is not what it can be, it is as usual. Names of networks, images and
+// the like are looked up by whom they concern.
+const ALLOWED = {
+  threads: /^(\d{1,3}|all)$/,
+  relaxed: /^(on|off)$/,
+  seconds: /^\d{1,2}(\.\d{1,2})?$/,
+  fit: /^(crop|stretch|pad)$/,
+  scale: /^(imagenet|unit|signed|raw)$/,
+  order: /^(rgb|bgr)$/,
+};
+
 const listeners = new Set();
 let current = read();
 
 function read() {
   const given = new URLSearchParams(location.hash.slice(1));
-  return Object.fromEntries(Object.entries(KNOWN).map(([name, value]) => [name, given.get(name) ?? value]));
+  return Object.fromEntries(
+    Object.entries(KNOWN).map(([name, usual]) => {
+      const value = given.get(name) ?? usual;
+      return [name, ALLOWED[name]?.test(value) === false ? usual : value];
+    }),
+  );
 }
 
 export function get(name) {
