@@ -25,7 +25,7 @@ from edgesparse.compile import compile_model
 from edgesparse.errors import EdgeSparseError
 from edgesparse.importer import load
 from edgesparse.report import print_table, progress
-from edgesparse.runtimes.session import check_inputs
+from edgesparse.runtimes.arrays import check_inputs
 from edgesparse.samples import random_inputs
 from edgesparse.spread import ratio_interval
 

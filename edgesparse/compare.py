@@ -10,7 +10,8 @@ import numpy as np
 
 from edgesparse.errors import InputError
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.session import Sample, Session, check_inputs
+from edgesparse.runtimes.arrays import Sample, check_inputs
+from edgesparse.runtimes.session import Session
 from edgesparse.types import Array
 
 TOLERANCE: Mapping[str, float] = {"f32": 1e-4, "f16": 5e-2}

@@ -63,7 +63,7 @@ def compiled(
 
 
 def _of_bundle(path: Path) -> Compiled:
-    from edgesparse.runtimes.session import read_weights
+    from edgesparse.runtimes.files import read_weights
 
     manifest = read_manifest(path)
     if manifest.layers and not any(x.writes for x in manifest.layers):

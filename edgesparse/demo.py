@@ -35,7 +35,7 @@ from edgesparse.devices import load_device
 from edgesparse.errors import InputError
 from edgesparse.manifest import Manifest, read_manifest
 from edgesparse.places import cache_dir
-from edgesparse.runtimes.session import Sample
+from edgesparse.runtimes.arrays import Sample
 from edgesparse.samples import random_inputs
 from edgesparse.tuned import tuned_path
 from edgesparse.types import Array

@@ -15,7 +15,8 @@ from edgesparse.errors import InputError
 from edgesparse.layer_time import LayerTime, layer_times
 from edgesparse.marks import Marks, marks
 from edgesparse.roof import roof
-from edgesparse.runtimes.session import Inputs, Progress, Session
+from edgesparse.runtimes.arrays import Inputs
+from edgesparse.runtimes.session import Progress, Session
 from edgesparse.spread import Spread, spread
 from edgesparse.sustained import Sustained
 from edgesparse.types import CallTimes

@@ -19,7 +19,7 @@ from edgesparse.compare import output_error, run_onnxruntime
 from edgesparse.compile import Progress
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import read_manifest
-from edgesparse.runtimes.session import Sample, check_inputs
+from edgesparse.runtimes.arrays import Sample, check_inputs
 from edgesparse.types import Array
 
 TARGETS = (("host", "local"), ("rpi5", "qemu"), ("browser", "auto"))

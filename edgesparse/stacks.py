@@ -13,7 +13,8 @@ import numpy as np
 from edgesparse.compare import FATAL, first_line
 from edgesparse.errors import InputError
 from edgesparse.report import note
-from edgesparse.runtimes.session import Session, check_inputs, stack_outputs
+from edgesparse.runtimes.arrays import check_inputs, stack_outputs
+from edgesparse.runtimes.session import Session
 from edgesparse.types import Array
 
 if TYPE_CHECKING:

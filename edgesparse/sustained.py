@@ -14,7 +14,8 @@ import numpy as np
 
 from edgesparse.errors import InputError
 from edgesparse.marks import marks
-from edgesparse.runtimes.session import Inputs, Progress, Session
+from edgesparse.runtimes.arrays import Inputs
+from edgesparse.runtimes.session import Progress, Session
 from edgesparse.spread import Spread, spread
 from edgesparse.types import CallTimes
 

@@ -16,8 +16,9 @@ from uuid import uuid4
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.runtimes.files import read_verified
 from edgesparse.runtimes.program import Finished, ProgramSession, ports
-from edgesparse.runtimes.session import read_verified, thread_count
+from edgesparse.runtimes.session import thread_count
 
 PROGRAM, WEIGHTS = "model", "weights.bin"
 QUESTION_S = 30.0  # the longest that a question to the device may take

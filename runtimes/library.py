@@ -14,7 +14,7 @@ import numpy as np
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.session import check_sha256, check_sizes, read_verified
+from edgesparse.runtimes.files import check_sha256, check_sizes, read_verified
 from edgesparse.types import Array
 
 ALIGN = 64

@@ -16,15 +16,10 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.runtimes.arrays import Sample, empty_outputs
 from edgesparse.runtimes.library import Library, Weights, aligned, cpu_name
 from edgesparse.runtimes.sensors import Observer, temperatures
-from edgesparse.runtimes.session import (
-    Progress,
-    Sample,
-    Session,
-    empty_outputs,
-    thread_count,
-)
+from edgesparse.runtimes.session import Progress, Session, thread_count
 from edgesparse.types import CallTimes
 
 KINDS = ("shared", "executable")  # the latter holds a libmodel.so beside the program

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.runtimes.files import best_module, read_verified
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, ProgramSession
-from edgesparse.runtimes.session import best_module, read_verified, thread_count
+from edgesparse.runtimes.session import thread_count
 
 KINDS = ("wasm",)
 RUNNER = Path(__file__).parent / "web" / "runner.mjs"

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.session import Progress, Sample, Session
+from edgesparse.runtimes.arrays import Sample
+from edgesparse.runtimes.session import Progress, Session
 from edgesparse.types import DTYPES
 
 KINDS = ("shared", "executable", "wasm")

@@ -20,8 +20,9 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.runtimes.arrays import Sample
 from edgesparse.runtimes.facts import parse_facts
-from edgesparse.runtimes.session import Progress, Sample, Session
+from edgesparse.runtimes.session import Progress, Session
 from edgesparse.types import DTYPES, Array, CallTimes
 from edgesparse.workspace import workspace
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.runtimes.files import read_verified
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, ProgramSession
-from edgesparse.runtimes.session import read_verified, thread_count
+from edgesparse.runtimes.session import thread_count
 from edgesparse.workspace import workspace
 
 KINDS = ("executable",)

@@ -16,7 +16,9 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest, Port
-from edgesparse.runtimes.session import Progress, Sample, Session, best_module, check_sizes, read_verified, read_weights
+from edgesparse.runtimes.arrays import Sample
+from edgesparse.runtimes.files import best_module, check_sizes, read_verified, read_weights
+from edgesparse.runtimes.session import Progress, Session
 from edgesparse.types import DTYPES, Array
 
 KINDS = ("wasm",)

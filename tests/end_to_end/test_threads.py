@@ -13,8 +13,8 @@ from onnx import helper
 
 import edgesparse as es
 from edgesparse.compare import output_error
+from edgesparse.runtimes.arrays import Sample, check_inputs, empty_outputs
 from edgesparse.runtimes.local import LocalSession
-from edgesparse.runtimes.session import Sample, check_inputs, empty_outputs
 from edgesparse.samples import random_inputs
 from edgesparse.types import Array
 from tests.snapshots.test_snapshots import channels_last, depthwise_classifier, residual, sparse_pointwise

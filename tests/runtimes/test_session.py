@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import edgesparse.runtimes as runtimes
 from edgesparse.errors import InputError
 from edgesparse.manifest import Manifest, Port, read_manifest
+from edgesparse.runtimes.arrays import check_inputs, stack_outputs
 from edgesparse.runtimes.null import NullSession
 from edgesparse.runtimes.program import without
-from edgesparse.runtimes.session import check_inputs, stack_outputs
 
 from .conftest import K, X, write_manifest
 

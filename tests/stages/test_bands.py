@@ -17,8 +17,8 @@ from edgesparse import bands
 from edgesparse.bands import _bands, _Layer
 from edgesparse.devices.device import Cluster
 from edgesparse.manifest import read_manifest
+from edgesparse.runtimes.arrays import check_inputs
 from edgesparse.runtimes.local import LocalSession
-from edgesparse.runtimes.session import check_inputs
 from edgesparse.samples import random_inputs
 from tests.end_to_end.test_threads import Parts
 from tests.tiny_models import f32, model, numbers

@@ -15,8 +15,8 @@ from onnx import helper
 import edgesparse as es
 from edgesparse.compile import lowered
 from edgesparse.devices import load_device
+from edgesparse.runtimes.arrays import check_inputs
 from edgesparse.runtimes.local import LocalSession
-from edgesparse.runtimes.session import check_inputs
 from edgesparse.samples import random_inputs
 from edgesparse.types import LoweredGraph
 from tests.end_to_end.test_threads import Parts
