@@ -15,7 +15,7 @@ import pytest
 import edgesparse as es
 from edgesparse.manifest import read_manifest
 from edgesparse.samples import random_inputs
-from tests.stages.test_profile import check_trace
+from tests.stages.test_profile_files import check_trace
 from tests.stages.test_profile_schema import check
 
 from .refusals import Call

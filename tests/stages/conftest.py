@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from edgesparse import cli
+from tests.stages.profiled import bundles, two
+
+__all__ = ["bundles", "call", "two"]
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -16,7 +16,7 @@ from tests.attached.adb_device import AdbDevice
 from tests.attached.arm_root import ArmRoot
 from tests.attached.faults import Attached
 from tests.stages.conftest import Call
-from tests.stages.test_profile import DIGITS
+from tests.stages.profiled import DIGITS
 
 
 @pytest.fixture(scope="module")

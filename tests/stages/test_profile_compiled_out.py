@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import edgesparse as es
-from tests.stages.test_profile import DIGITS
+from tests.stages.profiled import DIGITS
 
 # what observe.h and main.c read and print, and their system calls' names
 TELLTALES = (b"scaling_cur_freq", b"thermal_zone", b"power_supply", b"millidegrees", b"call_ns", b"--per-layer")

@@ -13,7 +13,7 @@ import pytest
 from edgesparse.profile_schema import profile_schema, profile_schema_json
 from tests.conftest import PROJECT
 from tests.stages.conftest import Call
-from tests.stages.test_profile import DIGITS
+from tests.stages.profiled import DIGITS
 
 SCHEMA = PROJECT / "docs" / "profile.schema.json"
 

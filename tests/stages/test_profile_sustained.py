@@ -14,7 +14,7 @@ from edgesparse.spread import spread
 from edgesparse.sustained import MINUTE_S, ROUND_RUNS, ROUND_S, sustained
 from edgesparse.types import CallTimes
 from tests.stages.conftest import Call
-from tests.stages.test_profile import DIGITS
+from tests.stages.profiled import DIGITS
 
 
 class Slowing:
