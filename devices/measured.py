@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from edgesparse.errors import InputError
-from edgesparse.places import measured_dir
+from edgesparse.places import measured_dir, read_stored
 from edgesparse.workspace import write_text
 
 if TYPE_CHECKING:
@@ -49,16 +48,8 @@ def read_measured(name: str) -> Measured | None:
     Raises:
         InputError: the file is damaged.
     """
-    path = measured_path(name)
-    try:
-        found = Measured.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError) as error:
-        raise InputError(
-            f"cannot be read: {str(error).splitlines()[0]}", where=str(path), hint="remove it, and calibrate again"
-        ) from error  # fmt: skip
-    return found if found.version == VERSION else None
+    found = read_stored(measured_path(name), Measured, "remove it, and calibrate again")
+    return found if found is not None and found.version == VERSION else None
 
 
 def write_measured(measured: Measured) -> Path:

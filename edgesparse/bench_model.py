@@ -21,13 +21,13 @@ from edgesparse.runtimes.session import Session
 from edgesparse.samples import random_inputs, read_inputs
 from edgesparse.sparsify import SparsifyReport, sparsify
 from edgesparse.starts import compared
+from edgesparse.turns import by_start, turns
 from edgesparse.types import RunResult
 from edgesparse.workspace import workspace
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-ROUNDS = 5  # dense and sparse take turns so often
 DENSE, SPARSE = "dense", "sparse"
 OnProgress = Callable[[int, int, str], None]
 
@@ -98,26 +98,21 @@ def _in_turns(
     sessions: dict[str, Session], input: Path | None, num_runs: int, warmup_runs: int, on_progress: OnProgress | None
 ) -> tuple[Timed, ...]:
     """What else goes on on the device meets all of them."""
-    rounds = min(ROUNDS, num_runs) if len(sessions) > 1 else 1
     manifest = next(iter(sessions.values())).manifest
     sample = random_inputs(manifest) if input is None else read_inputs(input, [p.name for p in manifest.inputs])
-    results: dict[str, RunResult] = {}
-    starts: dict[str, list[tuple[int, ...]]] = {name: [] for name in sessions}
-    for number in range(rounds):
-        runs = num_runs * (number + 1) // rounds - num_runs * number // rounds
-        for name, session in sessions.items():
-            anew = number == 0 or session.renew()
-            results[name] = more = session.bench(sample, num_runs=runs, warmup_runs=warmup_runs)
-            if anew:
-                starts[name].append(more.wall_ns)
-            else:
-                starts[name][-1] += more.wall_ns
+    each = list(sessions.values())
+    results: list[list[RunResult]] = [[] for _ in each]
+    anew: list[list[bool]] = [[] for _ in each]
+    done, total = 0, num_runs * len(each)
+    for turn in turns(each, num_runs):
+        results[turn.index].append(each[turn.index].bench(sample, num_runs=turn.runs, warmup_runs=warmup_runs))
+        anew[turn.index].append(turn.anew)
+        done += turn.runs
         if on_progress is not None:
-            on_progress((number + 1) * num_runs // rounds, num_runs, "in turns" if len(sessions) > 1 else "")
-    return tuple(
-        Timed(
-            name, sessions[name].manifest, replace(result, wall_ns=tuple(ns for each in starts[name] for ns in each)),
-            tuple(starts[name]),
-        )
-        for name, result in results.items()
-    )  # fmt: skip
+            on_progress(done, total, "in turns" if len(each) > 1 else "")
+    found = []
+    for name, parts, started in zip(sessions, results, anew, strict=True):
+        starts = by_start([part.wall_ns for part in parts], started)
+        whole = replace(parts[-1], wall_ns=tuple(ns for times in starts for ns in times))
+        found.append(Timed(name, sessions[name].manifest, whole, starts))
+    return tuple(found)

@@ -19,9 +19,9 @@ from edgesparse.runtimes.arrays import Inputs
 from edgesparse.runtimes.session import Progress, Session
 from edgesparse.spread import Spread, spread
 from edgesparse.sustained import Sustained
+from edgesparse.turns import ROUNDS, by_start, turns
 from edgesparse.types import CallTimes
 
-ROUNDS = 5  # a bundle is started so often, and several take turns
 COUNTERS = ("cycles", "instructions", "cache_misses")
 SPREAD = 0.10
 """The share of the median between the 10th and 90th percentile from which on `Profile.warnings` speaks of noise."""
@@ -82,34 +82,30 @@ def profile(
         InputError: as `Session.bench`.
         RuntimeFailure: an engine failed, or cannot time layers.
     """
-    rounds = min(ROUNDS, num_runs)
-    limit = None
+    rounds, limit = ROUNDS, None
     if max_secs is not None:
-        rounds = max(1, min(rounds, max_secs // len(sessions)))
+        rounds = max(1, min(rounds, num_runs, max_secs // len(sessions)))
         limit = max(1, max_secs // (rounds * len(sessions)))
     timed: list[list[CallTimes]] = [[] for _ in sessions]
     begun: list[list[int]] = [[] for _ in sessions]
-    anew = [[True] for _ in sessions]
-    for number in range(rounds):
-        runs = num_runs * (number + 1) // rounds - num_runs * number // rounds
-        for index, (session, sample) in enumerate(zip(sessions, inputs, strict=True)):
-            before = (number * len(sessions) + index) * runs
+    anew: list[list[bool]] = [[] for _ in sessions]
+    total, before = num_runs * len(sessions), 0
 
-            def progress(done: int, total: int, before: int = before) -> None:
-                if on_progress is not None:
-                    on_progress(before + done, num_runs * len(sessions))
+    def progress(done: int, of: int) -> None:
+        if on_progress is not None:
+            on_progress(before + done, total)
 
-            if number:
-                anew[index].append(session.renew())
-            begun[index].append(time.monotonic_ns())
-            timed[index].append(session.time_calls(sample, runs, warmup_runs, limit, progress))
+    for turn in turns(sessions, num_runs, rounds):
+        anew[turn.index].append(turn.anew)
+        begun[turn.index].append(time.monotonic_ns())
+        session, sample = sessions[turn.index], inputs[turn.index]
+        timed[turn.index].append(session.time_calls(sample, turn.runs, warmup_runs, limit, progress))
+        before += turn.runs
     found = []
     for session, parts, at, started in zip(sessions, timed, begun, anew, strict=True):
         one = _profile(session, _joined(parts, at), hot_above)
-        counts: list[int] = []
-        for part, new in zip(parts, started, strict=True):
-            counts = [*counts, len(part.wall_ns)] if new else [*counts[:-1], counts[-1] + len(part.wall_ns)]
-        found.append(replace(one, starts=tuple(counts)))
+        starts = by_start([part.wall_ns for part in parts], started)
+        found.append(replace(one, starts=tuple(map(len, starts))))
     return found
 
 

@@ -16,10 +16,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from edgesparse.errors import InputError
-from edgesparse.places import measured_dir
+from edgesparse.places import measured_dir, read_stored
 from edgesparse.types import Known, Selection, Target
 from edgesparse.workspace import write_text
 
@@ -52,16 +51,9 @@ def tuned(target: Target) -> Known:
     Raises:
         InputError: the file is damaged.
     """
-    path = tuned_path(target)
-    try:
-        found = Tuned.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    found = read_stored(tuned_path(target), Tuned, "remove it; tune, calibrate and profile write it again")
+    if found is None:
         return Known()
-    except (OSError, ValidationError) as error:
-        raise InputError(
-            f"cannot be read: {str(error).splitlines()[0]}", where=str(path),
-            hint="remove it; tune, calibrate and profile write it again",
-        ) from error  # fmt: skip
     if found.version != VERSION or found.device != target.name or found.kernels != kernels_hash(target):
         return Known()
     known = Known(found.us, found.factors, found.others)

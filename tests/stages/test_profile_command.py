@@ -31,9 +31,11 @@ def test_the_command(call: Call, bundles: dict[str, Path], tmp_path: Path) -> No
 
 
 def test_a_baseline_is_a_gate(call: Call, bundles: dict[str, Path], two: list[Profile]) -> None:
-    Path("same.json").write_text(profiles_json([two[0]]))
-    faster = dataclasses.replace(two[0], run_us=tuple(us / 3 for us in two[0].run_us))
-    Path("faster.json").write_text(profiles_json([faster]))
+    calm = dataclasses.replace(two[0], run_us=(100.0, 101.0, 99.0, 100.0, 102.0, 98.0, 100.0), starts=(1, 1, 2, 1, 2))
+    Path("same.json").write_text(profiles_json([calm]))
+    for name, times in (("faster.json", 3), ("nothing.json", 1e4)):  # the latter: whatever this machine is busy with
+        faster = dataclasses.replace(calm, run_us=tuple(us / times for us in calm.run_us))
+        Path(name).write_text(profiles_json([faster]))
     assert call("diff", "same.json", "same.json", "--fail-above", "5")[0] == 0
     code, out, err = call("diff", "faster.json", "same.json", "--fail-above", "5")
     assert code == 5 and "3.000 times as long" in out and "more than 5%" in err
@@ -44,7 +46,7 @@ def test_a_baseline_is_a_gate(call: Call, bundles: dict[str, Path], two: list[Pr
         assert code == 2 and "--fail-above 5%" in err
     code, out, _ = call("diff", "faster.json", "same.json", "--json")
     assert code == 0 and json.loads(out)["ratio"] == pytest.approx(3)
-    gate = ["--baseline", "faster.json", "--fail-above", "1"]
+    gate = ["--baseline", "nothing.json", "--fail-above", "1"]
     code, out, err = call("profile", bundles["host"], "--num-runs", "3", *gate)
     assert code == 5 and "longer than" in err and "times as long" in out
     code, out, err = call("profile", bundles["host"], "--num-runs", "3", *gate, "--json")

@@ -6,10 +6,7 @@ import base64
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -30,6 +27,7 @@ from edgesparse.types import Array
 from edgesparse.view import view
 from tests.conftest import PROJECT
 from tests.tiny_models import f32, model, numbers
+from tests.web import chromium
 
 from .conftest import Call
 
@@ -250,18 +248,12 @@ def test_the_command(call: Call, tmp_path: Path) -> None:
     assert call("view", "none.onnx", "-o", "w.html")[0] == 2 and not (tmp_path / "w.html").exists()
 
 
-def test_in_chromium(tmp_path: Path, require: Callable[[str], None]) -> None:
-    require("chromium")
-    require("playwright")
-    from playwright import sync_api as playwright
-
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+def test_in_chromium(tmp_path: Path) -> None:
     onnx.save(residual(HOSTILE), tmp_path / "m.onnx")
     (tmp_path / "v.html").write_text(view(tmp_path / "m.onnx"))
     said: list[str] = []
     asked: list[str] = []
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=path, headless=True, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1366, "height": 768})
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
@@ -275,6 +267,5 @@ def test_in_chromium(tmp_path: Path, require: Callable[[str], None]) -> None:
         assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
         assert page.evaluate("document.documentElement.scrollWidth <= 1366"), "fits the screen of a laptop"
         assert page.evaluate("window.hacked") is None
-        browser.close()
     assert before != after and None not in before
     assert not said and all(url.startswith(("file:", "data:")) for url in asked)
