@@ -6,11 +6,12 @@ import json
 import sys
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeInt,
     PositiveInt,
     ValidationError,
@@ -28,6 +29,13 @@ else:
 
 SCHEMA_VERSION = 1
 KINDS = ("shared", "executable", "wasm")
+WASM_BYTES = 1 << 32
+
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+"""A file in the folder of the bundle: no path out of it. runtimes/web/manifest.mjs asks for the same."""
+MOST_ENTRIES = 1 << 16
+"""Of a table in weights.packed."""
 
 
 class Port(BaseModel):
@@ -53,7 +61,7 @@ class Module(BaseModel):
     """One build of a WebAssembly model. With ``threads`` its memory comes from outside and is shared with workers."""
 
     model_config = ConfigDict(extra="forbid")
-    file: str
+    file: FileName
     isa: str
     threads: bool
     bytes: NonNegativeInt
@@ -93,6 +101,29 @@ class Coded(BaseModel):
     step: float | None = None
     winograd: Winograd | None = None
 
+    @property
+    def count(self) -> int:
+        """Values, zeros among them, before any transform."""
+        w = self.winograd
+        return 9 * w.channels * w.inputs if w else self.bytes // self.item_bytes
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> Self:
+        """So that no number asks for more memory than the constant itself takes."""
+        if self.item_bytes not in (1, 2, 4, 8) or self.bytes % self.item_bytes or self.offset % self.item_bytes:
+            raise ValueError(f"{self.bytes} bytes at {self.offset} are not whole values of {self.item_bytes}")
+        if self.item_bytes != 4 and (self.coding != "planes" or self.kept is not None or self.winograd):
+            raise ValueError(f"values of {self.item_bytes} bytes are in planes")
+        if (w := self.winograd) is not None:
+            padded = -(-w.channels // w.height) * w.height * w.inputs
+            if 4 * len(w.matrix) ** 2 * padded != self.bytes:
+                raise ValueError(f"its transform does not have {self.bytes} bytes")
+        if self.kept is not None and self.kept > self.count:
+            raise ValueError(f"{self.kept} of {self.count} values are kept")
+        if self.coding == "table" and not 0 < (self.entries or 0) <= MOST_ENTRIES:
+            raise ValueError(f"a table of {self.entries} entries")
+        return self
+
 
 class Rounding(BaseModel):
     """What f16 or int8 storage has changed in the weights of a layer, over the largest of them: most, and root of the
@@ -108,7 +139,7 @@ class PackedWeights(BaseModel):
     """``file`` holds what weights.bin would: ``bytes`` long, ``sha256`` that of what it unpacks to."""
 
     model_config = ConfigDict(extra="forbid")
-    file: str
+    file: FileName
     bytes: NonNegativeInt
     sha256: str
     storage: Literal["f32", "f16", "int8"] = "f32"
@@ -211,13 +242,19 @@ class Manifest(BaseModel):
     layers: tuple[Layer, ...]
     modules: tuple[Module, ...] = ()  # of wasm, best instruction set first; they all read the same weights
     weights: PackedWeights | None = None  # of wasm, where there are weights
-    files: dict[str, str]  # SHA-256 of every other file in the bundle
+    files: dict[FileName, str]  # SHA-256 of every other file in the bundle
     notes: tuple[str, ...] = ()
 
     def held_in_arena(self) -> list[int]:
         """Which ``layers`` leave their output in the arena as a whole, in the order in which they run."""
         found = [i for i, x in enumerate(self.layers) if x.held is not None and not x.held.output and x.calls]
         return sorted(found, key=lambda i: self.layers[i].calls)
+
+    @model_validator(mode="after")
+    def _memory_is_there(self) -> Self:
+        if self.kind == "wasm" and max(self.weights_bytes, self.arena_bytes) > WASM_BYTES:
+            raise ValueError("more memory than WebAssembly has")
+        return self
 
     @field_validator("kind")
     @classmethod
@@ -246,7 +283,7 @@ def read_manifest(bundle: Path) -> Manifest:
     again = "compile the model again with this version of edgesparse"
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"not a JSON document: {error}", where=str(path), hint=again) from error
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:

@@ -16,7 +16,6 @@ zero. All is little-endian. It is exact: what f16 and int8 cannot hold was round
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import zlib
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesparse.errors import RuntimeFailure
-from edgesparse.manifest import Coded, PackedWeights, Rounding, Winograd
+from edgesparse.manifest import MOST_ENTRIES, Coded, PackedWeights, Rounding, Winograd
 from edgesparse.types import Array
 from edgesparse.winograd_layout import transformed
 
@@ -36,7 +35,6 @@ STORAGES = ("f32", "f16", "int8")
 GROUP = 64  # values that share a scale in int8
 MOST = 127
 TRIED_VALUES = 1 << 16  # of a constant, to see which coding is smallest
-MOST_ENTRIES = 1 << 16
 OWN_CODES = 256  # bytes
 SMALLEST_SCALE = 2.0**-14  # smaller halves are less exact
 
@@ -98,18 +96,15 @@ def decode(packed: PackedWeights, data: bytes, weights_bytes: int) -> bytes:
         RuntimeFailure: the file is damaged.
     """
     try:
-        reader = _Reader(gzip.decompress(data))
-        out = np.zeros(weights_bytes, np.uint8)
         if (end := max((p.offset + p.bytes for p in packed.parts), default=0)) > weights_bytes:
             raise ValueError(f"it holds {end} bytes, expected {weights_bytes}")
+        reader = _Reader(_inflated(data, sum(map(_coded_bytes, packed.parts))))
+        out = np.zeros(weights_bytes, np.uint8)
         for part in packed.parts:
             values = np.ascontiguousarray(_decoded(part, reader)).reshape(-1).view(np.uint8)
             out[part.offset : part.offset + part.bytes] = values
-        left = reader.left
-    except (OSError, EOFError, zlib.error, ValueError, IndexError) as error:
+    except (zlib.error, ValueError, IndexError) as error:
         raise _damaged(str(error)) from error
-    if left:
-        raise _damaged(f"it has {left} bytes too many")
     weights = out.tobytes()
     if hashlib.sha256(weights).hexdigest() != packed.sha256:
         raise _damaged("its SHA-256, unpacked, is not the one in the manifest")
@@ -186,8 +181,7 @@ def _payload(coded: Coded, values: Array) -> list[bytes]:
 
 
 def _decoded(coded: Coded, reader: _Reader) -> Array:
-    w = coded.winograd
-    count = 9 * w.channels * w.inputs if w else coded.bytes // coded.item_bytes
+    w, count = coded.winograd, coded.count
     kept = None
     if coded.kept is not None:
         kept = np.unpackbits(reader.take(-(-count // 8)), count=count, bitorder="little").astype(bool)
@@ -228,13 +222,9 @@ class _Reader:
         self._data = np.frombuffer(data, np.uint8)
         self._at = 0
 
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._at
-
     def take(self, count: int) -> NDArray[np.uint8]:
-        if self.left < count:
-            raise ValueError(f"it has {count - self.left} bytes too few")
+        if len(self._data) - self._at < count:
+            raise ValueError("its parts do not add up")
         self._at += count
         return self._data[self._at - count : self._at]
 
@@ -247,6 +237,28 @@ def _planes(values: Array, size: int, of: int = 0) -> list[bytes]:
     """The first ``size`` of the ``of`` bytes that a value has (all of them)."""
     as_bytes = np.ascontiguousarray(values).view(np.uint8).reshape(-1, of or size)
     return [as_bytes[:, k].tobytes() for k in range(size)]
+
+
+def _inflated(data: bytes, count: int) -> bytes:
+    """What the gzip file holds, which is ``count`` bytes; never unpacks more. Raises ValueError, zlib.error."""
+    made = zlib.decompressobj(wbits=31)
+    content = made.decompress(data, count + 1)
+    if len(content) != count or not made.eof or made.unused_data:
+        more = len(content) > count or made.unused_data
+        raise ValueError(f"it has {'more' if more else 'less'} than the {count} bytes of its parts")
+    return content
+
+
+def _coded_bytes(coded: Coded) -> int:
+    """Of one constant in the file, unpacked from gzip."""
+    count = coded.count if coded.kept is None else coded.kept
+    mask = 0 if coded.kept is None else -(-coded.count // 8)
+    if coded.coding == "table":
+        entries = coded.entries or 0
+        return mask + 4 * entries + count * _index_bytes(entries)
+    if coded.coding == "int8":
+        return mask + count + (2 * _groups(count) if coded.step is None else 0)
+    return mask + count * (2 if coded.coding == "f16" else coded.item_bytes)
 
 
 def _deflated(planes: Sequence[bytes], strategy: int) -> bytes:
