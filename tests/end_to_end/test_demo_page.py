@@ -140,8 +140,10 @@ class TestExport:
             page.get_by_text("It works offline now").wait_for(timeout=PATIENCE_MS)
         with served(site(networks[:1]), urlsplit(address).port):
             page.goto(address)
+            gone = "navigator.serviceWorker.getRegistrations().then((all) => all.length === 0)"
+            page.wait_for_function(gone, timeout=PATIENCE_MS)
             page.locator("html[data-ready] #about", has_not_text="offline").wait_for(timeout=PATIENCE_MS)
-            assert page.evaluate("navigator.serviceWorker.getRegistrations().then((all) => all.length)") == 0
+            assert page.evaluate(gone)
             assert page.evaluate("caches.keys()") == ["edgesparse"]  # bundles of the page that is there now
         context.close()
 

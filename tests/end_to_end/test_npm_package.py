@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ import edgesparse as es
 from edgesparse.npm_package import package_json, package_name
 from edgesparse.runtimes.node import LOADER
 from tests.conftest import PROJECT
+from tests.web import npm, run_packaged
 
 DIGITS = PROJECT / "examples" / "digits.onnx"
 
@@ -27,15 +25,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return es.compile(es.load(DIGITS), "browser", out)
 
 
-def test_npm_packs_what_a_page_needs_and_node_runs_it(
-    bundle: Path, tmp_path: Path, require: Callable[[str], None]
-) -> None:
-    require("node")
-    require("npm")
-    npm = [shutil.which("npm") or "npm", "--offline", "--no-audit", "--no-fund"]
-    done = subprocess.run(
-        [*npm, "pack", "--json", "--pack-destination", tmp_path], cwd=bundle, check=True, capture_output=True, text=True
-    )
+def test_npm_packs_what_a_page_needs_and_node_runs_it(bundle: Path, tmp_path: Path) -> None:
+    done = npm("pack", "--json", "--offline", "--pack-destination", tmp_path, folder=bundle)
     tarball = tmp_path / json.loads(done.stdout)[0]["filename"]
     with tarfile.open(tarball) as archive:
         names = {name.removeprefix("package/") for name in archive.getnames()}
@@ -47,7 +38,7 @@ def test_npm_packs_what_a_page_needs_and_node_runs_it(
     project = tmp_path / "project"
     project.mkdir()
     (project / "package.json").write_text('{"private": true, "type": "module"}')
-    subprocess.run([*npm, "install", tarball], cwd=project, check=True, capture_output=True)
+    assert npm("install", "--offline", tarball, folder=project).returncode == 0
     x = np.linspace(0, 16, 64, dtype=np.float32)
     (project / "main.mjs").write_text(f"""
 import {{ load }} from "my-digits-v2";
@@ -57,7 +48,8 @@ const outputs = await model.run({{ [input.name]: Float32Array.of({", ".join(map(
 console.log(JSON.stringify(Array.from(Object.values(outputs)[0])));
 await model.close();
 """)
-    ran = subprocess.run(["node", "main.mjs"], cwd=project, check=True, capture_output=True, text=True)
+    ran = run_packaged("node", "main.mjs", folder=project)
+    assert ran.returncode == 0, ran.stderr
     session = onnxruntime.InferenceSession(str(DIGITS))
     (port,) = session.get_inputs()
     expected = session.run(None, {port.name: x.reshape(1, 1, 8, 8)})[0].ravel()

@@ -15,7 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.web import ISOLATED, chromium, digits, digits_expected, npm_install, serve
+from tests.web import (
+    ISOLATED,
+    chromium,
+    digits,
+    digits_expected,
+    node_environment,
+    npm,
+    npm_install,
+    run_packaged,
+    serve,
+)
 
 PAGE = (
     '<!doctype html><title>waiting</title><link rel="icon" href="data:,"><script type="module" src="/main.js"></script>'
@@ -43,8 +53,7 @@ def project(folder: Path, packed: bool) -> Path:
     name = json.loads((bundle / "package.json").read_text())["name"]
     package = f"./{bundle.name}"
     if packed:
-        command = ["npm", "pack", "--silent", package]
-        package = "./" + subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+        package = "./" + npm("pack", "--silent", package, folder=folder).stdout.strip()
     programs = npm_install(folder, "vite@8", package)
     assert (folder / "node_modules" / name).is_symlink() != packed
     (folder / "index.html").write_text(PAGE)
@@ -74,8 +83,7 @@ def is_right(found: Mapping[str, Any]) -> bool:
 @pytest.mark.parametrize("base", ["/", "./"], ids=["absolute", "relative"])
 def test_a_built_project_runs_in_chromium(tmp_path: Path, packed: bool, base: str) -> None:
     programs = project(tmp_path, packed)
-    command = [str(programs / "vite"), "build", "--base", base]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    done = run_packaged(programs / "vite", "build", "--base", base, folder=tmp_path)
     assert done.returncode == 0 and "warn" not in (done.stdout + done.stderr).lower(), done.stdout + done.stderr
     with chromium() as browser:
         with serve(tmp_path / "dist", ISOLATED) as site:
@@ -95,7 +103,9 @@ def developing(folder: Path, programs: Path) -> Iterator[str]:
     log = folder / "vite.log"
     with log.open("w") as out:
         command = [str(programs / "vite"), "--host", "127.0.0.1", "--port", "0"]
-        process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=out, stderr=out, start_new_session=True, env=node_environment()
+        )
     try:
         end = time.monotonic() + 60
         while "http://" not in (text := log.read_text()):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import PROJECT
-from tests.web import digits, digits_expected, npm_install
+from tests.web import digits, digits_expected, npm_install, run_packaged
 
 RIGHT = """\
 import { load, loadHere, LoadError, type Model, type Progress } from "digits";
@@ -60,8 +59,7 @@ def test_types(folder: Path) -> None:
 
     def check(text: str) -> str:
         (folder / "example.ts").write_text(text)
-        command = [str(programs / "tsc"), *OPTIONS, "example.ts"]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False).stdout
+        return run_packaged(programs / "tsc", *OPTIONS, "example.ts", folder=folder).stdout
 
     assert check(RIGHT) == ""
     (readme,) = re.findall(r"^```ts\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.M | re.S)
@@ -87,8 +85,7 @@ def test_deno(folder: Path, options: str) -> None:
     await model.close();
     console.log(JSON.stringify([[...outputs.linear], refused]));
     """)
-    command = [str(deno), "run", "--no-prompt", "--allow-read", "run.mjs"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    done = run_packaged(deno, "run", "--no-prompt", "--allow-read", "run.mjs", folder=folder)
     assert done.returncode == 0, done.stderr
     outputs, refused = json.loads(done.stdout)
     assert outputs == pytest.approx(y.tolist(), rel=1e-4, abs=1e-4) and refused == "missing"

@@ -32,7 +32,8 @@ def test_layers_of_a_real_bundle(runtime: str, bundles: dict[str, Path], require
         (found,) = profile([session], [inputs], num_runs=3, warmup_runs=1)
     assert len(timed.wall_ns) == len(timed.call_ns) == 3
     assert [x.name for x in found.layers] == [x.name for x in session.manifest.layers if x.calls]
-    assert all(x.us.count == 3 and x.us.min > 0 for x in found.layers) and found.layers[-1].cumulative == 1.0
+    assert all(x.us.count == 3 and x.us.min >= 0 for x in found.layers) and found.layers[-1].cumulative == 1.0
+    assert max(x.us.min for x in found.layers) > 0  # in node a small layer takes no longer than calling it, at times
     assert sum(x.share for x in found.layers) == pytest.approx(1) and found.emulated == (runtime == "qemu")
     assert {row[0] for row in by_type(found.layers)} == {x.op for x in found.layers}
     assert sum(row[3] for row in by_type(found.layers)) == pytest.approx(1)
