@@ -34,11 +34,14 @@ class Isa:
     base: str = ""
 
 
+_WITH_VNNI = "-mcpu=x86_64_v4+avx512vnni"
 # Fused multiply-add: -ffp-contract=fast lets a * b + c become one instruction where there is one.
 ISAS: Mapping[str, Isa] = {
     isa.name: isa
     for isa in (
         Isa("avx512", "x86_64", "kernels_x86", 16, ("-mcpu=x86_64_v4", "-mprefer-vector-width=512")),
+        # Ice Lake and Zen 4 on: 4 products of bytes and their sum in each 32-bit lane, for weights of 8 bits or fewer.
+        Isa("avx512vnni", "x86_64", "kernels_x86", 16, (_WITH_VNNI, "-mprefer-vector-width=512"), base="avx512"),
         Isa("avx2", "x86_64", "kernels_x86", 8, ("-mcpu=x86_64_v3",)),
         Isa("sse2", "x86_64", "kernels_x86", 4, ("-mcpu=x86_64",)),
         # One float at a time: no target uses it, it is what a new architecture starts from and tests compare with.
@@ -47,6 +50,8 @@ ISAS: Mapping[str, Isa] = {
         Isa("neon", "aarch64", "kernels_arm", 4, ("-mcpu=cortex_a53",)),
         # FEAT_FP16 of ARMv8.2: arithmetic on vectors of 8 halves. Only f16 models carry it, see `precision`.
         Isa("neon_fp16", "aarch64", "kernels_arm", 8, ("-mcpu=cortex_a55",), base="neon"),
+        # FEAT_DotProd of ARMv8.2: the same sums of 4 products as avx512vnni.
+        Isa("neon_dotprod", "aarch64", "kernels_arm", 4, ("-mcpu=cortex_a53+dotprod",), base="neon"),
         Isa("simd128", "wasm32", "kernels_wasm", 4, ("-msimd128",)),
         Isa("relaxed", "wasm32", "kernels_wasm", 4, ("-msimd128", "-mrelaxed-simd")),
     )
@@ -59,7 +64,8 @@ _FOR_A55 = ("-Xclang", "-tune-cpu", "-Xclang", "cortex-a55")
 _NOT_FOR_A55 = frozenset({"es_spmm_f32_8x3__neon"})
 
 # es_<op>_<dtype>[_<tile>]__<isa>
-_DTYPES = "f32|f16|i64|i32|i8|u8|bool|b1|b2|b4|b8"
+# qc8, qb4: weights of 8 bits, a scale an output (channel), and of 4 bits, a scale a block; activations are f32.
+_DTYPES = "f32|f16|qc8|qb4|i64|i32|i8|u8|bool|b1|b2|b4|b8"
 NAME = re.compile(rf"^es_[a-z][a-z0-9_]*_({_DTYPES})(_\d+(x\d+)?)?__({'|'.join(ISAS)})$")
 
 _HEADER = re.compile(r"^// edgesparse-kernel: op=(\w+) dtype=(\w+) isa=(\w+(?:,\w+)*)$", re.M)
@@ -153,7 +159,8 @@ def flags(kernel: Kernel) -> tuple[str, ...]:
     # a model in f16 carries two instruction sets; what counts is unrolled by hand (0.1 to 0.7% more instructions)
     # unary: many functions, of which a model uses few, as fast and 0.8 kB smaller where every kB is downloaded
     in_wasm = ISAS[kernel.isa].architecture == "wasm32"
-    size = ("-Os",) if kernel.dtype == "f16" or (in_wasm and kernel.op == "unary") else ()
+    small = kernel.dtype == "f16" and any("_Float16" in kind for kind, _ in kernel.parameters)
+    size = ("-Os",) if small or (in_wasm and kernel.op == "unary") else ()
     return (*ISAS[kernel.isa].flags, *schedule, *size)
 
 

@@ -24,17 +24,21 @@ static inline int es_cpu_has(const char *isa) {
   if ((b & bmi1_avx2_bmi2) != bmi1_avx2_bmi2 || (low & 6) != 6) return 0;
   if (es_same(isa, "avx2")) return 1;
   const unsigned f_dq_cd_bw_vl = 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31;
-  return es_same(isa, "avx512") && (b & f_dq_cd_bw_vl) == f_dq_cd_bw_vl && (low & 0xe6) == 0xe6;
+  if ((b & f_dq_cd_bw_vl) != f_dq_cd_bw_vl || (low & 0xe6) != 0xe6) return 0;
+  const unsigned vnni = 1u << 11;
+  return es_same(isa, "avx512") || (es_same(isa, "avx512vnni") && (c & vnni));
 }
 #elif defined(__aarch64__) && defined(ES_ASK_HWCAP)
 #pragma GCC visibility push(hidden)
 uint64_t es_hwcap(void);  // hwcap.c
 #pragma GCC visibility pop
 
-// neon is what every CPU has; neon_fp16 is FEAT_FP16 of ARMv8.2, scalar and vector.
+// neon is what every CPU has; neon_fp16 is FEAT_FP16 of ARMv8.2, scalar and vector, neon_dotprod its FEAT_DotProd.
 static inline int es_cpu_has(const char *isa) {
-  const uint64_t fphp_asimdhp = 1u << 9 | 1u << 10;
-  return es_same(isa, "neon") || (es_same(isa, "neon_fp16") && (es_hwcap() & fphp_asimdhp) == fphp_asimdhp);
+  const uint64_t fphp_asimdhp = 1u << 9 | 1u << 10, asimddp = 1u << 20;
+  if (es_same(isa, "neon_fp16")) return (es_hwcap() & fphp_asimdhp) == fphp_asimdhp;
+  if (es_same(isa, "neon_dotprod")) return (es_hwcap() & asimddp) != 0;
+  return es_same(isa, "neon");
 }
 #else
 // One variant, compiled for what every CPU of the architecture has.

@@ -26,6 +26,8 @@ from tests.kernels.cases import Case, bits
 
 EPS = float(np.finfo(np.float32).eps)
 EVERYWHERE = tuple(name for name, isa in ISAS.items() if not isa.base)
+BYTES = (*EVERYWHERE, "avx512vnni", "neon_dotprod")
+"""Those that may have kernels of their own for weights of bytes and fewer bits."""
 HALVES = ("neon", "neon_fp16")
 """The instruction sets that have kernels for f16."""
 Bound = Callable[[Case, Sequence[Array]], Sequence[Array | float]]

@@ -58,7 +58,8 @@ def test_halves_are_not_converted_in_the_hot_loop(kernel: Kernel) -> None:
 
 def test_every_instruction_set_with_registers_is_looked_at() -> None:
     wide = {name for name, isa in ISAS.items() if isa.architecture in TRIPLES and isa.width > 1}
-    assert {k.isa for k in TILES} == wide
+    bytes_only = {"avx512vnni", "neon_dotprod"}
+    assert {k.isa for k in TILES} == wide - bytes_only
 
 
 ARM = """

@@ -165,4 +165,5 @@ def test_convert(random: np.random.Generator) -> Iterator[Case]:
 
 
 def test_no_other_instruction_set_has_kernels_for_halves() -> None:
-    assert {kernel.isa for kernel in table() if kernel.dtype == "f16"} == set(HALVES)
+    halves = {k.isa for k in table() if any("_Float16" in kind for kind, _ in k.parameters)}
+    assert halves == set(HALVES)
