@@ -17,7 +17,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from edgesparse.errors import BuildError, InputError
-from edgesparse.kernels import COMMON, ISAS, ROOT, flags, included_text
+from edgesparse.kernels import COMMON, ISAS, ROOT, asks_hwcap, flags, included_text
 from edgesparse.manifest import Module
 from edgesparse.places import cache_dir
 from edgesparse.types import Kernel, Selection, Sources, Target
@@ -177,15 +177,17 @@ def build(
     target: Target,
     *,
     on_progress: Callable[[int, int, str], None] | None = None,
+    generates: bool = False,
 ) -> Artifact:
-    """Compile and link. ``on_progress(done, total, what)`` is called as objects become ready.
+    """Compile and link. ``on_progress(done, total, what)`` is called as objects become ready. ``generates``: the program
+    is the one for language models.
 
     Raises:
         BuildError: the compiler refused something; nothing is left behind.
         InputError: the cache or the temporary folder cannot be written.
     """
     try:
-        return _build(sources, selection, target, on_progress)
+        return _build(sources, selection, target, on_progress, generates)
     except OSError as error:
         raise InputError(
             f"could not be written: {error.strerror or error}", where=str(error.filename or cache_dir()),
@@ -198,8 +200,10 @@ def _build(
     selection: Selection,
     target: Target,
     on_progress: Callable[[int, int, str], None] | None,
+    generates: bool,
 ) -> Artifact:
     from edgesparse.runtimes.c import (
+        GENERATE_SOURCES,
         HWCAP_SOURCES,
         LIBRARY_SOURCES,
         PROGRAM_SOURCES,
@@ -207,9 +211,10 @@ def _build(
         WASM_THREADS_SOURCES,
     )
 
-    program = list(PROGRAM_SOURCES) if target.kind == "executable" else []
+    program = (GENERATE_SOURCES if generates else PROGRAM_SOURCES) if target.kind == "executable" else ()
     base_isa = ISAS[target.isas[-1]]
     small = _SMALL if target.kind == "wasm" else ()
+    loop = ("-O2",) if generates else ()  # decoder.h has loops of its own
     with workspace(Path(tempfile.gettempdir())) as work:
         for name, text in sources.files.items():
             (work / name).write_text(text)
@@ -229,7 +234,9 @@ def _build(
             for isa in isas:
                 flags = [*ISAS[isa].flags, *more, f"-DES_ISA_{isa}"]
                 out = f"model_{isa}{suffix}.o"
-                jobs.append((f"model.c for {isa}{suffix}", partial(_compile, work, target, "model.c", out, flags)))
+                jobs.append(
+                    (f"model.c for {isa}{suffix}", partial(_compile, work, target, "model.c", out, [*flags, *loop]))
+                )
             flags = [*base_isa.flags, *more, *(f"-DES_ISA_{isa}" for isa in isas)]
             out = f"dispatch_{isas[0]}{suffix}.o"
             jobs.append((f"dispatch.c{suffix}", partial(_compile, work, target, "dispatch.c", out, flags)))
@@ -244,7 +251,7 @@ def _build(
             own: list[tuple[str, _Job]] = [
                 (path.name, partial(_cached_object, path, target, base_isa.flags)) for path in program
             ]
-            library = (*LIBRARY_SOURCES, *(HWCAP_SOURCES if "neon_fp16" in selection.isas else ()))
+            library = (*LIBRARY_SOURCES, *(HWCAP_SOURCES if asks_hwcap(selection.isas) else ()))
             groups = [objects(selection.isas, library), own]
         made = iter(_run([job for group in groups for job in group], on_progress))
         ready = [[next(made) for _ in group] for group in groups]

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgesparse.bands import call_numbers
 from edgesparse.emit_bands import END_OF_ROUNDS, begin_of_rounds, tables
-from edgesparse.kernels import ISAS
+from edgesparse.kernels import ISAS, asks_hwcap
 from edgesparse.parts import by_weights, divided, meetings
 from edgesparse.plan import scratch_name
 from edgesparse.stored import weights_bin
@@ -34,12 +34,19 @@ def emit(selection: Selection, memory: MemoryPlan, name: str) -> Sources:
     return Sources(
         {
             "model.c": _model_c(selection, memory, name, offsets, len(weights)),
-            "kernels.h": _kernels_h(selection),
-            "model.h": _model_h(selection, memory, name, len(weights)),
-            "dispatch.c": _dispatch_c(selection),
+            **around(selection, memory, name, len(weights), sum(map(len, call_numbers(selection)))),
         },
         weights,
     )  # fmt: skip
+
+
+def around(selection: Selection, memory: MemoryPlan, name: str, weights_bytes: int, calls: int) -> dict[str, str]:
+    """What is generated beside a model.c that makes so many kernel ``calls``."""
+    return {
+        "kernels.h": _kernels_h(selection),
+        "model.h": _model_h(selection, memory, name, weights_bytes),
+        "dispatch.c": _dispatch_c(selection.isas, calls),
+    }
 
 
 def call_name(step: Step) -> str:
@@ -256,18 +263,17 @@ def _variants(isas: tuple[str, ...]) -> list[str]:
     return [line for isa, row in zip(isas, rows, strict=True) for line in (f"#ifdef ES_ISA_{isa}", row, "#endif")]
 
 
-def _dispatch_c(selection: Selection) -> str:
-    calls = sum(len(numbers) for numbers in call_numbers(selection))
+def _dispatch_c(isas: tuple[str, ...], calls: int) -> str:
     lines = [
         "// Facts about the model, and the choice of instruction set at run time (best first).",
-        *(["#define ES_ASK_HWCAP"] if "neon_fp16" in selection.isas else []),
+        *(["#define ES_ASK_HWCAP"] if asks_hwcap(isas) else []),
         '#include "model.h"', '#include "isa.h"', '#include "pool.h"', "",
         "static const es_port model_inputs[] = MODEL_INPUTS, model_outputs[] = MODEL_OUTPUTS;",
         "const es_model es_the_model = MODEL_INFO;", "",
         "typedef int es_code(int, int, int, int, es_team *, const void *, void *, const void *const *, void *const *);",
-        *(f"es_code model_calls__{isa};" for isa in selection.isas),
+        *(f"es_code model_calls__{isa};" for isa in isas),
         "static const struct { const char *name; es_code *run; } variants[] = {",
-        *_variants(selection.isas), "};",
+        *_variants(isas), "};",
         "enum { VARIANTS = sizeof variants / sizeof *variants };", f"const int es_call_count = {calls};",
         "static int chosen = -1;", "",
         "static int choose(void) {",

@@ -8,7 +8,7 @@ separated by commas.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -162,6 +162,11 @@ def flags(kernel: Kernel) -> tuple[str, ...]:
     small = kernel.dtype == "f16" and any("_Float16" in kind for kind, _ in kernel.parameters)
     size = ("-Os",) if small or (in_wasm and kernel.op == "unary") else ()
     return (*ISAS[kernel.isa].flags, *schedule, *size)
+
+
+def asks_hwcap(isas: Sequence[str]) -> bool:
+    """Whether an arm64 CPU has to be asked which of ``isas`` it has."""
+    return any(ISAS[isa].architecture == "aarch64" and ISAS[isa].base for isa in isas)
 
 
 def find(stem: str, isa: str, tiles: Mapping[str, int]) -> Kernel | None:

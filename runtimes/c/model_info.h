@@ -25,6 +25,7 @@ enum {
   ES_NO_THREAD = -4,      // the system gives no thread or no memory for its stack; there is one thread now
   ES_BUSY = -5,           // another thread is in model_run, and the pool is one
   ES_OTHER_PROCESS = -6,  // the threads stayed in the process that fork() copied
+  ES_BAD_TOKENS = -7,     // a language model: a position, a number of tokens or a token that there is not
 };
 
 #ifdef __cplusplus
