@@ -81,8 +81,13 @@ def load_llama2c(path: Path) -> Decoder:
 
 
 def _block(parts: dict[str, Array], index: int) -> Block:
-    linear = {site: Linear(parts[site][index]) for site in ("q", "k", "v", "o", "gate", "up", "down")}
-    return Block(attention_norm=parts["attention_norm"][index], mlp_norm=parts["mlp_norm"][index], **linear)
+    def linear(site: str) -> Linear:
+        return Linear(parts[site][index])
+
+    return Block(
+        attention_norm=parts["attention_norm"][index], q=linear("q"), k=linear("k"), v=linear("v"), o=linear("o"),
+        mlp_norm=parts["mlp_norm"][index], gate=linear("gate"), up=linear("up"), down=linear("down"),
+    )  # fmt: skip
 
 
 def _elements(shape: tuple[int, ...]) -> int:

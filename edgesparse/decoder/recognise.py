@@ -1,0 +1,320 @@
+"""An ONNX decoder with a cache of keys and values -> Decoder, its rules included.
+
+The graph is brought to one form by passes (`canonical`) and read from the logits backwards, residual by residual. What
+does not belong to a decoder stops the reading there, with the node and the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx_ir as ir
+
+from edgesparse.decoder.layers import (
+    Layer,
+    activated,
+    first_input,
+    linear_layer,
+    part_of,
+    permutation,
+    plain,
+    stop,
+    through,
+    uncapped,
+    unsupported,
+    weight,
+)  # fmt: skip
+from edgesparse.decoder.metadata import Facts, Linears, facts_of, rules_of, with_rules
+from edgesparse.decoder.model import Activation, Block, Decoder
+from edgesparse.decoder.positions import Positions, read_positions
+from edgesparse.passes.decoders import canonical
+from edgesparse.passes.match import (
+    attribute_float,
+    attribute_int,
+    is_op,
+    operand,
+    scalar,
+)
+from edgesparse.types import Array
+
+_UNSTATED_CONTEXT = 2048
+
+
+def recognise(model: ir.Model) -> Decoder:
+    """The decoder that ``model`` computes; ``model`` stays as it is.
+
+    Where another exporter made it, its context is as long as its RoPE tables, or 2048 positions where it computes them.
+
+    Raises:
+        UnsupportedError: it is not a decoder of this kind; names the node at which reading stopped, and why.
+        InputError: its metadata are damaged, or its rules are those of other weights.
+    """
+    decoder, linears = _read(model)
+    rules = rules_of(model, linears)
+    return decoder if rules is None else with_rules(decoder, rules)
+
+
+def linears_of(model: ir.Model) -> Linears:
+    """The MatMul (or Gemm) of every linear layer in ``model``, by (block, site). Raises as `recognise`."""
+    return _read(model)[1]
+
+
+def _read(model: ir.Model) -> tuple[Decoder, Linears]:
+    copy = model.clone()
+    original = dict(zip(copy.graph, model.graph, strict=True))
+    canonical(copy)
+    reader = _Reader(copy)
+    decoder = reader.decoder()
+    return decoder, {key: original[node] for key, node in reader.linears.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Heads:
+    """A linear layer as attention reads it: divided into heads, with a norm for each and turned where there are."""
+
+    layer: Layer
+    gain: Array | None
+    rotary: ir.Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one block says of the whole network."""
+
+    attention: ir.Node
+    rotary: ir.Node
+    activation: Activation
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+
+class _Reader:
+    def __init__(self, model: ir.Model) -> None:
+        self.model = model
+        self.linears: dict[tuple[int, str], ir.Node] = {}
+        self.eps: set[float] = set()
+
+    def decoder(self) -> Decoder:
+        logits = self.logits()
+        value, cap = uncapped(logits)
+        head = self.layer(value, "the vocabulary")
+        final_norm = self.norm(head.x, "the last layer")
+        blocks: list[tuple[Block, _Found, dict[str, ir.Node]]] = []
+        x = head_input = self.normed(head.x)
+        while (add := x.producer()) is not None and is_op(add, "Add") and self.embedding(x) is None:
+            block, found, nodes, x = self.block(add)
+            blocks.insert(0, (block, found, nodes))
+        embedded = self.embedding(x)
+        if embedded is None or not blocks:
+            stop(x if blocks else head_input, "neither the sum of a residual nor the embedding of tokens")
+        tokens, table, scale = embedded
+        self.linears = {(i, site): node for i, (_, _, nodes) in enumerate(blocks) for site, node in nodes.items()}
+        first = blocks[0][1]
+        for _, found, _ in blocks:
+            self.same(first, found)
+        positions = read_positions(self.model, tokens, [(f.attention, f.rotary) for _, f, _ in blocks])
+        return self.whole(table, scale, [b for b, _, _ in blocks], final_norm, head, cap, first, positions)
+
+    def whole(
+        self, table: Array, scale: float, blocks: Sequence[Block], final_norm: Array, head: Layer, cap: float,
+        found: _Found, positions: Positions,
+    ) -> Decoder:  # fmt: skip
+        if len(self.eps) != 1:
+            stop(head.x, f"norms differ in epsilon: {sorted(self.eps)}")
+        if head.linear.bias is not None:
+            stop(head.node, "a bias on the vocabulary")
+        last = head.linear.weight
+        tied = last.shape == table.shape and (np.shares_memory(last, table) or np.array_equal(last, table))
+        facts = facts_of(self.model) or Facts(
+            name=self.model.graph.name or "decoder", context=positions.context or _UNSTATED_CONTEXT
+        )
+        return Decoder(
+            name=facts.name,
+            embedding=table,
+            blocks=tuple(replace(b, window=w) for b, w in zip(blocks, positions.windows, strict=True)),
+            final_norm=final_norm, head=None if tied else last,
+            heads=found.heads, kv_heads=found.kv_heads, head_dim=found.head_dim,
+            context=facts.context,
+            frequencies=positions.frequencies, interleaved=bool(attribute_int(found.rotary, "interleaved", 0)),
+            norm_eps=self.eps.pop(), activation=found.activation,
+            attention_scale=attribute_float(found.attention, "scale", found.head_dim**-0.5),
+            attention_cap=attribute_float(found.attention, "softcap", 0.0), logit_cap=cap, embedding_scale=scale,
+            dense_positions=facts.dense_positions, bos=facts.bos, stops=facts.stops,
+        )  # fmt: skip
+
+    def logits(self) -> ir.Value:
+        """The output that no Attention makes."""
+        attentions = [node for node in self.model.graph if is_op(node, "Attention")]
+        if not attentions:
+            raise unsupported("no attention over a cache of keys and values was found", "the graph")
+        cached = {value for node in attentions for value in node.outputs[1:]}
+        left = [value for value in self.model.graph.outputs if value not in cached]
+        if len(left) != 1:
+            names = ", ".join(f"'{value.name}'" for value in left)
+            raise unsupported(
+                f"outputs beside keys, values and one of logits: {names or 'none of logits'}", "the graph"
+            )
+        return left[0]
+
+    def block(self, add: ir.Node) -> tuple[Block, _Found, dict[str, ir.Node], ir.Value]:
+        """The block that ends in ``add``, and the value that it reads."""
+        mlp, middle = self.branch(add)
+        post_mlp = self.norm(mlp, "") if is_op(mlp.producer(), "RMSNormalization") else None
+        down = self.layer(self.normed(mlp) if post_mlp is not None else mlp, "down")
+        gate, up, activation, h, predictor = self.neurons(down.x)
+        if self.normed(h) is not middle:
+            stop(h, "the norm of a feed-forward network does not read the residual that it is added to")
+        second = middle.producer()
+        if second is None or not is_op(second, "Add"):
+            stop(middle, "not the sum of a residual and attention")
+        attended, x = self.branch(second)
+        post_attention = self.norm(attended, "") if is_op(attended.producer(), "RMSNormalization") else None
+        o = self.layer(self.normed(attended) if post_attention is not None else attended, "o")
+        q, k, v, node = self.attention(o.x)
+        if not (q.layer.x is k.layer.x is v.layer.x) or self.normed(q.layer.x) is not x:
+            stop(node, "queries, keys and values do not read one norm of the residual")
+        block = Block(
+            attention_norm=self.norm(q.layer.x, "attention"), q=q.layer.linear, k=k.layer.linear, v=v.layer.linear,
+            o=o.linear, mlp_norm=self.norm(h, "the feed-forward network"),
+            gate=None if gate is None else gate.linear, up=up.linear, down=down.linear, q_norm=q.gain, k_norm=k.gain,
+            post_attention_norm=post_attention, post_mlp_norm=post_mlp, predictor=predictor,
+        )  # fmt: skip
+        nodes = {"q": q.layer.node, "k": k.layer.node, "v": v.layer.node, "o": o.node, "up": up.node, "down": down.node}
+        if gate is not None:
+            nodes["gate"] = gate.node
+        return block, self.shapes(node, q, k, activation), nodes, x
+
+    def branch(self, add: ir.Node) -> tuple[ir.Value, ir.Value]:
+        """(what is added, the residual): what is added ends in a linear layer, with a norm behind it or not."""
+        first, second = add.inputs
+        assert first is not None and second is not None
+        ways = [
+            (a, b) for a, b in ((first, second), (second, first)) if self.ends_linear(a) and not self.ends_linear(b)
+        ]
+        if len(ways) != 1:
+            stop(add, "a sum, of which not just one part is the output of a linear layer")
+        return ways[0]
+
+    def ends_linear(self, value: ir.Value) -> bool:
+        node = value.producer()
+        if is_op(node, "RMSNormalization"):
+            value = self.normed(value)
+        return linear_layer(value) is not None
+
+    def neurons(self, value: ir.Value) -> tuple[Layer | None, Layer, Activation, ir.Value, int]:
+        """(gate, up, activation, what both read, width of the predictor) of what ``down`` reads."""
+        node = value.producer()
+        if node is None or not is_op(node, "Mul"):
+            found = activated(value)
+            if found is None:
+                stop(value, "neither an activation nor a product with one, before a linear layer")
+            up = self.layer(found[1], "up")
+            h, start = part_of(up.x)
+            return None, up, found[0], h, start
+        if (alone := activated(value)) is not None and linear_layer(alone[1]) is not None:  # x * sigmoid(x)
+            up = self.layer(alone[1], "up")
+            return None, up, alone[0], up.x, 0
+        left, right = node.inputs
+        assert left is not None and right is not None
+        for gated, other in ((left, right), (right, left)):
+            found = activated(gated)
+            if found is None or linear_layer(other) is None:
+                continue
+            gate, up = self.layer(found[1], "gate"), self.layer(other, "up")
+            first, second = part_of(gate.x), part_of(up.x)
+            if first[0] is not second[0] or first[1] or (second[1] and gate.linear.inputs != second[1]):
+                stop(node, "gate and up do not read the same")
+            return gate, up, found[0], first[0], second[1]
+        return stop(node, "no product of an activated linear layer and another one")
+
+    def attention(self, value: ir.Value) -> tuple[_Heads, _Heads, _Heads, ir.Node]:
+        value = through(value, "Reshape")
+        node = value.producer()
+        if node is not None and is_op(node, "Transpose") and permutation(node) == [0, 2, 1, 3]:
+            value = first_input(node)
+        node = value.producer()
+        if node is None or not is_op(node, "Attention"):
+            stop(value, "not attention, before a linear layer that is added to the residual")
+        q, k, v = (self.heads(x) for x in node.inputs[:3] if x is not None)
+        if q.rotary is None or k.rotary is None or v.rotary is not None or v.gain is not None:
+            stop(node, "RoPE must act on queries and keys, and on nothing else")
+        if [plain(x) for x in q.rotary.inputs[1:]] != [plain(x) for x in k.rotary.inputs[1:]]:
+            stop(k.rotary, "queries and keys are turned by different angles")
+        return q, k, v, node
+
+    def heads(self, value: ir.Value) -> _Heads:
+        gain, rotary = None, None
+        while (node := value.producer()) is not None and linear_layer(value) is None:
+            if is_op(node, "RotaryEmbedding") and rotary is None and gain is None:
+                rotary = node
+            elif is_op(node, "RMSNormalization") and gain is None:
+                gain = self.norm(value, "")
+            elif not (is_op(node, "Reshape") or (is_op(node, "Transpose") and permutation(node) == [0, 2, 1, 3])):
+                stop(node, "between a linear layer and attention")
+            value = first_input(node)
+        return _Heads(self.layer(value, "attention"), gain, rotary)
+
+    def shapes(self, node: ir.Node, q: _Heads, k: _Heads, activation: Activation) -> _Found:
+        past = operand(node, 4)
+        present = node.outputs[1] if len(node.outputs) > 2 else None
+        if past is None or not past.is_graph_input() or present is None or not present.is_graph_output():
+            stop(node, "its keys and values do not come from an input and go to an output")
+        if past.shape is None or len(past.shape) != 4 or not all(isinstance(past.shape[i], int) for i in (1, 3)):
+            stop(node, f"the cache '{past.name}' must be (1, kv_heads, past, head_dim), with numbers for the two")
+        kv_heads, size = (int(past.shape[i]) for i in (1, 3))  # type: ignore[arg-type]
+        wide, narrow = q.layer.linear.outputs, k.layer.linear.outputs
+        if narrow != kv_heads * size or wide % narrow:
+            stop(node, f"{wide} values of queries and {narrow} of keys in heads of {size}, {kv_heads} with keys")
+        assert q.rotary is not None
+        return _Found(node, q.rotary, activation, wide // size, kv_heads, size)
+
+    def same(self, first: _Found, other: _Found) -> None:
+        for name in ("activation", "heads", "kv_heads", "head_dim"):
+            if getattr(first, name) != getattr(other, name):
+                stop(
+                    other.attention, f"{name} {getattr(other, name)}, where the first block has {getattr(first, name)}"
+                )
+        for name, default in (("scale", other.head_dim**-0.5), ("softcap", 0.0)):
+            if attribute_float(other.attention, name, default) != attribute_float(first.attention, name, default):
+                stop(other.attention, f"another {name} than in the first block")
+        if attribute_int(first.rotary, "interleaved", 0) != attribute_int(other.rotary, "interleaved", 0):
+            stop(other.rotary, "turns other pairs than the first block")
+
+    def layer(self, value: ir.Value, what: str) -> Layer:
+        found = linear_layer(value)
+        return stop(value, f"not the linear layer of {what}") if found is None else found
+
+    def norm(self, value: ir.Value, what: str) -> Array:
+        """The gain of the norm that makes ``value``."""
+        node = value.producer()
+        if node is None or not is_op(node, "RMSNormalization"):
+            stop(value, f"not the RMSNorm of {what}")
+        gain, rank = weight(operand(node, 1)), None if value.shape is None else len(value.shape)
+        axis = attribute_int(node, "axis", -1)
+        if gain is None or gain.ndim != 1 or (axis != -1 and axis + 1 != rank):
+            stop(node, "a norm must be over the last axis, by constant gains")
+        self.eps.add(attribute_float(node, "epsilon", 1e-5))
+        return gain.astype(np.float32)
+
+    def normed(self, value: ir.Value) -> ir.Value:
+        node = value.producer()
+        return first_input(node) if node is not None and is_op(node, "RMSNormalization") else value
+
+    def embedding(self, value: ir.Value) -> tuple[ir.Value, Array, float] | None:
+        """(tokens, table, scale) where ``value`` is the embedding of an input."""
+        scale, node = 1.0, value.producer()
+        if node is not None and is_op(node, "Mul"):
+            for inner, other in (node.inputs, node.inputs[::-1]):
+                number = scalar(plain(other))
+                if inner is not None and number is not None:
+                    value, scale = inner, number
+        node = through(value, "Cast").producer()
+        if node is None or not is_op(node, "Gather") or attribute_int(node, "axis", 0):
+            return None
+        tokens, table = operand(node, 1), weight(operand(node, 0))
+        if tokens is None or not tokens.is_graph_input() or table is None or table.ndim != 2:
+            return None
+        return tokens, table, scale
