@@ -31,7 +31,9 @@ def test_select(random: np.random.Generator) -> Iterator[Case]:
 
 def quantised(value: Array) -> Case:
     groups = -(-value.size // 32)
-    return direct("quantise", [value], [((groups * 32,), "i8"), ((groups,), "f32"), ((groups,), "i32")], count=value.size)
+    return direct(
+        "quantise", [value], [((groups * 32,), "i8"), ((groups,), "f32"), ((groups,), "i32")], count=value.size
+    )
 
 
 @kernel_test("quantise")
