@@ -93,7 +93,7 @@ def quantise_rows(weight: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]
 
 def _bytes(q: NDArray[np.int8], offset: int) -> NDArray[np.uint8]:
     """-127..127 as what is stored: ``q + offset``, modulo 256."""
-    return q.view(np.uint8) ^ np.uint8(offset)  # for 128 the same as adding it
+    return np.bitwise_xor(q.view(np.uint8), np.uint8(offset))  # for 128 the same as adding it
 
 
 def columns_f32(weight: Array, tile: int) -> NDArray[np.float32]:

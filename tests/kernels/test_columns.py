@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from edgesparse.ops.select import quantise, select
 from edgesparse.types import Array
 from tests.kernels.cases import SIZES, Case, direct, normal
-from tests.kernels.harness import BYTES, EPS, EVERYWHERE, kernel_test
+from tests.kernels.harness import BYTES, EPS, kernel_test
 
 NONE = np.zeros(0, np.float32)
 NO_INDEX = np.zeros(0, np.int32)
-QUANTISED = ("i8",)
 
 
 def bound(case: Case, expected: Sequence[Array]) -> list[Array]:
@@ -83,3 +81,8 @@ def test_f16(random: np.random.Generator) -> Iterator[Case]:
             x = np.zeros(62, np.float32)
             x[column] = value
             yield case(weight, NONE, x, "f16", 512)
+
+
+@kernel_test("columns", bound=bound, isas=BYTES)
+def test_qc8(random: np.random.Generator) -> Iterator[Case]:
+    yield from cases(random, "qc8")

@@ -1,0 +1,58 @@
+// Products of bytes on arm64, weights and activations -127..127. As in dot_qc8.h of x86, with vectors of 128 bits.
+#ifndef ES_DOT_QC8_H
+#define ES_DOT_QC8_H
+#include <arm_neon.h>
+#include "es.h"
+
+enum { BYTES = 16, WIDE = 4 };
+typedef int8x16_t V;
+typedef vi4 I;
+typedef vf4 F;
+ES_INLINE V load_v(const uint8_t *p) { return vreinterpretq_s8_u8(vld1q_u8(p)); }
+ES_INLINE V load_piece(const uint8_t *p) { return load_v(p); }
+#define LOAD_F load4
+#define STORE_F store4
+
+typedef struct { const int8_t *q; int32_t start; } group;
+ES_INLINE group prepare(const int8_t *q, int32_t sum) {
+  (void)sum;
+  return (group){q, 0};
+}
+
+#if defined(__ARM_FEATURE_DOTPROD)
+ES_INLINE void interleave(V a, V b, V c, V d, V *quad) {
+  const int16x8_t ab = vreinterpretq_s16_s8(vzip1q_s8(a, b)), ab_high = vreinterpretq_s16_s8(vzip2q_s8(a, b));
+  const int16x8_t cd = vreinterpretq_s16_s8(vzip1q_s8(c, d)), cd_high = vreinterpretq_s16_s8(vzip2q_s8(c, d));
+  quad[0] = vreinterpretq_s8_s16(vzip1q_s16(ab, cd)), quad[1] = vreinterpretq_s8_s16(vzip2q_s16(ab, cd));
+  quad[2] = vreinterpretq_s8_s16(vzip1q_s16(ab_high, cd_high));
+  quad[3] = vreinterpretq_s8_s16(vzip2q_s16(ab_high, cd_high));
+}
+ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
+  V quad[4];
+  interleave(a, b, c, d, quad);
+  const V q = vld1q_s8(g->q + k / 4 * 16);
+#define DOT(lane)             \
+  _Pragma("unroll") for (int i = 0; i < 4; i++) sum[i] = (I)vdotq_laneq_s32((int32x4_t)sum[i], quad[i], q, lane)
+  switch (k % 4) {  // known at compile time: loops over k are unrolled
+    case 0: DOT(0); break;
+    case 1: DOT(1); break;
+    case 2: DOT(2); break;
+    default: DOT(3); break;
+  }
+#undef DOT
+}
+#else
+// Two products fit into 16 bits: 2 * 127 * 127 = 32258.
+ES_INLINE void two(I *sum, V a, V b, const int8_t *q) {
+  const V qa = vld1q_dup_s8(q), qb = vld1q_dup_s8(q + 1);
+  const int16x8_t low = vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(qa)), vget_low_s8(b), vget_low_s8(qb));
+  const int16x8_t high = vmlal_high_s8(vmull_high_s8(a, qa), b, qb);
+  sum[0] = (I)vaddw_s16((int32x4_t)sum[0], vget_low_s16(low)), sum[1] = (I)vaddw_high_s16((int32x4_t)sum[1], low);
+  sum[2] = (I)vaddw_s16((int32x4_t)sum[2], vget_low_s16(high)), sum[3] = (I)vaddw_high_s16((int32x4_t)sum[3], high);
+}
+ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
+  two(sum, a, b, g->q + 4 * k);
+  two(sum, c, d, g->q + 4 * k + 2);
+}
+#endif
+#endif
