@@ -70,9 +70,18 @@ def write(
         content["package.json"] = package_json(name, version, content).encode()
     manifest = describe(artifact, sources, selection, memory, target, content, name, version, notes)
     manifest.weights = packed[1] if packed else None
-    content["manifest.json"] = manifest.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
+    return write_files(content, manifest, out, force)
+
+
+def write_files(content: Mapping[str, bytes | Path], manifest: Manifest, out: Path, force: bool) -> Path:
+    """``content`` and the manifest as the bundle ``out``; files given as a path, on the same disk, are moved there.
+
+    Raises:
+        InputError: no space or no permission.
+    """
+    document = manifest.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"
     try:
-        _write_folder(content, out, force)
+        _write_folder({**content, "manifest.json": document}, out, force)
     except OSError as error:
         raise InputError(
             f"could not be written: {error.strerror or error}", where=str(out),
@@ -81,11 +90,14 @@ def write(
     return out
 
 
-def _write_folder(content: Mapping[str, bytes], out: Path, force: bool) -> None:
+def _write_folder(content: Mapping[str, bytes | Path], out: Path, force: bool) -> None:
     with workspace(out.absolute().parent) as scratch:
         fresh = scratch / "bundle"
         fresh.mkdir()
         for name, data in content.items():
+            if isinstance(data, Path):
+                os.rename(data, fresh / name)
+                continue
             with open(fresh / name, "wb") as file:
                 file.write(data)
                 file.flush()

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from edgesparse.errors import InputError
+from edgesparse.manifest_decoder import DecoderFacts
 from edgesparse.types import DTYPES
 
 if sys.version_info >= (3, 11):
@@ -242,6 +243,7 @@ class Manifest(BaseModel):
     layers: tuple[Layer, ...]
     modules: tuple[Module, ...] = ()  # of wasm, best instruction set first; they all read the same weights
     weights: PackedWeights | None = None  # of wasm, where there are weights
+    decoder: DecoderFacts | None = None  # of a language model
     files: dict[FileName, str]  # SHA-256 of every other file in the bundle
     notes: tuple[str, ...] = ()
 

@@ -1,0 +1,226 @@
+"""Decoder -> weights.bin and what the C knows of it: in which form each layer is stored, and where.
+
+A layer whose rule leaves out inputs is stored by input (columns), one of which outputs are left out by output (rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from edgesparse.decoder import pack
+from edgesparse.decoder.blob import Blob
+from edgesparse.decoder.model import Block, Decoder, InputRule, Linear, NeuronRule
+from edgesparse.decoder.reference import low_rank
+from edgesparse.errors import InputError
+from edgesparse.types import Array
+
+Form = Literal["f32", "f16", "int8", "int4"]
+FORMS: tuple[Form, ...] = ("f32", "f16", "int8", "int4")
+KERNELS: Mapping[str, str] = {"f32": "f32", "f16": "f16", "int8": "qc8", "int4": "qb4"}
+"""What kernels call a form."""
+BREAK_EVEN: Mapping[str, float] = {"f32": 0.85, "f16": 0.85, "int8": 0.8, "int4": 0.7}
+"""The share of inputs above which computing with all of them is no slower."""
+BLOCK = 32
+"""Weights of 4 bits that share a scale."""
+WIDE, NARROW = 256, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """es_rule of linear.h."""
+
+    threshold: int = -1
+    each: bool = False
+    spread: float | None = None
+    most: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """es_linear of linear.h: offsets into weights.bin, -1 for none. ``layout``: columns, rows or interleaved.
+
+    ``unit_bytes`` are read for each input that counts (rows: for each output), ``low_bytes`` of the low-rank path
+    whenever the rule holds. ``low``: the two matrices of that path.
+    """
+
+    site: str
+    form: Form
+    layout: str
+    inputs: int
+    outputs: int
+    tile: int
+    weight: int
+    scale: int = -1
+    bias: int = -1
+    block: int = 0
+    bytes: int = 0
+    rule: Rule = Rule()
+    low: tuple[Matrix, Matrix] | None = None
+
+    @property
+    def unit_bytes(self) -> float:
+        return self.bytes / (self.outputs if self.layout == "rows" else self.inputs)
+
+    @property
+    def low_bytes(self) -> int:
+        return sum(m.bytes for m in self.low) if self.low else 0
+
+    @property
+    def stems(self) -> set[str]:
+        """The kernels that multiply with it."""
+        kind = KERNELS[self.form]
+        own = {"interleaved": "dense"}.get(self.layout, self.layout)
+        found = {f"{own}_{kind}", f"{own}_many_{kind}"}
+        if self.form in ("int8", "int4"):
+            found.add("quantise_f32")
+        if self.rule.most or self.rule.spread is not None or self.rule.threshold >= 0:
+            found |= {"select_qb4"} if self.form == "int4" else {"select_f32"}
+        for matrix in self.low or ():
+            found |= matrix.stems
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """es_block: norms by their name in C, -1 where there is none; matrices by site."""
+
+    norms: Mapping[str, int]
+    matrices: Mapping[str, Matrix]
+    neurons: Rule | None
+    rows: int
+    predictor: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDecoder:
+    blocks: tuple[StoredBlock, ...]
+    embedding: Matrix
+    head: Matrix
+    final_norm: int
+    frequencies: int
+    stems: frozenset[str]
+
+
+NORMS = ("attention_norm", "mlp_norm", "q_norm", "k_norm", "post_attention_norm", "post_mlp_norm")
+_ALWAYS = ("norm_f32", "rope_f32", "attend_f32", "gated_f32", "softmax_f32")
+
+
+class Store:
+    """Packs one decoder into ``blob`` for an ``architecture``. ``break_even``: as `BREAK_EVEN`."""
+
+    def __init__(
+        self, decoder: Decoder, form: Form, architecture: str, context: int, blob: Blob,
+        break_even: float | None = None,
+    ) -> None:  # fmt: skip
+        self.decoder, self.form, self.context, self.blob = decoder, form, context, blob
+        self.offset = pack.OFFSET[architecture]
+        self.break_even = BREAK_EVEN[form] if break_even is None else break_even
+
+    def all(self, on_progress: Callable[[int, int, str], None] | None = None) -> StoredDecoder:
+        """Pack everything. Raises InputError: weights that the form cannot hold, or a full disk."""
+        d = self.decoder
+        frequencies = self.blob.add(d.frequencies.astype(np.float64))
+        final_norm = self.blob.add(d.final_norm.astype(np.float32))
+        embedding = self._table("embedding", d.embedding)
+        head = replace(embedding, site="head") if d.head is None else self._table("head", d.head)
+        blocks = []
+        for index, block in enumerate(d.blocks):
+            if on_progress:
+                on_progress(index, len(d.blocks), f"block {index}")
+            blocks.append(self._block(block))
+        stems = {*_ALWAYS, *head.stems}
+        for stored in blocks:
+            stems = stems.union(*(m.stems for m in stored.matrices.values()))
+            if stored.neurons is not None:
+                stems |= {"select_f32", *({"select_qb4"} if self.form == "int4" else ())}
+        if self.form != "f32":
+            stems.add(f"row_{KERNELS[self.form]}")
+        if d.logit_cap:
+            stems.add("activation_f32")
+        return StoredDecoder(tuple(blocks), embedding, head, final_norm, frequencies, frozenset(stems))
+
+    def _block(self, block: Block) -> StoredBlock:
+        norms = {name: self._vector(getattr(block, name)) for name in NORMS}
+        matrices = {}
+        for site, layer in block.linears():
+            if block.neurons is not None and site in ("up", "down"):
+                layout = "rows" if site == "up" else "columns"
+            else:
+                layout = "columns" if self.form != "int4" or layer.rule is not None else "interleaved"
+            matrices[site] = self._linear(site, layer, layout)
+        neurons = None if block.neurons is None else self._rule(block.neurons, block.up.outputs)
+        rows = min(block.window or self.context, self.context)
+        return StoredBlock(norms, matrices, neurons, rows, block.predictor)
+
+    def _linear(self, site: str, layer: Linear, layout: str) -> Matrix:
+        matrix = self._matrix(site, layer.weight.astype(np.float32), layout)
+        matrix = replace(matrix, bias=self._vector(layer.bias))
+        if layer.rule is None:
+            return matrix
+        matrix = replace(matrix, rule=self._rule(layer.rule, layer.inputs))
+        if not layer.rule.rank:
+            return matrix
+        u, v = low_rank(layer.weight, layer.rule.rank)
+        # `wide` is cut at the same outputs as the layer itself
+        wide = self._matrix(f"{site}.wide", u, "columns", matrix.tile)
+        return replace(matrix, low=(self._matrix(f"{site}.narrow", v, "columns"), wide))
+
+    def _rule(self, rule: InputRule | NeuronRule, entries: int) -> Rule:
+        most = int(self.break_even * entries)
+        if rule.spread is not None:
+            return Rule(spread=float(rule.spread), most=most)
+        threshold = np.broadcast_to(rule.threshold.astype(np.float32), (rule.threshold.size,))
+        if threshold.size not in (1, entries):
+            raise InputError(f"a rule with {threshold.size} thresholds for {entries} entries")
+        return Rule(self.blob.add(threshold), threshold.size > 1, None, most)
+
+    def _matrix(self, site: str, weight: Array, layout: str, tile: int = 0) -> Matrix:
+        outputs, inputs = weight.shape
+        piece = {"interleaved": 16}.get(layout, 128 if self.form == "int4" else 16)
+        tile = tile or (piece if layout == "interleaved" else tile_of(outputs, piece))
+        before = self.blob.bytes
+        at, scale = self._packed(weight, layout, tile)
+        return Matrix(
+            site, self.form, layout, inputs, outputs, tile, at, scale,
+            block=BLOCK if self.form == "int4" else 0, bytes=self.blob.bytes - before,
+        )  # fmt: skip
+
+    def _packed(self, weight: Array, layout: str, tile: int) -> tuple[int, int]:
+        """Offsets of the weights and their scales."""
+        by_rows, add = layout == "rows", self.blob.add
+        if self.form == "f32":
+            return add(pack.rows_f32(weight) if by_rows else pack.columns_f32(weight, tile)), -1
+        if self.form == "f16":
+            return add(pack.rows_f16(weight) if by_rows else pack.columns_f16(weight, tile)), -1
+        if self.form == "int8":
+            packed, scale = pack.rows_qc8(weight, self.offset) if by_rows else pack.columns_qc8(
+                weight, tile, self.offset
+            )  # fmt: skip
+            return add(packed), add(scale)
+        raise InputError("weights of 4 bits are not there yet", where="--weights int4", hint="use int8")
+
+    def _table(self, site: str, weight: Array) -> Matrix:
+        """The embedding or the head: rows are looked up."""
+        return self._matrix(site, weight.astype(np.float32), "interleaved" if self.form == "int4" else "rows")
+
+    def _vector(self, vector: Array | None) -> int:
+        return -1 if vector is None else self.blob.add(vector.astype(np.float32))
+
+
+def tile_of(outputs: int, piece: int) -> int:
+    """Outputs of a tile: wide ones are read with fewer interruptions, but two threads need two."""
+    return min(WIDE, max(piece, -(-outputs // (2 * piece)) * piece))
+
+
+def describe_rules(decoder: Decoder) -> dict[str, Any]:
+    """What the manifest says of the rules: method and mean sparsity; nothing where there are none."""
+    rules = [layer.rule for block in decoder.blocks for _, layer in block.linears() if layer.rule is not None]
+    found: list[InputRule | NeuronRule] = [*rules, *(b.neurons for b in decoder.blocks if b.neurons is not None)]
+    if not found:
+        return {}
+    methods = "+".join(sorted({r.method for r in found}))
+    return {"method": methods, "sparsity": round(sum(r.sparsity for r in found) / len(found), 6)}

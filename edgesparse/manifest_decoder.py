@@ -1,0 +1,60 @@
+"""What the manifest says of a language model: what a runtime needs to generate with it, and to tell what it costs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+HEADER = 5
+"""Integers of the input `tokens` before the tokens: position, count, flags, target, seed; see runtimes/c/decoder.h."""
+WANTED, ALL_INPUTS = 1, 2
+"""Flags: logits of the last token are wanted; no rule holds."""
+SITES = ("q", "k", "v", "o", "gate", "up", "down")
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class SiteFacts(BaseModel):
+    """One linear layer. Of its ``entries``, inputs (outputs for ``up`` of a network that skips neurons), some count:
+    each of them makes the runtime read ``unit_bytes``, and ``low_bytes`` are read besides where a rule holds."""
+
+    model_config = _STRICT
+    block: NonNegativeInt
+    site: Literal["q", "k", "v", "o", "gate", "up", "down"]
+    entries: PositiveInt
+    unit_bytes: NonNegativeFloat
+    low_bytes: NonNegativeInt = 0
+    rule: bool = False
+
+
+class DecoderFacts(BaseModel):
+    """``context``: positions that the caches hold; ``chunk``: the most tokens at once. ``tokenizer``: its file in the
+    bundle, "" without one: tokens are bytes then where there are 256. ``always_bytes`` are read for every token,
+    whatever counts: the head and the norms. ``method`` and ``sparsity`` are those of the rules."""
+
+    model_config = _STRICT
+    context: PositiveInt
+    chunk: PositiveInt
+    vocabulary: PositiveInt
+    dim: PositiveInt
+    blocks: PositiveInt
+    bos: int = -1
+    stops: tuple[NonNegativeInt, ...] = ()
+    weights: Literal["f32", "f16", "int8", "int4"]
+    tokenizer: str = Field(default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*)?$")
+    dense_positions: NonNegativeInt = 0
+    method: str = ""
+    sparsity: NonNegativeFloat = 0.0
+    cache_bytes: NonNegativeInt
+    always_bytes: NonNegativeInt
+    sites: tuple[SiteFacts, ...]
+
+    def places(self) -> list[int]:
+        """Where in the output `active` each of ``sites`` is."""
+        return [s.block * len(SITES) + SITES.index(s.site) for s in self.sites]
+
+    def bytes_per_token(self, active: tuple[float, ...] | list[float]) -> float:
+        """Weights that are read for a token, with so many active entries of each of ``sites``."""
+        low = sum(s.low_bytes for s, a in zip(self.sites, active, strict=True) if a < s.entries)
+        return self.always_bytes + low + sum(s.unit_bytes * a for s, a in zip(self.sites, active, strict=True))
