@@ -2,10 +2,8 @@
 // unless they are asked for. Inputs and outputs are raw little-endian files, samples one after the other.
 //
 // Every failure is one line on stderr and exit code 2; the help text in options.h is the manual.
-#include "cores.h"
 #include "observe.h"
 #include "options.h"
-#include "pool.h"
 #include "start.h"
 #include "sys.h"
 #include "zeros.h"
@@ -15,87 +13,6 @@ typedef struct {
   uint64_t done, *wall_ns, *counted[ES_COUNTERS];
   uint64_t *call_ns;  // --per-layer: es_call_count for each run
 } timings;
-
-// --cores 0xf0: this thread, and those that it starts, may run on these CPUs only.
-static void use_mask(const char *digits) {
-  uint64_t mask[16] = {0};
-  uint32_t count = 0;
-  while (digits[count]) count++;
-  if (count == 0 || count > 256) fail("--cores", " is big, little, all or a mask such as 0xf0", "", 0);
-  for (uint32_t i = 0; i < count; i++) {
-    const char c = digits[count - 1 - i];
-    const int letter = (c | 32) >= 'a' && (c | 32) <= 'f';
-    if (!letter && (c < '0' || c > '9')) fail("--cores", " is big, little, all or a mask such as 0xf0", "", 0);
-    mask[i / 16] |= (uint64_t)(letter ? (c | 32) - 'a' + 10 : c - '0') << i % 16 * 4;
-  }
-  const int64_t error = sys_call(SYS_sched_setaffinity, 0, sizeof mask, (int64_t)mask, 0, 0, 0);
-  if (error < 0) fail("this process may not run on the CPUs of ", "--cores 0x", digits, error);
-}
-
-// The threads that --threads asks for, on the CPUs of --cpu or --cores; timed runs are on the big ones, unless told
-// otherwise.
-static void start_threads(options *o) {
-  const char *cores = o->cores;
-  const int big = cores && es_same(cores, "big"), little = cores && es_same(cores, "little");
-  const int all = cores && es_same(cores, "all"), mask = cores && !big && !little && !all;
-  if (cores && o->cpu_count) fail("--cpu", " and --cores exclude each other", "", 0);
-  if (mask) use_mask(cores[0] == '0' && (cores[1] | 32) == 'x' ? cores + 2 : cores);
-  const int64_t allowed = sys_cpu_count();
-  if (o->threads == 0) o->threads = o->cpu_count ? o->cpu_count : (uint64_t)(allowed > MAX_THREADS ? MAX_THREADS : allowed);
-  if (o->cpu_count && o->cpu_count != o->threads) fail("--cpu", " needs one number for each of the ", "--threads", 0);
-  switch (model_threads((int)o->threads)) {
-    case 0: break;
-    case ES_TOO_FEW_CPUS: {
-      text.fd = 2;
-      es_put(&text, program);
-      es_put(&text, ": --threads ");
-      es_put_number(&text, o->threads);
-      es_put(&text, ": this process may use ");
-      es_put_number(&text, (uint64_t)allowed);
-      es_put(&text, allowed == 1 ? " CPU only\n" : " CPUs only\n");
-      es_flush(&text);
-      sys_exit(2);
-    }
-    default: fail("the system gives no ", "threads", "", 0);
-  }
-  if ((cores ? big || little : o->num_runs && !o->cpu_count) && es_sized_cpus(o->cpus, o->threads, little))
-    o->cpu_count = (uint32_t)o->threads;
-  for (uint32_t i = 0; i < o->cpu_count; i++) {
-    const int64_t error = sys_pin_to_cpu(i ? model_thread_id((int)i) : 0, o->cpus[i]);
-    if (error < 0) fail("this process may not run on the CPU number given with ", "--cpu", "", error);
-  }
-}
-
-// The file as read-only memory at a page boundary; its size must be `bytes`.
-static const void *map_file(const char *what, const char *path, uint64_t bytes, const char *more) {
-  const int64_t fd = sys_openat(path, O_RDONLY, 0);
-  if (fd < 0) fail("cannot open ", path, "", fd);
-  const int64_t has = sys_file_bytes(fd);
-  if (has < 0) fail("cannot read ", path, "", has);
-  if ((uint64_t)has != bytes) fail_size(what, path, (uint64_t)has, bytes, more);
-  if (bytes == 0) return "";
-  const int64_t address = sys_mmap(bytes, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd);
-  if (address < 0 && address > -4096) fail("cannot map ", path, "", address);
-  sys_close(fd);
-  return (const void *)address;
-}
-
-// Zeroed memory at a page boundary, so that the alignment of 64 bytes holds for any page size.
-static void *allocate(const char *what, uint64_t bytes) {
-  const int64_t address = sys_mmap(bytes ? bytes : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-  if (address < 0 && address > -4096) fail("cannot allocate the ", what, "", address);
-  return (void *)address;
-}
-
-static const char *temporary_name(const char *path) {
-  uint64_t length = 0;
-  while (path[length]) length++;
-  if (length + 5 > MAX_PATH) fail("the name of an output is too long: ", path, "", 0);
-  char *name = allocate("name of an output", length + 5);
-  for (uint64_t i = 0; i < length; i++) name[i] = path[i];
-  for (int i = 0; i < 5; i++) name[length + (uint64_t)i] = ".tmp"[i];
-  return name;
-}
 
 static void run(const void *weights, void *arena, const void *const *inputs, void *const *outputs) {
   switch (model_run(weights, arena, inputs, outputs)) {

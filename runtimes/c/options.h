@@ -1,67 +1,7 @@
 // What the program in a bundle is asked to do: its options, its help, and the lines it prints when something is wrong.
 #ifndef ES_OPTIONS_H
 #define ES_OPTIONS_H
-#include "format.h"
-#include "model_info.h"
-
-enum { MAX_PORTS = 64, MAX_PATH = 4096, MAX_CPU = 1023, MAX_THREADS = 256, MAX_PLACES = 4096 };
-static const uint64_t MAX_SAMPLES = 1u << 30, MAX_RUNS = 10000000;
-
-typedef struct {
-  const char *weights, *cores, *zeros, *inputs[MAX_PORTS], *outputs[MAX_PORTS];
-  uint32_t input_count, output_count;
-  uint64_t samples, num_runs, warmup_runs, threads;
-  uint64_t max_secs;
-  uint32_t cpus[MAX_THREADS], cpu_count;
-  int json, per_layer;
-} options;
-
-static const char *program = "model";
-static es_text text;  // every line this program prints; zero-initialised, so that it takes no room in the file
-
-// fail("cannot open ", path, why, errno) prints "model: cannot open PATHwhy: no such file".
-__attribute__((noreturn)) static void fail(const char *what, const char *name, const char *more, int64_t error) {
-  text.fd = 2;
-  text.used = 0;
-  es_put(&text, program);
-  es_put(&text, ": ");
-  es_put(&text, what);
-  es_put(&text, name);
-  es_put(&text, more);
-  if (error < 0) {
-    es_put(&text, ": ");
-    switch (error) {
-      case -ENOENT: es_put(&text, "no such file or folder"); break;
-      case -EACCES: es_put(&text, "permission denied"); break;
-      case -EISDIR: es_put(&text, "is a folder"); break;
-      case -ENOSPC: es_put(&text, "no space left on the device"); break;
-      case -EROFS: es_put(&text, "read-only file system"); break;
-      case -ENOMEM: es_put(&text, "out of memory"); break;
-      default:
-        es_put(&text, "error ");
-        es_put_number(&text, (uint64_t)-error);
-    }
-  }
-  es_put(&text, "\n");
-  es_flush(&text);
-  sys_exit(2);
-}
-
-// "<what> <path> has A bytes, expected B<more>", exit code 2.
-__attribute__((noreturn)) static void fail_size(const char *what, const char *path, uint64_t has, uint64_t expected,
-                                                const char *more) {
-  text.fd = 2;
-  text.used = 0;
-  const char *const words[] = {program, ": ", what, " ", path, " has "};
-  for (unsigned i = 0; i < sizeof words / sizeof *words; i++) es_put(&text, words[i]);
-  es_put_number(&text, has);
-  es_put(&text, " bytes, expected ");
-  es_put_number(&text, expected);
-  es_put(&text, more);
-  es_put(&text, "\n");
-  es_flush(&text);
-  sys_exit(2);
-}
+#include "program.h"
 
 static void print_ports(es_text *out, const char *title, const es_port *ports, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) {
@@ -112,34 +52,6 @@ __attribute__((noreturn)) static void print_version(void) {
   es_put(&text, "\n");
   es_flush(&text);
   sys_exit(text.failed ? 2 : 0);
-}
-
-static uint64_t number(const char *option, const char *word, uint64_t limit) {
-  uint64_t value = 0;
-  if (!es_parse_number(word, limit, &value)) fail("not a number in range: ", option, word[0] ? word : "(empty)", 0);
-  return value;
-}
-
-// "2,3": the CPUs of a list.
-static void parse_cpus(const char *list, options *o) {
-  char word[8];
-  uint32_t length = 0;
-  o->cpu_count = 0;
-  for (const char *p = list;; p++) {
-    if (*p && *p != ',') {
-      if (length + 1 == sizeof word) fail("not a number in range: ", "--cpu ", list, 0);
-      word[length++] = *p;
-      continue;
-    }
-    word[length] = 0;
-    if (o->cpu_count == MAX_THREADS) fail("too many CPUs: ", "--cpu ", list, 0);
-    const uint32_t cpu = (uint32_t)number("--cpu ", word, MAX_CPU);
-    for (uint32_t i = 0; i < o->cpu_count; i++)
-      if (o->cpus[i] == cpu) fail("a CPU is listed twice: ", "--cpu ", list, 0);
-    o->cpus[o->cpu_count++] = cpu;
-    length = 0;
-    if (!*p) return;
-  }
 }
 
 static void parse(int argc, const char *const *argv, options *o) {
