@@ -93,7 +93,8 @@ def quantise_rows(weight: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]
 
 def _bytes(q: NDArray[np.int8], offset: int) -> NDArray[np.uint8]:
     """-127..127 as what is stored: ``q + offset``, modulo 256."""
-    return np.bitwise_xor(q.view(np.uint8), np.uint8(offset))  # for 128 the same as adding it
+    raw: NDArray[np.uint8] = q.view(np.uint8)
+    return np.asarray(raw ^ np.uint8(offset))  # for 128 the same as adding it
 
 
 def columns_f32(weight: Array, tile: int) -> NDArray[np.float32]:
