@@ -22,10 +22,11 @@ from typing import Any
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.runtimes.lines import OnLine
 from edgesparse.runtimes.node import cpu_count, read_files
 from edgesparse.runtimes.page import Job, Page
 from edgesparse.runtimes.program import Finished, ProgramSession, ports
-from edgesparse.runtimes.session import thread_count
+from edgesparse.runtimes.session import Session, thread_count
 
 START_S = 120.0  # the longest that a browser may take to show its page
 LOOK_S = 0.2  # so often it is looked at whether the browser still lives
@@ -123,9 +124,13 @@ class BrowserSession(ProgramSession):
         """End the browser and the server, and remove the profile."""
         self._held.close()
 
+    # pages generate by themselves, with generate.mjs: there is no program that does
+    generate_tokens, score_tokens = Session.generate_tokens, Session.score_tokens
+
     def _run(
-        self, folder: Path, arguments: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
-    ) -> dict[str, Any]:
+        self, folder: Path, arguments: Sequence[str], inputs: Sequence[str], outputs: Sequence[str],
+        on_line: OnLine | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         if self._page.closed:
             raise self._failure(f"{self._engine.title} has ended", "open the bundle again")
         samples = int(arguments[arguments.index("--samples") + 1])

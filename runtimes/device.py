@@ -17,6 +17,7 @@ from uuid import uuid4
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
 from edgesparse.runtimes.files import read_verified
+from edgesparse.runtimes.lines import OnLine, last_line
 from edgesparse.runtimes.program import Finished, ProgramSession, ports
 from edgesparse.runtimes.session import thread_count
 
@@ -149,8 +150,9 @@ class DeviceSession(ProgramSession):
             raise self._failure(f"what this session left in {self._store} could not be removed: {words}")
 
     def _run(
-        self, folder: Path, arguments: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
-    ) -> dict[str, Any]:
+        self, folder: Path, arguments: Sequence[str], inputs: Sequence[str], outputs: Sequence[str],
+        on_line: OnLine | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         if self._guard is None:
             raise self._failure("the session is closed")
         # A folder for each call, so that outputs can only be its own. Then: somebody may have cleared the store.
@@ -174,6 +176,10 @@ class DeviceSession(ProgramSession):
         except TimeoutError as error:
             self._ask(_kill(self._folder))
             raise self._late("the program") from error
+        if on_line is not None:  # a link tells nothing before the program has ended
+            for line in done.stdout.splitlines()[:-1]:
+                on_line(line)
+            done = done._replace(stdout=last_line(done.stdout))
         facts = self._facts(done)
         if outputs:
             self._link.pull(outputs, call, folder, self._timeout_s)

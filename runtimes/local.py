@@ -17,10 +17,11 @@ import numpy as np
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
 from edgesparse.runtimes.arrays import Sample, empty_outputs
+from edgesparse.runtimes.generation import Held
 from edgesparse.runtimes.library import Library, Weights, aligned, cpu_name
 from edgesparse.runtimes.sensors import Observer, temperatures
 from edgesparse.runtimes.session import Progress, Session, thread_count
-from edgesparse.types import CallTimes
+from edgesparse.types import DTYPES, CallTimes
 
 KINDS = ("shared", "executable")  # the latter holds a libmodel.so beside the program
 EMPTY_CALLS = 200  # to learn what a call of nothing takes
@@ -190,6 +191,18 @@ class LocalSession(Session):
                 wall_ns.append(clock() - before)
             observer.observe(len(wall_ns), anyway=True)
         return CallTimes(outputs, tuple(wall_ns), (), {"cpus": list(self._cpus), **observer.facts})
+
+    def held(self) -> Held:
+        ports = self.manifest.inputs
+        inputs = _aligned_like(tuple(np.zeros(port.shape, DTYPES[port.dtype]) for port in ports))
+        outputs = _aligned_like(empty_outputs(self.manifest))
+        ins, outs = self._pointers(inputs), self._pointers(outputs)
+
+        def run() -> None:
+            with self._turn:
+                self._call(ins, outs)
+
+        return Held(inputs, outputs, run)
 
     def temperatures(self) -> dict[str, float]:
         return temperatures()

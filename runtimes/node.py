@@ -19,11 +19,13 @@ from edgesparse.runtimes.session import thread_count
 
 KINDS = ("wasm",)
 RUNNER = Path(__file__).parent / "web" / "runner.mjs"
+GENERATOR = RUNNER.with_name("generator.mjs")  # of language models
 LOADER = (
     "model.mjs", "remote.mjs", "host.mjs", "here.mjs", "sync.mjs", "files.mjs", "download.mjs", "compile.mjs",
     "unpack.mjs", "engine.mjs", "threads.mjs", "thread.mjs", "workers.mjs", "place.mjs", "ports.mjs", "digest.mjs",
     "manifest.mjs", "errors.mjs",
 )  # fmt: skip
+TO_GENERATE = ("generate.mjs",)  # beside these in bundles of language models
 OLDEST = 18  # the first with DecompressionStream
 RELAXED_FLAG, RELAXED_WITH_FLAG, RELAXED_BY_DEFAULT = "--experimental-wasm-relaxed-simd", 20, 21
 INSTALL = (
@@ -56,7 +58,13 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float
         "relaxed_simd": "on" if _major(version) >= RELAXED_WITH_FLAG else f"off: node {version} does not have it",
         "timing": "WebAssembly on this machine, not a device timing",
     }  # fmt: skip
-    runner = [str(RUNNER), "--bundle", str(bundle.absolute()), "--threads", str(threads)]
+    runner = [
+        str(GENERATOR if manifest.decoder else RUNNER),
+        "--bundle",
+        str(bundle.absolute()),
+        "--threads",
+        str(threads),
+    ]
     # Timed runs start with optimised code, where they would otherwise begin in the baseline compiler's.
     bench = [node, *flags, "--no-liftoff", *runner]
     return ProgramSession(bundle, manifest, machine, [node, *flags, *runner], bench_command=bench, timeout_s=timeout_s)
@@ -66,6 +74,7 @@ def read_files(bundle: Path, manifest: Manifest, threads: int) -> dict[str, byte
     """What the loader needs of a bundle besides manifest.json, by name. Raises RuntimeFailure as `read_verified`."""
     best_module(bundle, manifest, threads=threads > 1)
     names = [*(m.file for m in manifest.modules), *([manifest.weights.file] if manifest.weights else []), *LOADER]
+    names += TO_GENERATE if manifest.decoder else ()
     return {name: read_verified(bundle, manifest, name) for name in names}
 
 

@@ -12,7 +12,8 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,11 @@ import numpy as np
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.manifest_decoder import DecoderFacts
+from edgesparse.runtimes import generation
 from edgesparse.runtimes.arrays import Sample
 from edgesparse.runtimes.facts import parse_facts
+from edgesparse.runtimes.lines import OnLine, last_line, run_lines
 from edgesparse.runtimes.session import Progress, Session
 from edgesparse.types import DTYPES, Array, CallTimes
 from edgesparse.workspace import workspace
@@ -116,6 +120,47 @@ class ProgramSession(Session):
             on_progress(num_runs, num_runs)
         return outputs, wall_ns
 
+    def generate_tokens(
+        self, decoder: DecoderFacts, prompt: Sequence[int], request: generation.Request,
+        on_token: generation.OnToken | None,
+    ) -> generation.Generated:  # fmt: skip
+        def on_line(line: bytes) -> None:
+            if on_token is not None and line.strip().isdigit():
+                on_token(int(line))
+
+        with self._files(np.asarray(prompt, np.int32)) as folder:
+            words = [*self._command, *generation.options(decoder, request), "--json", "--stream"]
+            facts = self._run(folder, words, ["in.bin"], [], on_line)
+        return self._generated(facts, decoder)
+
+    def score_tokens(self, decoder: DecoderFacts, windows: Array, dense: bool) -> tuple[Array, generation.Cost]:
+        shape = windows.shape[0], windows.shape[1] - 1
+        with self._files(windows.astype(np.int32)) as folder:
+            words = [*self._command, "--score", str(windows.shape[1]), "--json", *(["--dense"] if dense else [])]
+            facts = self._run(folder, words, ["in.bin"], ["out.bin"])
+            losses = np.fromfile(folder / "out.bin", np.float32)
+        if losses.size != shape[0] * shape[1]:
+            raise self._failure(f"the program gave {losses.size} losses, not {shape[0] * shape[1]}")
+        return losses.reshape(shape), self._generated(facts, decoder).cost
+
+    def _generated(self, facts: dict[str, Any], decoder: DecoderFacts) -> generation.Generated:
+        self.machine["isa"] = str(facts.get("isa", ""))
+        try:
+            return generation.said(facts, decoder)
+        except RuntimeFailure as error:
+            raise self._failure(error.what, error.hint) from error
+
+    @contextmanager
+    def _files(self, tokens: Array) -> Iterator[Path]:
+        """A temporary folder with ``in.bin``."""
+        with workspace(Path(tempfile.gettempdir())) as folder:
+            try:
+                tokens.tofile(folder / "in.bin")
+            except OSError as error:
+                what = f"cannot write {folder / 'in.bin'}: {error.strerror}"
+                raise self._failure(what, "free some space, or set TMPDIR") from error
+            yield folder
+
     def _time(
         self, sample: Sample, num_runs: int, warmup_runs: int, max_secs: int | None, more: Sequence[str]
     ) -> tuple[Sample, tuple[int, ...], dict[str, Any]]:
@@ -151,19 +196,22 @@ class ProgramSession(Session):
         return [tuple(column[s] for column in columns) for s in range(len(samples))], facts
 
     def _run(
-        self, folder: Path, arguments: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
-    ) -> dict[str, Any]:
-        """Run to the end, from and to these files of ``folder``; the JSON document. Raises RuntimeFailure."""
+        self, folder: Path, arguments: Sequence[str], inputs: Sequence[str], outputs: Sequence[str],
+        on_line: OnLine | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Run to the end, from and to these files of ``folder``; the JSON document. Raises RuntimeFailure.
+
+        With ``on_line`` the document is the last line; the others are told as they come, where that can be."""
         arguments = [*arguments, *ports(str(folder), inputs, outputs)]
         try:
-            done = subprocess.run(arguments, capture_output=True, timeout=self._timeout_s, stdin=subprocess.DEVNULL)
+            done = run_lines(arguments, self._timeout_s, on_line)
         except subprocess.TimeoutExpired as error:
             raise self._late(arguments[0]) from error
         except OSError as error:
             raise self._failure(f"{arguments[0]} cannot be started: {error.strerror}") from error
         # qemu passes a signal on either way
         exit_code = done.returncode if done.returncode >= 0 else 128 - done.returncode
-        return self._facts(Finished(exit_code, done.stdout, done.stderr))
+        return self._facts(Finished(exit_code, last_line(done.stdout) if on_line else done.stdout, done.stderr))
 
     def _facts(self, done: Finished) -> dict[str, Any]:
         """The JSON document that the program printed. Raises RuntimeFailure where it failed."""

@@ -10,6 +10,8 @@ from types import TracebackType
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
+from edgesparse.manifest_decoder import DecoderFacts
+from edgesparse.runtimes import generation
 from edgesparse.runtimes.arrays import Inputs, Sample, check_inputs, stack_outputs
 from edgesparse.types import Array, CallTimes, RunResult
 
@@ -93,6 +95,58 @@ class Session(ABC):
         """
         sample = self._sample_to_time(inputs, num_runs, warmup_runs, max_secs)
         return self.time_sample_runs(sample, num_runs, warmup_runs, max_secs)
+
+    def generate(
+        self, prompt: Sequence[int], request: generation.Request, on_token: generation.OnToken | None = None
+    ) -> generation.Generated:
+        """Continue the tokens ``prompt``; ``on_token`` is called with each new one, where the runtime streams them at
+        once, else at the end.
+
+        Raises:
+            InputError: no language model, a prompt that does not fit, or a number that cannot be.
+            RuntimeFailure: the engine failed, or this runtime cannot generate.
+        """
+        decoder = generation.facts_of(self.manifest, self.bundle)
+        request.check()
+        generation.check_prompt(decoder, prompt, request.sliding)
+        return self.generate_tokens(decoder, prompt, request, on_token)
+
+    def score(self, windows: Array, dense: bool = False) -> tuple[Array, generation.Cost]:
+        """``windows``: (n, w) tokens -> (n, w - 1), -log of the probability of each but the first of its window.
+
+        Raises:
+            InputError, RuntimeFailure: as `generate`.
+        """
+        decoder = generation.facts_of(self.manifest, self.bundle)
+        if windows.ndim != 2 or windows.shape[0] < 1 or not 2 <= windows.shape[1] <= decoder.context + 1:
+            raise InputError(
+                f"windows {list(windows.shape)}", where="windows",
+                hint=f"one or more, of 2 to {decoder.context + 1} tokens: the context and what comes after it",
+            )  # fmt: skip
+        generation.check_tokens(decoder, windows)
+        return self.score_tokens(decoder, windows, dense)
+
+    def generate_tokens(
+        self, decoder: DecoderFacts, prompt: Sequence[int], request: generation.Request,
+        on_token: generation.OnToken | None,
+    ) -> generation.Generated:  # fmt: skip
+        """As `generate`; the arguments have been checked."""
+        return generation.generate(self.held(), decoder, prompt, request, on_token)
+
+    def score_tokens(self, decoder: DecoderFacts, windows: Array, dense: bool) -> tuple[Array, generation.Cost]:
+        """As `score`; the arguments have been checked."""
+        return generation.score(self.held(), decoder, windows, dense)
+
+    def held(self) -> generation.Held:
+        """Inputs and outputs that stay in place from run to run.
+
+        Raises:
+            RuntimeFailure: this runtime has none.
+        """
+        raise RuntimeFailure(
+            f"the runtime {self.machine.get('runtime', '')} cannot generate", where=str(self.bundle),
+            hint="--runtime local, qemu, wasmtime, node, adb and ssh can",
+        )  # fmt: skip
 
     @property
     def chooses_cores(self) -> bool:

@@ -18,6 +18,7 @@ from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest, Port
 from edgesparse.runtimes.arrays import Sample
 from edgesparse.runtimes.files import best_module, check_sizes, read_verified, read_weights
+from edgesparse.runtimes.generation import Held
 from edgesparse.runtimes.session import Progress, Session
 from edgesparse.types import DTYPES, Array
 
@@ -148,6 +149,13 @@ class WasmtimeSession(Session):
             if on_progress is not None:
                 on_progress(i + 1, num_runs)
         return self._read(), tuple(wall_ns)
+
+    def held(self) -> Held:
+        def views(ports: Sequence[Port], at: Sequence[int]) -> Sample:
+            return tuple(self._view(port, address) for port, address in zip(ports, at, strict=True))
+
+        ins, outs = self.manifest.inputs, self.manifest.outputs
+        return Held(views(ins, self._in_at), views(outs, self._out_at), self._call)
 
     def _call(self) -> None:
         try:

@@ -62,7 +62,7 @@ def describe(
 ) -> tuple[dict[str, bytes | Path], Manifest]:  # fmt: skip
     """The files, those that are large as paths from where they can be moved; and the manifest."""
     from edgesparse.runtimes.c import DECODER_HEADERS, HEADERS
-    from edgesparse.runtimes.node import LOADER
+    from edgesparse.runtimes.node import LOADER, TO_GENERATE
     from edgesparse.runtimes.web import package_entry
 
     content = {**artifact.files, **{n: text.encode() for n, text in sources.items()}}
@@ -73,7 +73,7 @@ def describe(
         content[tokenizer[0]] = tokenizer[1]
     packed = None
     if target.kind == "wasm":
-        for file in (*LOADER, "model.d.ts"):
+        for file in (*LOADER, *TO_GENERATE, "model.d.ts"):
             content[file] = (package / "runtimes/web" / file).read_bytes()
         weights = np.memmap(blob.path, np.uint8, "r").tobytes()
         data, packed = encode([Part(at, blob.mapped(at, t, n)) for at, t, n in blob.arrays if n], weights)

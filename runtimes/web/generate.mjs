@@ -1,0 +1,162 @@
+// Texts of a language model, token by token; depends on nothing but a loaded model.
+//
+//   import { load } from "./lm.edge/model.mjs";
+//   import { generate } from "./lm.edge/generate.mjs";
+//   const model = await load();
+//   for await (const token of generate(model, prompt, { maxTokens: 200 })) ...
+//
+// Tokens are numbers; what they mean, the tokenizer of the bundle says (manifest.decoder.tokenizer).
+
+import { InputError } from "./errors.mjs";
+
+// The input `tokens`, as in decoder.h: these, then the tokens.
+const POSITION = 0, COUNT = 1, FLAGS = 2, TARGET = 3, SEED = 4, HEADER = 5;
+const WANTED = 1, ALL_INPUTS = 2;
+const SITES = ["q", "k", "v", "o", "gate", "up", "down"];
+
+/**
+ * Continue `prompt`, an array of tokens, on a Model or a SyncModel that is used for nothing else meanwhile.
+ *
+ * options.maxTokens (100); options.stops: tokens that end the text, those of the model unless given;
+ * options.temperature (0: the likeliest token each time), options.topP (1), options.seed (0);
+ * options.sliding: where the context is full, forget the oldest tokens rather than end;
+ * options.dense: no rule of activation sparsity holds;
+ * options.signal: an AbortSignal that ends the text;
+ * options.onCost: gets, after each token, {promptTokens, promptMs, decoded, decodeMs, active, bytesPerToken, stopped}:
+ *   `active`, means in the order of manifest.decoder.sites; `stopped` is length, stop, context or aborted at the end.
+ *
+ * Throws InputError, RunError.
+ */
+export async function* generate(model, prompt, options = {}) {
+  const facts = factsOf(model);
+  const { maxTokens = 100, stops = facts.stops ?? [], sliding = false, dense = false, signal } = options;
+  check(facts, prompt, options);
+  const runner = new Runner(model, facts, options);
+  const cost = new Cost(facts, prompt.length);
+  let position = 0, token = 0, begin = performance.now();
+  while (position < prompt.length) {
+    const part = prompt.slice(position, position + facts.chunk);
+    const last = position + part.length === prompt.length;
+    token = (await runner.run(position, part, ALL_INPUTS | (last ? WANTED : 0))).token[0];
+    position += part.length;
+  }
+  cost.promptMs = performance.now() - begin;
+  begin = performance.now();
+  const flags = WANTED | (dense ? ALL_INPUTS : 0);
+  for (let count = 0; ; ) {
+    if (stops.includes(token)) cost.stopped = "stop";
+    else if (signal?.aborted) cost.stopped = "aborted";
+    if (!cost.stopped) {
+      count++;
+      if (count === maxTokens) cost.stopped = "length";
+      else if (position >= facts.context && !sliding) cost.stopped = "context";
+      options.onCost?.(cost.told());
+      const spent = performance.now();
+      yield token;
+      begin += performance.now() - spent; // what the reader takes is not the model's
+    } else {
+      options.onCost?.(cost.told());
+    }
+    if (cost.stopped) return;
+    const out = await runner.run(position++, [token], flags);
+    token = out.token[0];
+    cost.add(out.active, performance.now() - begin);
+  }
+}
+
+/**
+ * -log of the probability of every token of `tokens` but the first, after those before it: a Float32Array.
+ * options.dense as of generate(); options.onCost gets what it cost, at the end. Throws InputError, RunError.
+ */
+export async function score(model, tokens, options = {}) {
+  const facts = factsOf(model);
+  check(facts, tokens.slice(0, -1), {});
+  const runner = new Runner(model, facts, options), cost = new Cost(facts, 0);
+  const losses = new Float32Array(tokens.length - 1), flags = WANTED | (options.dense ? ALL_INPUTS : 0);
+  const begin = performance.now();
+  for (let i = 0; i < losses.length; i++) {
+    const out = await runner.run(i, [tokens[i]], flags, tokens[i + 1]);
+    losses[i] = out.loss[0];
+    cost.add(out.active, performance.now() - begin);
+  }
+  cost.stopped = "scored";
+  options.onCost?.(cost.told());
+  return losses;
+}
+
+function factsOf(model) {
+  const facts = model.manifest.decoder;
+  if (!facts) throw new InputError("decoder", "the model is not a language model", "run() runs it");
+  return facts;
+}
+
+function check(facts, prompt, { temperature = 0, topP = 1, seed = 0, sliding = false }) {
+  const fail = (what, hint) => {
+    throw new InputError("prompt", what, hint);
+  };
+  if (prompt.length === 0) fail("the prompt is empty", "give some text, or the token that texts begin with");
+  if (prompt.length > facts.context && !sliding) {
+    fail(`the prompt has ${prompt.length} tokens, the context is ${facts.context}`, "shorten it, or set `sliding`");
+  }
+  if (!prompt.every((token) => Number.isInteger(token) && token >= 0 && token < facts.vocabulary)) {
+    fail(`tokens are 0 to ${facts.vocabulary - 1}`, "is it the right tokenizer?");
+  }
+  if (!(temperature >= 0)) fail(`temperature ${temperature}`, "give 0 or more");
+  if (!(topP > 0 && topP <= 1)) fail(`topP ${topP}`, "give more than 0, and at most 1");
+  if (!(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31)) fail(`seed ${seed}`, "give a whole number below 2^31");
+}
+
+/** Runs a few tokens; a model in this thread without copying anything. */
+class Runner {
+  #model;
+  #inputs;
+
+  constructor(model, facts, { temperature = 0, topP = 1, seed = 0 }) {
+    this.#model = model;
+    const here = typeof model.execute === "function";
+    this.#inputs = here ? model.inputViews()
+      : { tokens: new Int32Array(HEADER + facts.chunk), sampling: new Float32Array(2) };
+    this.#inputs.sampling.set([temperature, topP]);
+    this.#inputs.tokens[SEED] = seed;
+    this.here = here;
+  }
+
+  run(position, tokens, flags, target = -1) {
+    const header = this.#inputs.tokens;
+    header[POSITION] = position;
+    header[COUNT] = tokens.length;
+    header[FLAGS] = flags;
+    header[TARGET] = target;
+    header.set(tokens, HEADER);
+    if (!this.here) return this.#model.run(this.#inputs);
+    this.#model.execute();
+    return this.#model.outputViews();
+  }
+}
+
+/** What generating has cost so far. */
+class Cost {
+  #facts;
+  #sum;
+
+  constructor(facts, promptTokens) {
+    Object.assign(this, { promptTokens, promptMs: 0, decoded: 0, decodeMs: 0, stopped: "" });
+    this.#facts = facts;
+    this.#sum = new Float64Array(facts.blocks * SITES.length);
+  }
+
+  add(active, decodeMs) {
+    for (let i = 0; i < active.length; i++) this.#sum[i] += active[i];
+    this.decoded++;
+    this.decodeMs = decodeMs;
+  }
+
+  told() {
+    const { promptTokens, promptMs, decoded, decodeMs, stopped } = this, { sites } = this.#facts;
+    const active = sites.map(({ block, site }) => this.#sum[block * SITES.length + SITES.indexOf(site)] / (decoded || 1));
+    const bytesPerToken = sites.reduce(
+      (sum, x, i) => sum + x.unit_bytes * active[i] + (active[i] < x.entries ? x.low_bytes : 0), this.#facts.always_bytes);
+    const sums = this.#sum;
+    return { promptTokens, promptMs, decoded, decodeMs, active, sums, bytesPerToken, stopped };
+  }
+}

@@ -1,0 +1,125 @@
+// Continues texts with a WebAssembly bundle in node.js, with the options of the program in arm64 bundles (generate.c):
+// tokens as raw little-endian files, one JSON document on stdout. Every failure is words on stderr and exit code 2.
+import { readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+
+import { fail, told } from "./program.mjs";
+
+const HELP = `usage: node generator.mjs --bundle NAME.edge --input TOKENS.bin [--output OUT.bin]
+
+  --bundle FOLDER, --threads N, --input FILE, --output FILE, --max-tokens N, --positions N, --stop TOKEN, --temperature T,
+  --top-p P, --seed N, --score W, --dense, --stream, --json: as the program in arm64 bundles has them
+  --help             print this
+`;
+const NUMBERS = ["threads", "max-tokens", "positions", "stop", "temperature", "top-p", "seed", "score"];
+const WORDS = ["bundle", "input", "output", ...NUMBERS], SWITCHES = ["dense", "stream", "json", "help"];
+
+function parse(words) {
+  const options = { threads: 1, "max-tokens": 100, positions: 0, temperature: 0, "top-p": 1, seed: 0, stop: [] };
+  for (let i = 0; i < words.length; i++) {
+    const name = words[i].startsWith("--") ? words[i].slice(2) : "";
+    if (SWITCHES.includes(name)) {
+      options[name] = true;
+      continue;
+    }
+    if (!WORDS.includes(name)) fail(`unknown option ${words[i]} (see --help)`);
+    if (i + 1 === words.length) fail(`option ${words[i]} needs a value`);
+    const word = words[++i];
+    if (!NUMBERS.includes(name)) options[name] = word;
+    else if (!/^[0-9]{1,10}(\.[0-9]*)?$/.test(word)) fail(`not a number in range: --${name} ${word}`);
+    else if (name === "stop") options.stop.push(Number(word));
+    else options[name] = Number(word);
+  }
+  if (options.help) return options;
+  for (const name of ["bundle", "input"]) if (options[name] === undefined) fail(`option --${name} is missing (see --help)`);
+  return options;
+}
+
+function readTokens(path) {
+  let bytes;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    fail(`cannot open ${path}: ${error.message}`);
+  }
+  if (bytes.length === 0 || bytes.length % 4) fail(`no tokens in ${path}`);
+  return Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readInt32LE(4 * i));
+}
+
+function write(path, array) {
+  try {
+    writeFileSync(`${path}.tmp`, new Uint8Array(array.buffer));
+    renameSync(`${path}.tmp`, path);
+  } catch (error) {
+    fail(`cannot write ${path}: ${error.message}`);
+  }
+}
+
+/** Losses of all windows, and the cost of all together. */
+async function scored(score, model, tokens, options) {
+  const width = options.score, windows = tokens.length / width;
+  if (width < 2 || !Number.isInteger(windows)) fail("the input is not whole windows of --score tokens");
+  const losses = new Float32Array(windows * (width - 1)), sums = [];
+  let decoded = 0, decodeMs = 0;
+  const onCost = (cost) => {
+    cost.sums.forEach((x, i) => sums[i] = (sums[i] ?? 0) + x);
+    decoded += cost.decoded;
+    decodeMs += cost.decodeMs;
+  };
+  for (let w = 0; w < windows; w++) {
+    const part = tokens.slice(w * width, (w + 1) * width);
+    losses.set(await score(model, part, { dense: options.dense, onCost }), w * (width - 1));
+  }
+  if (options.output) write(options.output, losses);
+  return { promptMs: 0, decoded, decodeMs, sums, stopped: "scored", made: [] };
+}
+
+async function continued(generate, model, prompt, options) {
+  const { temperature, seed, dense, stop: stops } = options, made = [];
+  const { context } = model.manifest.decoder;
+  if (options.positions && prompt.length > context) fail("the input is longer than --positions");
+  let cost;
+  const texts = generate(model, prompt, {
+    temperature, seed, dense, stops, topP: options["top-p"], maxTokens: options["max-tokens"],
+    sliding: options.positions === 0, onCost: (now) => cost = now,
+  });
+  for await (const token of texts) {
+    made.push(token);
+    if (options.stream) writeSync(1, `${token}\n`);
+  }
+  if (options.output) write(options.output, Int32Array.from(made));
+  return { ...cost, made };
+}
+
+async function main(words) {
+  const options = parse(words);
+  if (options.help) return void process.stdout.write(HELP);
+  const prompt = readTokens(options.input);
+  const from = (name) => import(pathToFileURL(join(options.bundle, name)).href);
+  let loader, texts;
+  try {
+    [loader, texts] = [await from("model.mjs"), await from("generate.mjs")];
+  } catch (error) {
+    fail(`cannot load the modules of ${options.bundle}: ${error.message}`);
+  }
+  const model = await loader.loadHere(options.bundle, { threads: options.threads, strict: true });
+  const found = options.score === undefined ? await continued(texts.generate, model, prompt, options)
+    : await scored(texts.score, model, prompt, options);
+  const { isa, threads, manifest } = model;
+  await model.close();
+  const ns = (ms) => Math.round(ms * 1e6);
+  const document = {
+    model: manifest.name, isa, threads, prompt_tokens: prompt.length, prompt_ns: ns(found.promptMs),
+    decoded: found.decoded, decode_ns: ns(found.decodeMs), stopped: found.stopped, active: Array.from(found.sums),
+    tokens: found.made,
+  };
+  if (options.json) process.stdout.write(`${JSON.stringify(document)}\n`);
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`generator: ${told(error)}\n`);
+  process.exitCode = 2;
+}
