@@ -27,21 +27,26 @@ ES_INLINE void interleave(V a, V b, V c, V d, V *quad) {
   quad[2] = vreinterpretq_s8_s16(vzip1q_s16(ab_high, cd_high));
   quad[3] = vreinterpretq_s8_s16(vzip2q_s16(ab_high, cd_high));
 }
+ES_INLINE I dot(I sum, V quad, const group *g, int k) {
+  const V q = vld1q_s8(g->q + k / 4 * 16);
+  switch (k % 4) {  // known at compile time: loops over k are unrolled
+    case 0: return (I)vdotq_laneq_s32((int32x4_t)sum, quad, q, 0);
+    case 1: return (I)vdotq_laneq_s32((int32x4_t)sum, quad, q, 1);
+    case 2: return (I)vdotq_laneq_s32((int32x4_t)sum, quad, q, 2);
+    default: return (I)vdotq_laneq_s32((int32x4_t)sum, quad, q, 3);
+  }
+}
 ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
   V quad[4];
   interleave(a, b, c, d, quad);
-  const V q = vld1q_s8(g->q + k / 4 * 16);
-#define DOT(lane)             \
-  _Pragma("unroll") for (int i = 0; i < 4; i++) sum[i] = (I)vdotq_laneq_s32((int32x4_t)sum[i], quad[i], q, lane)
-  switch (k % 4) {  // known at compile time: loops over k are unrolled
-    case 0: DOT(0); break;
-    case 1: DOT(1); break;
-    case 2: DOT(2); break;
-    default: DOT(3); break;
-  }
-#undef DOT
+#pragma unroll
+  for (int i = 0; i < 4; i++) sum[i] = dot(sum[i], quad[i], g, k);
 }
+#define ES_QUADS
+enum { TOKENS = 3 };
 #else
+enum { TOKENS = 2 };
+
 // Two products fit into 16 bits: 2 * 127 * 127 = 32258.
 ES_INLINE void two(I *sum, V a, V b, const int8_t *q) {
   const V qa = vld1q_dup_s8(q), qb = vld1q_dup_s8(q + 1);
@@ -55,4 +60,18 @@ ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
   two(sum, c, d, g->q + 4 * k + 2);
 }
 #endif
+
+// 32 products of one output, in sums of neighbours.
+typedef vi4 P;
+typedef vf4 PF;
+ES_INLINE P products(const uint8_t *w, const int8_t *q) {
+  const V a = load_v(w), b = load_v(w + 16), c = vld1q_s8(q), d = vld1q_s8(q + 16);
+#if defined(__ARM_FEATURE_DOTPROD)
+  return (P)vdotq_s32(vdotq_s32(vdupq_n_s32(0), a, c), b, d);
+#else
+  const int16x8_t low = vmlal_high_s8(vmull_s8(vget_low_s8(a), vget_low_s8(c)), a, c);
+  const int16x8_t high = vmlal_high_s8(vmull_s8(vget_low_s8(b), vget_low_s8(d)), b, d);
+  return (P)vpadalq_s16(vpaddlq_s16(low), high);
+#endif
+}
 #endif

@@ -3,7 +3,7 @@
 #define ES_DOT_QC8_H
 #include "es.h"
 
-enum { BYTES = 16, WIDE = 1 };
+enum { BYTES = 16, WIDE = 1, TOKENS = 1 };
 typedef uint8_t V __attribute__((vector_size(16)));
 typedef vi4 I;
 typedef vf4 F;
@@ -21,5 +21,14 @@ ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
   const int8_t *q = g->q + 4 * k;
   for (int i = 0; i < 4; i++)
     for (int j = 0, o = 4 * i; j < 4; j++, o++) sum[i][j] += a[o] * q[0] + b[o] * q[1] + c[o] * q[2] + d[o] * q[3];
+}
+
+// 32 products of one output.
+typedef vi1 P;
+typedef vf1 PF;
+ES_INLINE P products(const uint8_t *w, const int8_t *q) {
+  P sum = {0};
+  for (int i = 0; i < 32; i++) sum[0] += (w[i] - 128) * q[i];
+  return sum;
 }
 #endif

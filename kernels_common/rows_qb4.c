@@ -59,15 +59,13 @@ void ES_KERNEL(rows_qb4)(
   for (int64_t g = 0; g < groups; g++) rest_scale[g] = scale[4 * whole + g], rest_sum[g] = sum[4 * whole + g];
   for (int64_t j = begin; j < end; j += ROWS) {
     const int64_t count = end - j < ROWS ? end - j : ROWS;
-    int64_t row[ROWS];
+    int64_t row[ROWS], next[ROWS];
     vf f[ROWS] = {};
     for (int64_t r = 0; r < ROWS; r++) {
       const int64_t at = j + (r < count ? r : 0);
       row[r] = index ? index[at] : at;
-    }
-    for (int64_t r = ROWS; r < 2 * ROWS && j + r < end; r++) {  // the next rows: hardware sees no order in them
-      const uint8_t *next = w + (index ? index[j + r] : j + r) * units * 64;
-      for (int64_t i = 0; i < units; i++) __builtin_prefetch(next + 64 * i);
+      const int64_t after = j + ROWS + r < end ? j + ROWS + r : at;
+      next[r] = index ? index[after] : after;
     }
     for (int64_t u = 0; u < units; u++) {
       const int8_t *x = u < whole ? q + 128 * u : rest;
@@ -75,6 +73,7 @@ void ES_KERNEL(rows_qb4)(
       const int32_t *t = u < whole ? sum + 4 * u : rest_sum;
       for (int64_t r = 0; r < ROWS; r++) {
         const vf4 both = scales(wscale + (row[r] * units + u) * per, block) * load4(s);
+        __builtin_prefetch(w + (next[r] * units + u) * 64);  // hardware sees no order in rows
         f[r] = unit(f[r], w + (row[r] * units + u) * 64, both, x, t);
       }
     }

@@ -6,7 +6,7 @@
 #include <wasm_simd128.h>
 #include "es.h"
 
-enum { BYTES = 16, WIDE = 1 };
+enum { BYTES = 16, WIDE = 1, TOKENS = 1 };
 typedef v128_t V;
 typedef vi4 I;
 typedef vf4 F;
@@ -40,5 +40,19 @@ ES_INLINE void two(I *sum, V a, V b, int32_t pair) {
 ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
   two(sum, a, b, g->pair[2 * k]);
   two(sum, c, d, g->pair[2 * k + 1]);
+}
+
+// 32 products of one output, in sums of neighbours.
+typedef vi4 P;
+typedef vf4 PF;
+ES_INLINE P products(const uint8_t *w, const int8_t *q) {
+  P sum = {0};
+#pragma unroll
+  for (int i = 0; i < 32; i += 16) {
+    const V a = load_v(w + i), b = wasm_v128_load(q + i);
+    sum += (P)wasm_i32x4_dot_i16x8(wasm_i16x8_extend_low_i8x16(a), wasm_i16x8_extend_low_i8x16(b));
+    sum += (P)wasm_i32x4_dot_i16x8(wasm_i16x8_extend_high_i8x16(a), wasm_i16x8_extend_high_i8x16(b));
+  }
+  return sum;
 }
 #endif

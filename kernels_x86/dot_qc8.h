@@ -93,6 +93,13 @@ ES_INLINE I dot(I sum, V quad, const group *g, int k) {
 }
 #endif
 
+#define ES_QUADS
+#if defined(__AVX512BW__)
+enum { TOKENS = 3 };
+#else
+enum { TOKENS = 1 };
+#endif
+
 // Sums of 4 inputs, k of 8 in the group, for BYTES outputs.
 ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
   V quad[4];
@@ -100,4 +107,35 @@ ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
 #pragma unroll
   for (int i = 0; i < 4; i++) sum[i] = dot(sum[i], quad[i], g, k);
 }
+
+// 32 products of one output, in sums of neighbours. w - 128 has no -128: its sign can be changed.
+#if defined(__AVX2__)
+typedef vi8 P;
+typedef vf8 PF;
+ES_INLINE P products(const uint8_t *w, const int8_t *q) {
+  const __m256i a = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)w), _mm256_set1_epi8(-128));
+  const __m256i b = _mm256_loadu_si256((const __m256i *)q), size = _mm256_abs_epi8(b), by = _mm256_sign_epi8(a, b);
+#if defined(__AVX512VNNI__)
+  return (P)_mm256_dpbusd_epi32(_mm256_setzero_si256(), size, by);
+#else
+  return (P)_mm256_madd_epi16(_mm256_maddubs_epi16(size, by), _mm256_set1_epi16(1));
+#endif
+}
+#else
+typedef vi4 P;
+typedef vf4 PF;
+ES_INLINE P products(const uint8_t *w, const int8_t *q) {
+  P sum = {0};
+#pragma unroll
+  for (int i = 0; i < 32; i += 16) {
+    const __m128i a = load_v(w + i), b = _mm_loadu_si128((const __m128i *)(q + i)), zero = _mm_setzero_si128();
+    const __m128i middle = _mm_set1_epi16(128);
+    const __m128i low = _mm_sub_epi16(_mm_unpacklo_epi8(a, zero), middle);
+    const __m128i high = _mm_sub_epi16(_mm_unpackhi_epi8(a, zero), middle);
+    sum += (P)_mm_madd_epi16(low, _mm_srai_epi16(_mm_unpacklo_epi8(b, b), 8));
+    sum += (P)_mm_madd_epi16(high, _mm_srai_epi16(_mm_unpackhi_epi8(b, b), 8));
+  }
+  return sum;
+}
+#endif
 #endif

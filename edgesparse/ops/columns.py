@@ -70,9 +70,33 @@ def reference_columns(inputs: Sequence[Array], attrs: Mapping[str, Attr], output
     return [(bias + weight[:, active] @ x[0, :count]).astype(np.float32)]
 
 
+def reference_rows(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
+    """No number where nothing is written."""
+    weight, bias, x = decoded(inputs, attrs)
+    active = inputs[2] if inputs[2].size else np.arange(len(weight))
+    y = np.full(outputs[0].shape, np.nan, np.float32)
+    y[active] = weight[active] @ x[0, : weight.shape[1]] + bias[active]
+    return [y]
+
+
+def reference_many(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
+    weight, bias, x = decoded(inputs, attrs)
+    y = np.full(outputs[0].shape, np.nan, np.float32)
+    y[:, : len(weight)] = x[:, : weight.shape[1]] @ weight.T + bias
+    return [y]
+
+
+def _tiles(attrs: Mapping[str, Any]) -> int:
+    return pack.tiles(attrs["outputs"], attrs["tile"])
+
+
+def _entries(attrs: Mapping[str, Any]) -> int:
+    return int(attrs["entries"])
+
+
 register(
-    Contract(
-        "columns", INPUTS_F32, ("y",), reference_columns, bind=bind, packs=True,
-        items=lambda a: pack.tiles(a["outputs"], a["tile"]),
-    ),
-)  # fmt: skip
+    Contract("columns", INPUTS_F32, ("y",), reference_columns, bind=bind, packs=True, items=_tiles),
+    Contract("columns_many", INPUTS_F32, ("y",), reference_many, bind=bind, packs=True, items=_tiles),
+    Contract("rows", INPUTS_F32, ("y",), reference_rows, bind=bind, packs=True, items=_entries),
+    Contract("rows_many", INPUTS_F32, ("y",), reference_many, bind=bind, packs=True, items=_entries),
+)

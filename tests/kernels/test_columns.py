@@ -38,8 +38,12 @@ def case(weight: Array, bias: Array, x: Array, kind: str, tile: int, threshold: 
     label = f"{kind} {outputs}x{inputs} tile {tile}, {count} active, {'' if bias.size else 'no '}bias"
     arrays = [w, bias, *activations(x, index, kind)]
     shape = ((outputs,), "f32")
-    made = direct("columns", arrays, [shape], constants=(0,), label=label)
-    attrs = {"count": count, "inputs": inputs, "outputs": outputs, "tile": tile}
+    return called("columns", arrays, shape, label, count=count, inputs=inputs, outputs=outputs, tile=tile)
+
+
+def called(op: str, arrays: Sequence[Array], output: tuple[Sequence[int], str], label: str, **attrs: int) -> Case:
+    """`direct` for attributes that are called as its own parameters are."""
+    made = direct(op, arrays, [output], constants=(0,), label=label)
     return replace(made, call=replace(made.call, attrs=attrs))
 
 
@@ -86,3 +90,50 @@ def test_f16(random: np.random.Generator) -> Iterator[Case]:
 @kernel_test("columns", bound=bound, isas=BYTES)
 def test_qc8(random: np.random.Generator) -> Iterator[Case]:
     yield from cases(random, "qc8")
+
+
+def many(op: str, weight: Array, bias: Array, x: Array, kind: str, tile: int = 0) -> Case:
+    """Tokens that lie further apart than they are long."""
+    w = weight.astype(np.float16) if kind == "f16" else weight
+    (outputs, inputs), tokens = weight.shape, len(x)
+    room = -(-inputs // 32) * 32 + 32 if kind == "qc8" else inputs + 3
+    apart = np.full((tokens, room), np.float32(1e3))
+    apart[:, :inputs] = x
+    if kind == "qc8":
+        apart[:, inputs:] = 0
+    pitch = {("q_pitch" if kind == "qc8" else "x_pitch"): room, "y_pitch": outputs + 5}
+    label = f"{kind} {outputs}x{inputs} tile {tile}, {tokens} tokens, {'' if bias.size else 'no '}bias"
+    ends = {"outputs": outputs, "tile": tile} if op.startswith("columns") else {"entries": outputs}
+    arrays = [w, bias, *activations(apart, NO_INDEX, kind)]
+    shape = ((tokens, outputs + 5), "f32")
+    return called(op, arrays, shape, label, tokens=tokens, inputs=inputs, **ends, **pitch)
+
+
+def all_many(random: np.random.Generator, kind: str) -> Iterator[Case]:
+    for tokens in (1, 2, 3, 4, 5, 6, 7, 9, 16, 33, 64):
+        inputs, outputs = (int(random.integers(1, 90)) for _ in range(2))
+        x = normal(random, tokens, inputs)
+        for tile in (32, 256):
+            yield many("columns_many", normal(random, outputs, inputs), normal(random, outputs), x, kind, tile)
+    for outputs in (1, 15, 16, 17, 63, 64, 80, 129, 300):
+        yield many("columns_many", normal(random, outputs, 70), NONE, normal(random, 4, 70), kind, 128)
+    for inputs in (*SIZES, 127, 128, 129, 255, 257, 300):
+        yield many("columns_many", normal(random, 70, inputs), NONE, normal(random, 7, inputs), kind, 512)
+    one = np.ones((7, 130), np.float32)
+    yield many("columns_many", np.ones((70, 130), np.float32), NONE, one, kind, 64)
+    yield many("columns_many", -np.ones((70, 130), np.float32), NONE, one, kind, 64)
+
+
+@kernel_test("columns_many", bound=bound)
+def test_many_f32(random: np.random.Generator) -> Iterator[Case]:
+    yield from all_many(random, "f32")
+
+
+@kernel_test("columns_many", bound=bound)
+def test_many_f16(random: np.random.Generator) -> Iterator[Case]:
+    yield from all_many(random, "f16")
+
+
+@kernel_test("columns_many", bound=bound, isas=BYTES)
+def test_many_qc8(random: np.random.Generator) -> Iterator[Case]:
+    yield from all_many(random, "qc8")
