@@ -19,10 +19,11 @@ _log = logging.getLogger(__name__)
 USAGE = "edgesparse export FILE.py:FUNCTION -o model.onnx"
 
 
-def export(module: Any, example_inputs: Any, *, opset: int = 18) -> ir.Model:
+def export(module: Any, example_inputs: Any, *, opset: int = 18, dynamic_shapes: Any = None) -> ir.Model:
     """Capture ``module`` (put into eval mode) as it runs on ``example_inputs``, a tensor or a tuple of them.
 
-    All shapes are those of the example. The result shares no memory with the module.
+    Shapes are those of the example, except for the axes that ``dynamic_shapes`` names, by argument of ``forward``, as
+    in ``{"x": {0: "batch"}}`` (see torch.export). The result shares no memory with the module.
 
     Raises:
         InputError: torch is not installed, these are no module and no tensors, or torch cannot export the module.
@@ -46,7 +47,9 @@ def export(module: Any, example_inputs: Any, *, opset: int = 18) -> ir.Model:
         ) from error
     try:
         with _quiet():
-            program = torch.onnx.export(module, inputs, dynamo=True, opset_version=opset, verbose=False)
+            program = torch.onnx.export(
+                module, inputs, dynamo=True, opset_version=opset, verbose=False, dynamic_shapes=dynamic_shapes
+            )
     except Exception as error:  # torch's export raises errors of a dozen unrelated types
         raise InputError(
             f"torch cannot export it: {_reason(error)}", where=type(module).__name__,
@@ -58,7 +61,9 @@ def export(module: Any, example_inputs: Any, *, opset: int = 18) -> ir.Model:
 
 
 def export_factory(reference: str, *, opset: int = 18) -> ir.Model:
-    """Export what ``FILE.py:FUNCTION`` returns: (module, example inputs). Runs the code of the file.
+    """Export what ``FILE.py:FUNCTION`` returns: (module, example inputs), and names of axes that vary as a third.
+
+    This runs the code of the file.
 
     The folder of the file can be imported from, as under ``python FILE.py``. What the code prints goes to stderr.
 
@@ -69,12 +74,12 @@ def export_factory(reference: str, *, opset: int = 18) -> ir.Model:
     if Path(file).is_file():
         require_torch()  # before the code of the file imports it
     result = load_function(reference, USAGE)()
-    if not (isinstance(result, tuple) and len(result) == 2):
+    if not (isinstance(result, tuple) and len(result) in (2, 3)):
         raise InputError(
             f"{name}() returns {type(result).__name__}", where=file,
-            hint="it should return two things: a torch.nn.Module and its example inputs",
+            hint="it should return two things: a torch.nn.Module and its example inputs; a third names axes that vary",
         )  # fmt: skip
-    return export(result[0], result[1], opset=opset)
+    return export(result[0], result[1], opset=opset, dynamic_shapes=result[2] if len(result) == 3 else None)
 
 
 def require_torch() -> Any:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import numpy as np
 import onnx_ir as ir
 
 from edgesparse.types import Array, Shape
+
+_REFUSED = "edgesparse.refused"
+_log = logging.getLogger(__name__)
 
 
 def is_op(node: ir.Node | None, *op_types: str) -> bool:
@@ -108,3 +112,15 @@ def take_over(producer: ir.Node, nodes: Iterable[ir.Node], root: ir.Node) -> Non
     graph.remove(list(nodes), safe=True)
     new.name = name
     new.shape, new.type = old.shape or new.shape, old.type or new.type
+
+
+def refuse(node: ir.Node, reason: str) -> None:
+    """Note why a pass left ``node`` alone, for whoever stops at it later (`refusal`). The last reason stays."""
+    node.meta[_REFUSED] = reason
+    _log.info("%s: %s", label(node), reason)
+
+
+def refusal(node: ir.Node) -> str | None:
+    """What `refuse` noted."""
+    found = node.meta.get(_REFUSED)
+    return found if isinstance(found, str) else None

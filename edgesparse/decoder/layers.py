@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import numpy as np
 import onnx_ir as ir
 
 from edgesparse.decoder.model import Activation, Linear
 from edgesparse.errors import EdgeSparseError, UnsupportedError
+from edgesparse.passes.activations import recognise
 from edgesparse.passes.match import (
     attribute_float,
     attribute_int,
@@ -18,6 +19,7 @@ from edgesparse.passes.match import (
     is_op,
     label,
     operand,
+    refusal,
     scalar,
 )
 from edgesparse.types import Array
@@ -64,22 +66,23 @@ def linear_layer(value: ir.Value) -> Layer | None:
 
 
 def activated(value: ir.Value) -> tuple[Activation, ir.Value] | None:
-    """``value`` as (activation, its argument)."""
+    """``value`` as (activation, its argument); also where it is written out."""
     node = value.producer()
     if node is None:
         return None
-    if is_op(node, "Relu"):
-        return "relu", first_input(node)
-    if is_op(node, "Gelu"):
-        return "gelu_tanh" if attribute_string(node, "approximate", "none") == "tanh" else "gelu", first_input(node)
-    if is_op(node, "Swish") and attribute_float(node, "alpha", 1.0) == 1.0:
-        return "silu", first_input(node)
-    if is_op(node, "Mul"):
+    if is_op(node, "Mul"):  # without types, which our own models do not have between nodes
         for x, other in (node.inputs, node.inputs[::-1]):
             inner = None if other is None else other.producer()
             if x is not None and inner is not None and is_op(inner, "Sigmoid") and inner.inputs[0] is x:
                 return "silu", x
-    return None
+    if is_op(node, "Relu"):
+        return "relu", first_input(node)
+    if is_op(node, "Gelu"):
+        return "gelu_tanh" if attribute_string(node, "approximate", "none") == "tanh" else "gelu", first_input(node)
+    found = recognise(node)
+    if found is None or found.act not in ("silu", "gelu", "gelu_tanh", "relu"):
+        return None
+    return cast(Activation, found.act), found.x
 
 
 def uncapped(value: ir.Value) -> tuple[ir.Value, float]:
@@ -149,4 +152,6 @@ def unsupported(what: str, where: str) -> UnsupportedError:
 
 def stop(at: ir.Value | ir.Node, why: str) -> NoReturn:
     node = at.producer() if isinstance(at, ir.Value) else at
+    reason = None if node is None else refusal(node)
+    why = f"{why}; {reason}" if reason else why
     raise unsupported(why, f"'{at.name}'" if node is None else label(node))

@@ -34,7 +34,7 @@ class Positions:
 
 
 def read_positions(model: ir.Model, tokens: ir.Value, layers: Sequence[tuple[ir.Node, ir.Node]]) -> Positions:
-    """``tokens``: the input that is embedded; ``layers``: (Attention, a RotaryEmbedding before it) of each.
+    """``tokens``: the input that is embedded; ``layers``: (Attention, a RotaryEmbedding before it), for each such pair.
 
     Raises:
         UnsupportedError: angles that are not position times frequency, the same in all layers, or a mask that is
@@ -146,7 +146,7 @@ def _table_length(graph: ir.Graph, names: set[str]) -> int:
         table = node.inputs[0]
         if table is None or table.const_value is None or table.dtype is None or not table.dtype.is_floating_point():
             continue
-        taken = is_op(node, "Gather", "Slice", "Identity") and not attribute_int(node, "axis", 0)
+        taken = is_op(node, "Gather", "GatherND", "Slice", "Identity") and not attribute_int(node, "axis", 0)
         if taken and table.shape is not None and len(table.shape) == 2 and isinstance(table.shape[0], int):
             lengths.append(table.shape[0])
     return min(lengths, default=0)

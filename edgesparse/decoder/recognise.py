@@ -84,7 +84,7 @@ class _Found:
     """What one block says of the whole network."""
 
     attention: ir.Node
-    rotary: ir.Node
+    rotary: tuple[ir.Node, ir.Node]  # of queries and of keys
     activation: Activation
     heads: int
     kv_heads: int
@@ -115,7 +115,7 @@ class _Reader:
         first = blocks[0][1]
         for _, found, _ in blocks:
             self.same(first, found)
-        positions = read_positions(self.model, tokens, [(f.attention, f.rotary) for _, f, _ in blocks])
+        positions = read_positions(self.model, tokens, [(f.attention, node) for _, f, _ in blocks for node in f.rotary])
         return self.whole(table, scale, [b for b, _, _ in blocks], final_norm, head, cap, first, positions)
 
     def whole(
@@ -134,11 +134,11 @@ class _Reader:
         return Decoder(
             name=facts.name,
             embedding=table,
-            blocks=tuple(replace(b, window=w) for b, w in zip(blocks, positions.windows, strict=True)),
+            blocks=tuple(replace(b, window=w) for b, w in zip(blocks, positions.windows[::2], strict=True)),
             final_norm=final_norm, head=None if tied else last,
             heads=found.heads, kv_heads=found.kv_heads, head_dim=found.head_dim,
             context=facts.context,
-            frequencies=positions.frequencies, interleaved=bool(attribute_int(found.rotary, "interleaved", 0)),
+            frequencies=positions.frequencies, interleaved=bool(attribute_int(found.rotary[0], "interleaved", 0)),
             norm_eps=self.eps.pop(), activation=found.activation,
             attention_scale=attribute_float(found.attention, "scale", found.head_dim**-0.5),
             attention_cap=attribute_float(found.attention, "softcap", 0.0), logit_cap=cap, embedding_scale=scale,
@@ -241,8 +241,6 @@ class _Reader:
         q, k, v = (self.heads(x) for x in node.inputs[:3] if x is not None)
         if q.rotary is None or k.rotary is None or v.rotary is not None or v.gain is not None:
             stop(node, "RoPE must act on queries and keys, and on nothing else")
-        if [plain(x) for x in q.rotary.inputs[1:]] != [plain(x) for x in k.rotary.inputs[1:]]:
-            stop(k.rotary, "queries and keys are turned by different angles")
         return q, k, v, node
 
     def heads(self, value: ir.Value) -> _Heads:
@@ -268,8 +266,8 @@ class _Reader:
         wide, narrow = q.layer.linear.outputs, k.layer.linear.outputs
         if narrow != kv_heads * size or wide % narrow:
             stop(node, f"{wide} values of queries and {narrow} of keys in heads of {size}, {kv_heads} with keys")
-        assert q.rotary is not None
-        return _Found(node, q.rotary, activation, wide // size, kv_heads, size)
+        assert q.rotary is not None and k.rotary is not None
+        return _Found(node, (q.rotary, k.rotary), activation, wide // size, kv_heads, size)
 
     def same(self, first: _Found, other: _Found) -> None:
         for name in ("activation", "heads", "kv_heads", "head_dim"):
@@ -280,8 +278,9 @@ class _Reader:
         for name, default in (("scale", other.head_dim**-0.5), ("softcap", 0.0)):
             if attribute_float(other.attention, name, default) != attribute_float(first.attention, name, default):
                 stop(other.attention, f"another {name} than in the first block")
-        if attribute_int(first.rotary, "interleaved", 0) != attribute_int(other.rotary, "interleaved", 0):
-            stop(other.rotary, "turns other pairs than the first block")
+        for node in other.rotary:
+            if attribute_int(node, "interleaved", 0) != attribute_int(first.rotary[0], "interleaved", 0):
+                stop(node, "turns other pairs than the queries of the first block")
 
     def layer(self, value: ir.Value, what: str) -> Layer:
         found = linear_layer(value)
