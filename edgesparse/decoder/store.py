@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edgesparse.decoder import pack
+from edgesparse.decoder import pack, pack_qb4
 from edgesparse.decoder.blob import Blob
 from edgesparse.decoder.model import Block, Decoder, InputRule, Linear, NeuronRule
 from edgesparse.decoder.reference import low_rank
@@ -201,7 +201,12 @@ class Store:
                 weight, tile, self.offset
             )  # fmt: skip
             return add(packed), add(scale)
-        raise InputError("weights of 4 bits are not there yet", where="--weights int4", hint="use int8")
+        nibbles = pack_qb4.quantise_qb4(weight, BLOCK)
+        if layout == "interleaved":
+            four = pack_qb4.dense_qb4(nibbles)
+        else:
+            four = pack_qb4.rows_qb4(nibbles) if by_rows else pack_qb4.columns_qb4(nibbles, tile)
+        return add(four.w), add(four.wscale)
 
     def _table(self, site: str, weight: Array) -> Matrix:
         """The embedding or the head: rows are looked up."""
