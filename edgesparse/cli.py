@@ -14,6 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from edgesparse.cli_decoder import commands as decoder_commands
 from edgesparse.cli_demo import commands as demo_commands
 from edgesparse.cli_devices import commands as device_commands
 from edgesparse.cli_predict import commands as predict_commands
@@ -58,6 +59,7 @@ app.add_typer(report_commands)
 app.add_typer(profile_commands)
 app.add_typer(predict_commands)
 app.add_typer(demo_commands)
+app.add_typer(decoder_commands)
 
 
 def main() -> None:

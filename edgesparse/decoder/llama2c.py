@@ -47,7 +47,11 @@ def load_llama2c(path: Path) -> Decoder:
     if not wrong and (heads % kv_heads or dim % (2 * heads)):
         wrong = [f"dim {dim} in {heads} heads of which {kv_heads} have keys and values"]
     if wrong:
-        raise InputError(f"no llama2.c file: {', '.join(wrong)}", where=str(path), hint="give its .bin, or a folder")
+        raise InputError(
+            f"no llama2.c file: {', '.join(wrong)}",
+            where=str(path),
+            hint="give a llama2.c .bin, or a folder with config.json and .safetensors",
+        )
 
     head_dim = dim // heads
     kv_dim = kv_heads * head_dim

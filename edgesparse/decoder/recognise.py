@@ -128,9 +128,7 @@ class _Reader:
             stop(head.node, "a bias on the vocabulary")
         last = head.linear.weight
         tied = last.shape == table.shape and (np.shares_memory(last, table) or np.array_equal(last, table))
-        facts = facts_of(self.model) or Facts(
-            name=self.model.graph.name or "decoder", context=positions.context or _UNSTATED_CONTEXT
-        )
+        facts = facts_of(self.model) or Facts(context=positions.context or _UNSTATED_CONTEXT)
         return Decoder(
             name=facts.name,
             embedding=table,

@@ -75,9 +75,8 @@ class Tokenizer:
         count, exact = len(found.pieces), file_name in ("", "tokenizer.bin")
         # a vocabulary may be padded to a round number that divides well
         if count != vocabulary if exact else not count <= vocabulary <= count + count // 16 + 64:
-            raise InputError(
-                f"{count} tokens, where the model has {vocabulary}", where=file_name or "bytes", hint=_MATCH
-            )
+            what = f"{count} tokens, where the model has {vocabulary}"
+            raise InputError(what, where=file_name or "bytes", hint=_MATCH)
         return found
 
 

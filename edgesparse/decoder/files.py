@@ -1,0 +1,54 @@
+"""ONNX decoders as files: written whole, weights beside where they are many; read with rules and tokenizer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgesparse.decoder.model import Decoder
+from edgesparse.decoder.recognise import recognise
+from edgesparse.decoder.tokenizer import Tokenizer, tokenizer_of
+from edgesparse.errors import InputError
+from edgesparse.importer import load, save
+from edgesparse.workspace import workspace
+
+LARGEST_BYTES = 1_500_000_000
+"""Of the weights within the file: protobuf ends at 2 GB."""
+
+
+def load_decoder(path: str | Path) -> tuple[Decoder, Tokenizer | None]:
+    """The decoder in the ONNX file at ``path``, and its tokenizer; None where it has none and tokens are not bytes.
+
+    Raises:
+        InputError: as `importer.load`, or damaged metadata.
+        UnsupportedError: not a decoder that can be read.
+    """
+    model = load(path)
+    decoder = recognise(model)
+    return decoder, tokenizer_of(model, decoder.vocabulary)
+
+
+def save_decoder(model: ir.Model, path: str | Path) -> tuple[Path, ...]:
+    """Write ``model`` to ``path``; weights of more than 1.5 GB to ``path`` + ".data" beside it. Returns the files.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    path = Path(path)
+    held = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    if held <= LARGEST_BYTES:
+        save(model, path)
+        return (path,)
+    data = path.with_name(f"{path.name}.data")
+    try:
+        with workspace(path.absolute().parent) as scratch:
+            ir.save(model, scratch / path.name, external_data=data.name)
+            os.replace(scratch / data.name, data)  # first: a model without its weights is worse than the reverse
+            os.replace(scratch / path.name, path)
+    except OSError as error:
+        raise InputError(
+            f"could not be written: {error.strerror or error}", where=str(path), hint="choose another place with -o"
+        ) from error
+    return path, data
