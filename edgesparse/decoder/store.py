@@ -165,8 +165,8 @@ class Store:
         if not layer.rule.rank:
             return matrix
         u, v = low_rank(layer.weight, layer.rule.rank)
-        # `wide` is cut at the same outputs as the layer itself
-        wide = self._matrix(f"{site}.wide", u, "columns", matrix.tile)
+        # `wide` is cut at the same outputs as the layer itself, and adds its bias
+        wide = replace(self._matrix(f"{site}.wide", u, "columns", matrix.tile), bias=matrix.bias)
         return replace(matrix, low=(self._matrix(f"{site}.narrow", v, "columns"), wide))
 
     def _rule(self, rule: InputRule | NeuronRule, entries: int) -> Rule:
