@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from edgesparse.decoder.agreement import Inputs
 from edgesparse.decoder.metadata import facts_of
 from edgesparse.errors import EdgeSparseError, UnsupportedError
 from edgesparse.passes.match import attribute_int, is_op, label, operand
@@ -33,27 +34,27 @@ class Positions:
     context: int
 
 
-def read_positions(model: ir.Model, tokens: ir.Value, layers: Sequence[tuple[ir.Node, ir.Node]]) -> Positions:
-    """``tokens``: the input that is embedded; ``layers``: (Attention, a RotaryEmbedding before it), for each such pair.
+def read_positions(model: ir.Model, given: Inputs, layers: Sequence[tuple[ir.Node, ir.Node]]) -> Positions:
+    """``given``: what the inputs are; ``layers``: (Attention, a RotaryEmbedding before it), for each such pair.
 
     Raises:
         UnsupportedError: angles that are not position times frequency, the same in all layers, or a mask that is
             neither causal nor a sliding window.
     """
-    probe = _Probe(model, tokens, layers)
+    probe = _Probe(model, given, layers)
     facts = facts_of(model)
     context = probe.context or (facts.context if facts else _LONGEST)
+    if facts is not None and facts.context > context:
+        probe.fail(0, f"tables of {context} positions, where its metadata say {facts.context}")
     return Positions(_frequencies(probe, min(context, _LONGEST)), _windows(probe, context), probe.context)
 
 
 class _Probe:
     """The part of a model that computes angles and masks."""
 
-    def __init__(self, model: ir.Model, tokens: ir.Value, layers: Sequence[tuple[ir.Node, ir.Node]]) -> None:
+    def __init__(self, model: ir.Model, given: Inputs, layers: Sequence[tuple[ir.Node, ir.Node]]) -> None:
         self.layers = layers
-        self.dim = None if tokens.shape is None else tokens.shape[-1]
-        self.known = {value.name: kind for value, kind in (
-            (tokens, "tokens"), *((v, "past") for a, _ in layers for v in a.inputs[4:6] if v is not None))}  # fmt: skip
+        self.given = given
         copy = model.clone()
         twin = dict(zip(model.graph, copy.graph, strict=True))
         copy.graph.outputs.clear()
@@ -79,7 +80,7 @@ class _Probe:
 
     def run(self, past: int, tokens: int) -> list[list[Array | None]]:
         """[mask, cosines, sines] of each layer, the two as (tokens, rotary / 2)."""
-        feeds = {str(v.name): self.feed(v, past, tokens) for v in self.inputs}
+        feeds = {str(v.name): self.given.array(v, past, tokens) for v in self.inputs}
         names = [output.name for output in self.session.get_outputs()]
         try:
             found = dict(zip(names, self.session.run(None, feeds), strict=True))
@@ -95,22 +96,6 @@ class _Probe:
                 cos, sin = cos[at.reshape(-1)], sin[at.reshape(-1)]
             rows.append([mask, cos.reshape(-1, cos.shape[-1]), sin.reshape(-1, sin.shape[-1])])
         return rows
-
-    def feed(self, value: ir.Value, past: int, tokens: int) -> Array:
-        """Tokens and cache as zeros, positions as numbers, a mask of padding as ones."""
-        kind = self.known.get(value.name)
-        dtype = None if value.dtype is None else value.dtype.numpy()
-        if dtype is None or value.shape is None or (kind is None and (dtype.kind not in "biu" or len(value.shape) > 2)):
-            self.fail(0, f"its angles or mask depend on the input '{value.name}', which is neither cache nor positions")
-        same = kind is not None or not value.shape or value.shape[-1] == self.dim
-        length = past if kind == "past" else tokens if same else past + tokens
-        shape = [d if isinstance(d, int) else length for d in value.shape]
-        if kind is not None:
-            return np.zeros(shape, dtype)
-        if not same:
-            return np.ones(shape, dtype)
-        positions: Array = np.broadcast_to(np.arange(past, past + tokens).astype(dtype), shape).copy()
-        return positions
 
     def fail(self, layer: int, why: str) -> NoReturn:
         node = self.layers[layer][0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
+from edgesparse.decoder.agreement import Inputs, check_agreement
 from edgesparse.decoder.layers import (
     Layer,
     activated,
@@ -34,7 +35,9 @@ from edgesparse.passes.match import (
     attribute_float,
     attribute_int,
     is_op,
+    label,
     operand,
+    refusal,
     scalar,
 )
 from edgesparse.types import Array
@@ -67,6 +70,9 @@ def _read(model: ir.Model) -> tuple[Decoder, Linears]:
     canonical(copy)
     reader = _Reader(copy)
     decoder = reader.decoder()
+    if facts_of(model) is None:  # not our own: what reads like a decoder need not be one
+        assert reader.inputs is not None
+        check_agreement(model, decoder, reader.inputs, str(reader.logits().name), reader.caches)
     return decoder, {key: original[node] for key, node in reader.linears.items()}
 
 
@@ -96,6 +102,8 @@ class _Reader:
         self.model = model
         self.linears: dict[tuple[int, str], ir.Node] = {}
         self.eps: set[float] = set()
+        self.inputs: Inputs | None = None
+        self.caches: list[tuple[str, str]] = []
 
     def decoder(self) -> Decoder:
         logits = self.logits()
@@ -111,11 +119,21 @@ class _Reader:
         if embedded is None or not blocks:
             stop(x if blocks else head_input, "neither the sum of a residual nor the embedding of tokens")
         tokens, table, scale = embedded
+        dims = [] if tokens.shape is None else list(tokens.shape)
+        if len(dims) != 2 or (isinstance(dims[0], int) and dims[0] != 1) or isinstance(dims[1], int):
+            raise unsupported("tokens must be (1, T), with a T that varies", f"'{tokens.name}'")
         self.linears = {(i, site): node for i, (_, _, nodes) in enumerate(blocks) for site, node in nodes.items()}
         first = blocks[0][1]
         for _, found, _ in blocks:
             self.same(first, found)
-        positions = read_positions(self.model, tokens, [(f.attention, node) for _, f, _ in blocks for node in f.rotary])
+        attentions = [found.attention for _, found, _ in blocks]
+        self.caches = [
+            (str(node.inputs[4 + i].name), str(node.outputs[1 + i].name))  # type: ignore[union-attr]
+            for node in attentions for i in (0, 1)
+        ]  # fmt: skip
+        self.inputs = Inputs(tokens, frozenset(past for past, _ in self.caches))
+        layers = [(found.attention, node) for _, found, _ in blocks for node in found.rotary]
+        positions = read_positions(self.model, self.inputs, layers)
         return self.whole(table, scale, [b for b, _, _ in blocks], final_norm, head, cap, first, positions)
 
     def whole(
@@ -147,7 +165,8 @@ class _Reader:
         """The output that no Attention makes."""
         attentions = [node for node in self.model.graph if is_op(node, "Attention")]
         if not attentions:
-            raise unsupported("no attention over a cache of keys and values was found", "the graph")
+            why = [f"; {label(node)}: {reason}" for node in self.model.graph if (reason := refusal(node))]
+            raise unsupported(f"no attention over a cache of keys and values{''.join(why[:1])}", "the graph")
         cached = {value for node in attentions for value in node.outputs[1:]}
         left = [value for value in self.model.graph.outputs if value not in cached]
         if len(left) != 1:
