@@ -150,15 +150,21 @@ class _Writer:
         if (found := self.known.get(f"window.{window}")) is not None:
             return found
         at, self.at = self.at, ""
-        length = self.node("Add", "keys.count", self.node("Shape", "past.length", past, start=2, end=3),
-                           self.node("Shape", "tokens.length", self.positions, start=1, end=2))  # fmt: skip
-        limit = self.node("Squeeze", "keys.limit", length)
-        keys = self.node("Range", "keys", self.number(0), limit, self.number(1))
-        queries = self.node("Unsqueeze", "queries", self.positions, self.integers("window.axes", 1, 3))
-        behind = self.node("Sub", "behind", queries, keys)
-        seen = self.node("Less", f"window.{window}", behind, self.number(window))
+        seen = self.node("Less", f"window.{window}", self.behind(past), self.number(window))
         self.at, self.known[f"window.{window}"] = at, seen
         return seen
+
+    def behind(self, past: ir.Value) -> ir.Value:
+        """How many positions each key is behind each token, (1, 1, T, P + T)."""
+        if (found := self.known.get("behind")) is not None:
+            return found
+        cached = self.node("Shape", "past.length", past, start=2, end=3)
+        fresh = self.node("Shape", "tokens.length", self.positions, start=1, end=2)
+        limit = self.node("Squeeze", "keys.limit", self.node("Add", "keys.count", cached, fresh))
+        keys = self.node("Range", "keys", self.number(0), limit, self.number(1))
+        queries = self.node("Unsqueeze", "queries", self.positions, self.integers("window.axes", 1, 3))
+        self.known["behind"] = self.node("Sub", "behind", queries, keys)
+        return self.known["behind"]
 
     def capped(self, name: str, x: ir.Value, cap: float) -> ir.Value:
         if not cap:
