@@ -28,13 +28,9 @@ ES_INLINE void interleave(V a, V b, V c, V d, V *quad) {
   quad[3] = vreinterpretq_s8_s16(vzip2q_s16(ab_high, cd_high));
 }
 ES_INLINE I dot(I sum, V quad, const group *g, int k) {
-  const V q = vld1q_s8(g->q + k / 4 * 16);
-  switch (k % 4) {  // known at compile time: loops over k are unrolled
-    case 0: return (I)vdotq_laneq_s32((int32x4_t)sum, quad, q, 0);
-    case 1: return (I)vdotq_laneq_s32((int32x4_t)sum, quad, q, 1);
-    case 2: return (I)vdotq_laneq_s32((int32x4_t)sum, quad, q, 2);
-    default: return (I)vdotq_laneq_s32((int32x4_t)sum, quad, q, 3);
-  }
+  int32_t q;
+  __builtin_memcpy(&q, g->q + 4 * k, 4);
+  return (I)vdotq_s32((int32x4_t)sum, quad, vreinterpretq_s8_s32(vdupq_n_s32(q)));
 }
 ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
   V quad[4];

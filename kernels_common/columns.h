@@ -23,7 +23,7 @@ ES_INLINE void chunk(float *sum, const T *const *row, const T *const *next, cons
     const vf v = splat_vf(value[e]);
 #pragma unroll
     for (int i = 0; i < nv; i++) {
-      if (i * ES_VL % LINE == 0) __builtin_prefetch(ahead + i * ES_VL);
+      if (i * ES_VL % LINE == 0) es_ask(ahead + i * ES_VL);
       s[i] += LOAD(w + i * ES_VL) * v;
     }
   }

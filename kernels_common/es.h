@@ -56,6 +56,16 @@ ES_INLINE void store_some(float *p, int64_t count, vf v) {
   for (int64_t i = 0; i < count; i++) p[i] = v[i];
 }
 
+// Asks for weights that are soon read once. On x86 into the second cache, which waits for more lines at a time than the
+// first: one core of a Zen 4 read 17 GB/s instead of 13. Cores in order, which ARM has, wait for the second one too.
+ES_INLINE void es_ask(const void *p) {
+#if defined(__x86_64__)
+  __builtin_prefetch(p, 0, 2);
+#else
+  __builtin_prefetch(p);
+#endif
+}
+
 // Element-wise work is divided among threads in spans of so many elements (SPAN in ops/operator.py): whole vectors and
 // whole cache lines, so that results do not depend on where it is cut.
 #define ES_SPAN 64

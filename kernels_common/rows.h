@@ -23,7 +23,7 @@ ES_INLINE float row(const T *w, const T *next, const float *x, int64_t n) {
     const T *ahead = i + AHEAD < n ? w + i + AHEAD : next + (n < AHEAD ? i : i + AHEAD - n);
 #pragma unroll
     for (int r = 0; r < SUMS; r++) {
-      if (r * ES_VL % LINE == 0) __builtin_prefetch(ahead + r * ES_VL);
+      if (r * ES_VL % LINE == 0) es_ask(ahead + r * ES_VL);
       s[r] += LOAD(w + i + r * ES_VL) * load_vf(x + i + r * ES_VL);
     }
   }

@@ -19,7 +19,7 @@ ES_INLINE float row(const uint8_t *w, const uint8_t *next, const int8_t *q, cons
     const uint8_t *ahead = i + AHEAD < n ? w + i + AHEAD : next + (n < AHEAD ? i : i + AHEAD - n);
 #pragma unroll
     for (int r = 0; r < SUMS; r++) {
-      if (r % 2 == 0) __builtin_prefetch(ahead + r * GROUP);
+      if (r % 2 == 0) es_ask(ahead + r * GROUP);
       const int64_t at = i + r * GROUP;
       s[r] += __builtin_convertvector(products(w + at, q + at), PF) * scale[at / GROUP];
     }
