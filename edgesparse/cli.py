@@ -17,13 +17,16 @@ import typer
 from edgesparse.cli_decoder import commands as decoder_commands
 from edgesparse.cli_demo import commands as demo_commands
 from edgesparse.cli_devices import commands as device_commands
+from edgesparse.cli_generate import commands as generate_commands
+from edgesparse.cli_generate import compile_decoder
 from edgesparse.cli_predict import commands as predict_commands
 from edgesparse.cli_profile import commands as profile_commands
 from edgesparse.cli_reports import commands as report_commands
 from edgesparse.cli_sparsity import commands as sparsity_commands
-from edgesparse.errors import EdgeSparseError, GateError, RuntimeFailure
+from edgesparse.errors import EdgeSparseError, GateError, InputError, RuntimeFailure
 from edgesparse.options import (
     Bundle,
+    Context,
     Device,
     Each,
     Force,
@@ -37,6 +40,7 @@ from edgesparse.options import (
     Shapes,
     Storage,
     Threads,
+    Weights,
     check_file,
     left,
     load_model,
@@ -59,6 +63,7 @@ app.add_typer(report_commands)
 app.add_typer(profile_commands)
 app.add_typer(predict_commands)
 app.add_typer(demo_commands)
+app.add_typer(generate_commands)
 app.add_typer(decoder_commands)
 
 
@@ -160,6 +165,8 @@ def compile_(
     device: Device = "host",
     precision: Precision = "f32",
     storage: Storage = "f32",
+    weights: Weights = None,
+    context: Context = None,
     shape: Shapes = None,
     force: Force = False,
     json: Json = False,
@@ -174,6 +181,17 @@ def compile_(
     check_storage(storage, load_device(device).target_in(precision))
     check_place(output, force=force)
     loaded = load_model(model, shape)
+    from edgesparse.decoder.onnx_model import is_decoder
+
+    if is_decoder(loaded):
+        if precision != "f32" or storage != "f32":
+            raise InputError(
+                "--precision and --storage are not for language models", where=str(model),
+                hint="--weights f32|f16|int8|int4 says how theirs are stored",
+            )  # fmt: skip
+        return compile_decoder(loaded, device, output, weights, context, force, json)
+    if weights is not None or context is not None:
+        raise InputError("--weights and --context are for language models, which this is not", where=str(model))
     from edgesparse.compile import compile_model
 
     with report.progress(f"compiling for {device}") as on_progress:
@@ -181,7 +199,7 @@ def compile_(
             loaded, device, output, force=force, precision=precision, storage=storage, on_progress=on_progress
         )
     bundle = Path(made)
-    tables.bundle(bundle, read_manifest(bundle), json)
+    return tables.bundle(bundle, read_manifest(bundle), json)
 
 
 @app.command(epilog="Example: edgesparse explain model.edge, or: edgesparse explain model.onnx --device pixel-8")
@@ -250,6 +268,7 @@ def run(
 ) -> None:
     """Run a bundle on inputs from a file and write its outputs to another."""
     from edgesparse import report, runtimes, tables
+    from edgesparse.runtimes.generation import refuse
     from edgesparse.samples import read_inputs, write_outputs
 
     check_file(output, force)
@@ -257,6 +276,7 @@ def run(
         report.progress("run") as on_progress,
         runtimes.open(bundle, runtime, threads=threads, on_push=on_progress, **left(keep)) as session,
     ):
+        refuse(session.manifest, bundle)
         outputs = session.run(read_inputs(input, [p.name for p in session.manifest.inputs]), each=each)
         machine = session.machine
     write_outputs(output, outputs)
@@ -281,12 +301,14 @@ def compare(
     from edgesparse import report, runtimes, tables
     from edgesparse.compare import TOLERANCE
     from edgesparse.compare import compare as against
+    from edgesparse.runtimes.generation import refuse
     from edgesparse.samples import read_inputs
 
     with (
         report.progress("compare") as on_progress,
         runtimes.open(bundle, runtime, threads=threads, on_push=on_progress) as session,
     ):
+        refuse(session.manifest, bundle)
         inputs = read_inputs(input, [p.name for p in session.manifest.inputs])
         errors = against(model, session, inputs, each=each)
         tolerance = TOLERANCE[session.manifest.precision] if tolerance is None else tolerance

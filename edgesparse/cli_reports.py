@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Optional, cast
 
 import typer
 
+from edgesparse.errors import InputError
 from edgesparse.options import (
     Calibration,
     Force,
@@ -17,6 +18,7 @@ from edgesparse.options import (
     Precision,
     Runtime,
     Shapes,
+    Threads,
     check_file,
     load_model,
 )
@@ -33,6 +35,10 @@ For = Annotated[str, typer.Option("--device", help="for an ONNX file: what it wo
 Data = Annotated[
     Path, typer.Option(help=".npz with one array per input of the model, samples stacked on axis 0, and labels: [n]")
 ]
+DataIfAny = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--data", metavar="FILE.npz", help="one array per input of the model, stacked, and labels: [n]"),
+]
 MetricName = Annotated[
     str, typer.Option(help="top1, agreement, map, or FILE.py:FUNCTION, a function of (outputs, data), arrays by name")
 ]
@@ -45,17 +51,35 @@ OutputName = Annotated[
 @commands.command(epilog="Example: edgesparse evaluate sparse.onnx --data xy.npz --metric top1 --against model.onnx")
 def evaluate(
     model: Either,
-    data: Data,
+    data: DataIfAny = None,
     metric: MetricName = "top1",
     against: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="NAME.edge|MODEL.onnx", help="the model to compare with: the dense one, mostly"),
     ] = None,
     output_name: OutputName = None,
+    perplexity: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="TEXT", help="the bundle of a language model: how well it foretells this text"),
+    ] = None,
+    window: Annotated[int, typer.Option(min=0, help="tokens of a window of the text; 0: the context")] = 0,
+    stride: Annotated[int, typer.Option(min=0, help="from one window to the next; 0: they do not overlap")] = 0,
+    windows: Annotated[int, typer.Option(min=0, help="the first so many windows; 0: all")] = 0,
+    dense: Annotated[bool, typer.Option("--dense", help="leave out nothing: no activation sparsity")] = False,
     runtime: Runtime = "auto",
+    threads: Threads = 1,
     json: Json = False,
 ) -> None:
-    """Run labelled samples and count the right answers; with --against beside another model."""
+    """Run labelled samples and count the right answers; with --against beside another model. Of a language model, with
+    --perplexity: bits per byte, and perplexity per token."""
+    if perplexity is not None:
+        from edgesparse.cli_generate import perplexity as foretell
+
+        return foretell(model, perplexity, window, stride, windows, dense, runtime, threads, json)
+    if data is None:
+        raise InputError(
+            "there is nothing to evaluate on", hint="--data FILE.npz; --perplexity TEXT of a language model"
+        )
     from edgesparse import report, tables_reports
     from edgesparse.evaluate import evaluate as judge
 
@@ -63,7 +87,7 @@ def evaluate(
         found = judge(
             model, data, _metric(metric), against, output=output_name, runtime=runtime, on_progress=on_progress
         )  # fmt: skip
-    tables_reports.evaluation(data, found, json)
+    return tables_reports.evaluation(data, found, json)
 
 
 @commands.command(epilog="Example: edgesparse size model.edge, or: edgesparse size sparse.onnx --device pixel-8")

@@ -30,6 +30,14 @@ Precision = Annotated[
 Storage = Annotated[
     str, typer.Option(help="f32; or f16 or int8, for browsers: weights are rounded so that less is downloaded")
 ]
+Weights = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(help="of a language model: f32, f16, int8 (default) or int4; activations stay f32"),
+]
+Context = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="of a language model: how many tokens its caches hold; default: what it was made for"),
+]
 Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
 Runtime = Annotated[
     str, typer.Option(help="auto, local, qemu, wasmtime, node, chromium, firefox, adb[:SERIAL] or ssh:USER@HOST[:PORT]")

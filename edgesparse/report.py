@@ -35,6 +35,11 @@ def harmless(text: str) -> str:
     return _OBEYED.sub("\ufffd", text)
 
 
+def harmless_text(text: str) -> str:
+    """As `harmless`, for texts that may be indented by tabs."""
+    return "\t".join(map(harmless, text.split("\t")))
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table on stdout; columns that hold only numbers (or are empty) are right-aligned."""
     table = Table(

@@ -96,6 +96,15 @@ def facts_of(manifest: Manifest, bundle: Path) -> DecoderFacts:
     return manifest.decoder
 
 
+def refuse(manifest: Manifest, bundle: Path) -> None:
+    """Raises InputError: a language model, where samples are expected."""
+    if manifest.decoder is not None:
+        raise InputError(
+            "is a language model: it has no samples", where=str(bundle),
+            hint=f"edgesparse generate {bundle} PROMPT runs it, and says how fast it is",
+        )  # fmt: skip
+
+
 def check_prompt(decoder: DecoderFacts, prompt: Sequence[int], sliding: bool) -> None:
     """Raises InputError: empty, longer than the context, or with tokens that there are not."""
     if not len(prompt):

@@ -188,6 +188,7 @@ class Session(ABC):
     def _sample_to_time(
         self, inputs: Inputs, num_runs: int, warmup_runs: int, max_secs: int | None = None
     ) -> Sample:  # fmt: skip
+        generation.refuse(self.manifest, self.bundle)
         if max_secs is not None and not 1 <= max_secs <= MAX_SECS:
             raise InputError(f"cannot time for {max_secs} seconds", where="max_secs", hint=f"give 1 to {MAX_SECS}")
         if not 1 <= num_runs <= MAX_RUNS:

@@ -15,7 +15,7 @@ from edgesparse.decoder import bundle as contents
 from edgesparse.decoder.blob import Blob
 from edgesparse.decoder.emit import HEADER, model_c, places
 from edgesparse.decoder.model import SITES, Decoder
-from edgesparse.decoder.store import FORMS, Form, Store, StoredDecoder
+from edgesparse.decoder.store import Form, Store, StoredDecoder, form_of
 from edgesparse.devices import Device, load_device
 from edgesparse.emit import around
 from edgesparse.errors import EdgeSparseError, InputError, UnsupportedError
@@ -50,8 +50,7 @@ def compile_decoder(
     """
     out = Path(out)
     check_target_path(out, force=force)
-    if weights not in FORMS:
-        raise InputError(f"there are no weights '{weights}'", where="--weights", hint=f"one of {', '.join(FORMS)}")
+    weights = form_of(weights)
     context = decoder.context if context is None else context
     if context < 1:
         raise InputError(f"a context of {context} positions", where="--context", hint="give 1 or more")

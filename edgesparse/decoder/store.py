@@ -26,7 +26,8 @@ BREAK_EVEN: Mapping[str, float] = {"f32": 0.85, "f16": 0.85, "int8": 0.8, "int4"
 """The share of inputs above which computing with all of them is no slower."""
 BLOCK = 32
 """Weights of 4 bits that share a scale."""
-WIDE, NARROW = 256, 16
+WIDE = 512
+"""The most outputs of a tile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,14 @@ class StoredDecoder:
     stems: frozenset[str]
 
 
+def form_of(text: str) -> Form:
+    """Raises InputError: there are no such weights."""
+    for form in FORMS:
+        if text == form:
+            return form
+    raise InputError(f"there are no weights '{text}'", where="--weights", hint=f"one of {', '.join(FORMS)}")
+
+
 NORMS = ("attention_norm", "mlp_norm", "q_norm", "k_norm", "post_attention_norm", "post_mlp_norm")
 _ALWAYS = ("norm_f32", "rope_f32", "attend_f32", "gated_f32", "softmax_f32")
 
@@ -180,8 +189,9 @@ class Store:
 
     def _matrix(self, site: str, weight: Array, layout: str, tile: int = 0) -> Matrix:
         outputs, inputs = weight.shape
-        piece = {"interleaved": 16}.get(layout, 128 if self.form == "int4" else 16)
-        tile = tile or (piece if layout == "interleaved" else tile_of(outputs, piece))
+        if self.form == "int4":
+            tile = pack_qb4.PANEL if layout == "interleaved" else pack_qb4.STRIP
+        tile = tile or tile_of(outputs)
         before = self.blob.bytes
         at, scale = self._packed(weight, layout, tile)
         return Matrix(
@@ -205,7 +215,7 @@ class Store:
         if layout == "interleaved":
             four = pack_qb4.dense_qb4(nibbles)
         else:
-            four = pack_qb4.rows_qb4(nibbles) if by_rows else pack_qb4.columns_qb4(nibbles, tile)
+            four = pack_qb4.rows_qb4(nibbles) if by_rows else pack_qb4.columns_qb4(nibbles)
         return add(four.w), add(four.wscale)
 
     def _table(self, site: str, weight: Array) -> Matrix:
@@ -216,9 +226,9 @@ class Store:
         return -1 if vector is None else self.blob.add(vector.astype(np.float32))
 
 
-def tile_of(outputs: int, piece: int) -> int:
+def tile_of(outputs: int) -> int:
     """Outputs of a tile: wide ones are read with fewer interruptions, but two threads need two."""
-    return min(WIDE, max(piece, -(-outputs // (2 * piece)) * piece))
+    return min(WIDE, -(-outputs // (2 * pack.PIECE)) * pack.PIECE)
 
 
 def describe_rules(decoder: Decoder) -> dict[str, Any]:

@@ -133,8 +133,8 @@ static void es_dense(es_hand *hand, const es_linear *l, const float *x, int64_t 
 #endif
 #ifdef es_columns_qb4
     case ES_CASE(ES_COLUMNS, ES_QB4):
-      if (tokens == 1) es_columns_qb4(w, scales, bias, 0, 0, q, scale, sum, y, n, m, l->block, tile, begin, end);
-      else es_columns_many_qb4(w, scales, bias, q, scale, sum, y, tokens, padded, y_pitch, n, m, l->block, tile, begin, end);
+      if (tokens == 1) es_columns_qb4(w, scales, bias, 0, 0, q, scale, sum, y, n, m, l->block, begin, end);
+      else es_columns_many_qb4(w, scales, bias, q, scale, sum, y, tokens, padded, y_pitch, n, m, l->block, begin, end);
       break;
 #endif
 #ifdef es_rows_qb4
@@ -207,8 +207,8 @@ static void es_some(es_hand *hand, const es_linear *l, const float *bias, int64_
 #endif
 #ifdef es_columns_qb4
     case ES_QB4:
-      es_columns_qb4(w, scales, bias, hand->index, hand->start, hand->q, hand->scale, hand->sum, y, n, m, l->block, tile,
-                     begin, end);
+      es_columns_qb4(w, scales, bias, hand->index, hand->start, hand->q, hand->scale, hand->sum, y, n, m, l->block, begin,
+                     end);
       break;
 #endif
     default: break;

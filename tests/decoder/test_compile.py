@@ -12,6 +12,7 @@ from edgesparse import runtimes
 from edgesparse.decoder.compile import compile_decoder
 from edgesparse.decoder.model import Decoder, InputRule, NeuronRule
 from edgesparse.decoder.reference import logits
+from edgesparse.decoder.store import Form
 from edgesparse.errors import InputError
 from edgesparse.manifest_decoder import ALL_INPUTS, HEADER, WANTED
 from edgesparse.runtimes.session import Session
@@ -148,7 +149,7 @@ def _watched(model: Decoder, chosen: Array) -> tuple[Array, dict[str, Array]]:
 
 
 @pytest.mark.parametrize("weights", ["f16", "int8", "int4"])
-def test_active_entries_are_counted_and_rules_hold_in_every_form(weights: str, tmp_path: Path) -> None:
+def test_active_entries_are_counted_and_rules_hold_in_every_form(weights: Form, tmp_path: Path) -> None:
     plain = decoder(dim=128, hidden=256, head_dim=32, heads=4, blocks=1, vocabulary=64, rotary=32)
     inputs = with_rules(plain, _scalar)
     skipped = with_rules(plain, lambda site, inputs: None, NEURONS["one threshold"])
@@ -159,7 +160,7 @@ def test_active_entries_are_counted_and_rules_hold_in_every_form(weights: str, t
             tmp_path / "lm.edge",
             weights=weights,
             break_even=1,
-            force=True,  # type: ignore[arg-type]
+            force=True,
         )
         chosen = tokens(model, 6)
         expected, seen = _watched(model, chosen)
@@ -179,9 +180,9 @@ def test_active_entries_are_counted_and_rules_hold_in_every_form(weights: str, t
 
 @pytest.mark.cpus(2)
 @pytest.mark.parametrize("weights", ["f32", "int8", "int4"])
-def test_two_threads_compute_the_same(weights: str, tmp_path: Path) -> None:
+def test_two_threads_compute_the_same(weights: Form, tmp_path: Path) -> None:
     model = with_rules(decoder(dim=128, hidden=384, vocabulary=200), _scalar, NEURONS["one threshold"])
-    bundle = compile_decoder(model, "host", tmp_path / "lm.edge", weights=weights)  # type: ignore[arg-type]
+    bundle = compile_decoder(model, "host", tmp_path / "lm.edge", weights=weights)
     chosen = [tokens(model, 3).tolist(), *([int(t)] for t in tokens(model, 6, 2))]
     found = []
     for threads in (1, 2):
