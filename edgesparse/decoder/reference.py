@@ -5,6 +5,7 @@ Nothing here skips work: a rule sets what it skips to zero.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from math import erf, pi, sqrt
 
@@ -23,11 +24,27 @@ def logits(decoder: Decoder, tokens: Array, watch: Watch | None = None) -> Array
 
     Each sequence begins at position 0; rules hold from ``decoder.dense_positions`` on.
     """
-    x = decoder.embedding[tokens].astype(np.float32) * np.float32(decoder.embedding_scale)
-    angles = np.arange(tokens.shape[1])[:, None] * decoder.frequencies[None].astype(np.float64)
-    turn = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    x = embedded(decoder, tokens)
+    turn = turns(decoder, tokens.shape[1])
     for index, block in enumerate(decoder.blocks):
         x = block_output(decoder, index, block, x, turn, watch)
+    return last_logits(decoder, x)
+
+
+def embedded(decoder: Decoder, tokens: Array) -> Array:
+    """What the first block reads, (sequences, positions, dim)."""
+    x: Array = decoder.embedding[tokens].astype(np.float32) * np.float32(decoder.embedding_scale)
+    return x
+
+
+def turns(decoder: Decoder, positions: int) -> tuple[Array, Array]:
+    """Cosines and sines of RoPE, (positions, rotary / 2)."""
+    angles = np.arange(positions)[:, None] * decoder.frequencies[None].astype(np.float64)
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def last_logits(decoder: Decoder, x: Array) -> Array:
+    """``x``: what the last block gives."""
     x = rms_norm(x, decoder.final_norm, decoder.norm_eps)
     head = decoder.embedding if decoder.head is None else decoder.head
     return _capped(_times(x, head.astype(np.float32)), decoder.logit_cap)
@@ -78,11 +95,12 @@ def attention(decoder: Decoder, block: Block, q: Array, k: Array, v: Array) -> A
     )
     behind = np.arange(positions)[:, None] - np.arange(positions)[None]
     seen = (behind >= 0) & ((behind < block.window) if block.window else True)
-    scores = np.where(seen, scores, np.float32(-np.inf))
-    weight = np.exp(scores - scores.max(-1, keepdims=True))
-    weight /= weight.sum(-1, keepdims=True)
-    out: Array = (weight.astype(np.float32) @ v[:, :, None]).reshape(q.shape)
-    out = out.swapaxes(1, 2).reshape(sequences, positions, heads * size)
+    # in place, and divided at the end: this is most of what is not products of matrices
+    scores += np.where(seen, np.float32(0), np.float32(-np.inf))
+    scores -= scores.max(-1, keepdims=True)
+    weight = np.exp(scores, out=scores)
+    each = (weight @ v[:, :, None] / weight.sum(-1, keepdims=True)).reshape(q.shape)
+    out: Array = each.swapaxes(1, 2).reshape(sequences, positions, heads * size)
     return out
 
 
@@ -92,15 +110,28 @@ def linear(layer: Linear, x: Array, dense_positions: int = 0) -> Array:
     some = x if layer.rule is None else kept(x, layer.rule, dense_positions)
     y = _times(some, weight)
     if layer.rule is not None and layer.rule.rank:
-        u, v = low_rank(weight, layer.rule.rank)
+        u, v = low_rank(layer.weight, layer.rule.rank)
         y = y + _times(_times(x - some, v), u)
     return y if layer.bias is None else y + layer.bias.astype(np.float32)
 
 
 def low_rank(weight: Array, rank: int) -> tuple[Array, Array]:
     """``weight`` (outputs, inputs) is about ``u @ v``, (outputs, rank) and (rank, inputs)."""
-    u, s, v = np.linalg.svd(weight.astype(np.float32), full_matrices=False)
-    return (u[:, :rank] * s[:rank]).astype(np.float32), v[:rank].astype(np.float32)
+    u, s, v = factors(weight)
+    return u[:, :rank] * s[:rank], v[:rank]
+
+
+_factors: dict[int, tuple[Array, Array, Array]] = {}
+
+
+def factors(weight: Array) -> tuple[Array, Array, Array]:
+    """``u, s, v`` with ``weight = (u * s) @ v``, float32; found once for as long as ``weight`` exists."""
+    key = id(weight)
+    if key not in _factors:
+        u, s, v = np.linalg.svd(weight.astype(np.float32), full_matrices=False)
+        _factors[key] = u, s, v
+        weakref.finalize(weight, _factors.pop, key, None)
+    return _factors[key]
 
 
 def kept(x: Array, rule: InputRule | NeuronRule, dense_positions: int = 0) -> Array:

@@ -1,0 +1,121 @@
+"""What the linear layers of a decoder read on a text: a sample of it, from which thresholds are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgesparse.decoder import reference
+from edgesparse.decoder.model import Decoder, Linear
+from edgesparse.decoder.perplexity import chunks
+from edgesparse.errors import InputError
+from edgesparse.types import Array
+
+Place = tuple[int, str]
+"""(block, site): one linear layer; the site "act" is the activated gate."""
+Shares = Mapping[Place, float]
+"""The share of the inputs of each layer that is skipped."""
+Progress = Callable[[int, int, str], None]
+"""Called as ``on_progress(done, total, what)``."""
+
+SAMPLE_BYTES = 512 << 20
+MOST_TOKENS = 4096
+_SAME = {"k": "q", "v": "q"}  # they read what q reads
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """``values[place]``: (tokens, inputs), float32, what a layer reads; of the same tokens at every place."""
+
+    values: Mapping[Place, Array]
+    tokens: int
+
+    def __getitem__(self, place: Place) -> Array:
+        return self.values[place]
+
+
+def nothing(done: int, total: int, what: str) -> None:
+    """A progress that nobody looks at."""
+
+
+def layer(decoder: Decoder, place: Place) -> Linear:
+    found: Linear = getattr(decoder.blocks[place[0]], place[1])
+    return found
+
+
+def places(decoder: Decoder) -> list[Place]:
+    """All linear layers, in the order in which they run."""
+    return [(index, site) for index, block in enumerate(decoder.blocks) for site, _ in block.linears()]
+
+
+def weights(decoder: Decoder) -> dict[Place, int]:
+    """How many weights each linear layer has."""
+    return {place: layer(decoder, place).weight.size for place in places(decoder)}
+
+
+def overall(decoder: Decoder, shares: Shares) -> float:
+    """The share of the weights of all linear layers that is not read: what "sparsity" means here."""
+    sizes = weights(decoder)
+    return sum(shares.get(place, 0.0) * size for place, size in sizes.items()) / sum(sizes.values())
+
+
+def sample(decoder: Decoder, windows: Array, on_progress: Progress = nothing) -> Samples:
+    """Run the decoder on ``windows`` (count, length) and keep what each layer reads at evenly spaced positions.
+
+    The first ``decoder.dense_positions`` of every window are left out, as rules do not hold there. Over 4096 tokens or
+    512 MiB only every n-th position is kept.
+
+    Raises:
+        InputError: windows are no longer than the positions that stay dense.
+    """
+    start = decoder.dense_positions
+    if windows.shape[1] <= start:
+        raise InputError(
+            f"windows of {windows.shape[1]} tokens, of which the first {start} stay dense",
+            hint="longer windows, or a smaller --dense-positions",
+        )
+    width = sum(x.inputs for p in places(decoder) if p[1] not in _SAME for x in [layer(decoder, p)]) + sum(
+        block.up.outputs for block in decoder.blocks
+    )
+    available = len(windows) * (windows.shape[1] - start)
+    every = -(-available // max(1, min(MOST_TOKENS, SAMPLE_BYTES // (4 * width))))
+    kept: dict[Place, list[Array]] = {}
+
+    def watch(index: int, site: str, x: Array) -> None:
+        shared = _SAME.get(site) or ("gate" if site == "up" and _gated(decoder, index) else site)
+        if shared == site:
+            flat = x[:, start:].reshape(-1, x.shape[-1])
+            kept.setdefault((index, site), []).append(flat[::every].astype(np.float32))
+
+    for number, part in enumerate(chunks(windows)):
+        on_progress(number * len(part), len(windows), "what layers read")
+        reference.logits(decoder, part, watch)
+    values = {place: np.concatenate(parts) for place, parts in kept.items()}
+    for index, block in enumerate(decoder.blocks):
+        for site, same in _SAME.items():
+            values[index, site] = values[index, same]
+        if block.gate is not None and _gated(decoder, index):
+            values[index, "up"] = values[index, "gate"]
+    return Samples(values, len(values[0, "q"]))
+
+
+def _gated(decoder: Decoder, index: int) -> bool:
+    """Whether gate and up read the same."""
+    return decoder.blocks[index].gate is not None and not decoder.blocks[index].predictor
+
+
+def quantile(values: Array, share: float) -> float:
+    """The largest of the smallest ``share`` of ``values``, 0 where that is none: so many are not above it."""
+    flat = values.reshape(-1)
+    count = round(share * flat.size)
+    return float(np.partition(flat, count - 1)[count - 1]) if count else 0.0
+
+
+def check_sparsity(sparsity: float) -> None:
+    """Raises InputError for what is no share, or leaves nothing."""
+    if not 0 <= sparsity < 1:
+        raise InputError(
+            f"--sparsity {sparsity:g} is not from 0 to less than 1", hint="--sparsity 0.5 skips half of the weights"
+        )
