@@ -11,6 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from edgesparse import passes
+from edgesparse.passes.decoders import CANONICAL
 from edgesparse.passes.pipeline import OPTIMISE, SIMPLIFY, optimise, simplify
 from tests.conftest import PROJECT
 from tests.passes.unfuse import check_same, ops, parse
@@ -31,7 +32,7 @@ def _passes() -> dict[str, str]:
 
 
 def test_every_pass_is_in_the_pipeline() -> None:
-    listed = {getattr(factory, "__name__", "") for factory in (*SIMPLIFY, *OPTIMISE)}
+    listed = {getattr(factory, "__name__", "") for factory in (*SIMPLIFY, *OPTIMISE, *CANONICAL)}
     assert set(_passes()) - ELSEWHERE <= listed
 
 
