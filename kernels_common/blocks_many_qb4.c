@@ -3,7 +3,7 @@
 
 ES_INLINE void some(
     const uint8_t *w, const uint16_t *wscale, const uint16_t *column, int64_t first, int64_t last, const float *bias,
-    const int8_t *q, const float *scale, const int32_t *sum, float *y, int64_t tokens, int64_t q_pitch, int64_t y_pitch,
+    const int8_t *q, const float *scale, const int32_t *offset, float *y, int64_t tokens, int64_t q_pitch, int64_t y_pitch,
     int64_t count) {
   vf f[8][ES_SIDE] = {};
   for (int64_t b = first; b < last; b++) {
@@ -11,17 +11,17 @@ ES_INLINE void some(
     const int64_t c = column[b];
     for (int64_t t = 0; t < tokens; t++) {
       const int64_t at = t * (q_pitch / 16) + c;
-      add_block(f[t], &block, q + t * q_pitch + 16 * c, scale[at], sum[at]);
+      add_block(f[t], &block, q + t * q_pitch + 16 * c, scale[at], offset[at]);
     }
   }
   for (int64_t t = 0; t < tokens; t++) store_block(y + t * y_pitch, f[t], bias, count);
 }
 
-// blocks_qb4 for several tokens: token t has q + t * q_pitch (a multiple of 16), scale and sum + t * q_pitch / 16, and
+// blocks_qb4 for several tokens: token t has q + t * q_pitch (a multiple of 16), scale and offset + t * q_pitch / 16, and
 // y + t * y_pitch.
 void ES_KERNEL(blocks_many_qb4)(
     const uint8_t *w, const uint16_t *wscale, const uint16_t *column, const int32_t *start, const float *bias,
-    const int8_t *q, const float *scale, const int32_t *sum, float *y, int64_t tokens, int64_t q_pitch, int64_t y_pitch,
+    const int8_t *q, const float *scale, const int32_t *offset, float *y, int64_t tokens, int64_t q_pitch, int64_t y_pitch,
     int64_t outputs, int64_t begin, int64_t end) {
   for (int64_t g = begin; g < end; g++)
     for (int64_t t = 0; t < tokens;) {
@@ -29,10 +29,10 @@ void ES_KERNEL(blocks_many_qb4)(
       const int8_t *x = q + t * q_pitch;
       const float *of = bias ? bias + 4 * g : 0;
       float *to = y + t * y_pitch + 4 * g;
+      const int64_t first = start[g], last = start[g + 1], left = outputs - 4 * g;
       if (many == 8)
-        some(w, wscale, column, start[g], start[g + 1], of, x, scale + at, sum + at, to, 8, q_pitch, y_pitch, outputs - 4 * g);
-      else
-        some(w, wscale, column, start[g], start[g + 1], of, x, scale + at, sum + at, to, 1, q_pitch, y_pitch, outputs - 4 * g);
+        some(w, wscale, column, first, last, of, x, scale + at, offset + at, to, 8, q_pitch, y_pitch, left);
+      else some(w, wscale, column, first, last, of, x, scale + at, offset + at, to, 1, q_pitch, y_pitch, left);
       t += many;
     }
 }

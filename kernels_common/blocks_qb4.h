@@ -9,7 +9,7 @@
 #include "qb4.h"
 
 // A block is ES_SIDE vectors of outputs times ES_STEPS of inputs; 8 lanes are both halves of the inputs.
-enum { ES_SIDE = ES_VL == 1 ? 4 : 1, ES_STEPS = ES_VL == 8 ? 1 : 2, ES_EIGHT = ES_VL == 8 ? 4 : 8 };
+enum { ES_SIDE = ES_VL == 1 ? 4 : 1, ES_STEPS = ES_VL == 8 ? 1 : 2 };
 
 typedef int64_t i64_unaligned __attribute__((aligned(1)));
 typedef int32_t vi4_unaligned __attribute__((vector_size(16), aligned(1)));
@@ -32,8 +32,9 @@ ES_INLINE es_block load_block(const uint8_t *w, const uint16_t *wscale) {
   return b;
 }
 
-// f[v] += scale * wscale * (w - 8) . q of 16 inputs, which have the sum `sum`
-ES_INLINE void add_block(vf *f, const es_block *b, const int8_t *q, float scale, int32_t sum) {
+// f[v] += scale * wscale * (w - 8) . q of 16 inputs; offset is -64 times the sum of q, so that it can be what a sum of
+// upper nibbles starts from, in each half
+ES_INLINE void add_block(vf *f, const es_block *b, const int8_t *q, float scale, int32_t offset) {
 #if ES_VL == 8
   const vi4 x = *(const vi4_unaligned *)q;
   const vb low[] = {(vb)__builtin_shufflevector(x, x, 0, 0, 0, 0, 1, 1, 1, 1)};
@@ -43,13 +44,12 @@ ES_INLINE void add_block(vf *f, const es_block *b, const int8_t *q, float scale,
 #endif
   for (int v = 0; v < ES_SIDE; v++) {
 #if ES_HIGH
-    vs s = splat_vi(-ES_EIGHT * sum << ES_HIGH);
-    s = dot(s, b->high[v][0], high[0]) >> ES_HIGH;
+    vs s = dot(splat_vi(offset), b->high[v][0], high[0]) >> ES_HIGH;
     f[v] += to_float(dot(s, b->low[v][0], low[0])) * (b->scale[v] * scale);
 #else
     vs s = {0};
     for (int i = 0; i < ES_STEPS; i++) s = dot(dot(s, b->low[v][i], low[i]), b->high[v][i], high[i]);
-    f[v] += to_float(lanes(s) - splat_vi(ES_EIGHT * sum)) * (b->scale[v] * scale);
+    f[v] += to_float(lanes(s) + splat_vi(offset / (ES_VL == 8 ? 16 : 8))) * (b->scale[v] * scale);
 #endif
   }
 }
@@ -57,7 +57,8 @@ ES_INLINE void add_block(vf *f, const es_block *b, const int8_t *q, float scale,
 // y[0..count-1] = the 4 outputs in f, and bias
 ES_INLINE void store_block(float *y, const vf *f, const float *bias, int64_t count) {
   for (int64_t o = 0; o < 4 && o < count; o++) {
-    const float total = ES_VL == 1 ? f[o % ES_SIDE][0] : ES_VL == 4 ? f[0][o % ES_VL] : f[0][o % ES_VL] + f[0][(o + 4) % ES_VL];
+    float total = ES_VL == 1 ? f[o % ES_SIDE][0] : f[0][o % ES_VL];
+    if (ES_VL == 8) total += f[0][(o + 4) % ES_VL];
     y[o] = bias ? total + bias[o] : total;
   }
 }

@@ -22,15 +22,14 @@ ES_INLINE void tiles(const uint8_t *w, int64_t pitch, vb u[128 / ES_VL][8]) {
 void ES_KERNEL(columns_many_qb4)(
     const uint8_t *w, const uint16_t *wscale, const float *bias, const int8_t *q, const float *scale,
     const int32_t *sum, float *y, int64_t tokens, int64_t q_pitch, int64_t y_pitch, int64_t inputs, int64_t outputs,
-    int64_t block, int64_t tile, int64_t begin, int64_t end) {
-  const int64_t groups = (inputs + 31) / 32, blocks = (inputs + block - 1) / block, wide = block == 64;
-  const int64_t last = end * tile < outputs ? end * tile : outputs;
+    int64_t block, int64_t begin, int64_t end) {
+  const int64_t groups = (inputs + 31) / 32, wide = block == 64;
+  const int64_t width = (outputs + 127) / 128 * 128;
   for (int64_t first = 0; first < tokens; first += AT_ONCE) {
     const int64_t some = tokens - first < AT_ONCE ? tokens - first : AT_ONCE;
-    for (int64_t o = begin * tile; o < last; o += 128) {
-      const int64_t t = o / tile, left = outputs - t * tile, width = left < tile ? (left + 127) / 128 * 128 : tile;
-      const uint8_t *at = w + t * tile * groups * 16 + o % tile / 2;
-      const uint16_t *of = wscale + t * tile * blocks + o % tile;
+    for (int64_t o = 128 * begin; o < 128 * end; o += 128) {
+      const uint8_t *at = w + o / 2;
+      const uint16_t *of = wscale + o;
       vf f[128 / ES_VL][AT_ONCE] = {};
       for (int64_t g = 0; g < groups; g++) {
         vb u[128 / ES_VL][8];

@@ -1,4 +1,4 @@
-// Products of weights of 4 bits with activations of 8: w = scale * (u - 8), u in 0..15; x about scale * q, q in -127..127.
+// Products of weights of 4 bits with activations of 8: w = scale * (u - 8), u in 0..15; x about scale * q, |q| <= 127.
 //
 // vb holds ES_VL groups of 4 bytes, one for each 32-bit lane. dot(sum, u, q) adds u[4i..4i+3] . q[4i..4i+3] to lane i,
 // in whatever sums the instruction set can add to at once (vs); lanes() are those as int32. Nothing ever saturates:
@@ -131,6 +131,25 @@ ES_INLINE vf half_vf(const uint16_t *p) { return (vf){half1(p)}; }
 #define half_vf ES_CAT(half, ES_VL, )
 #endif
 ES_INLINE vf to_float(vi v) { return __builtin_convertvector(v, vf); }
+
+// The sum of all lanes.
+ES_INLINE float total4(vf4 v) {
+  const vf4 pairs = v + __builtin_shufflevector(v, v, 2, 3, 0, 1);
+  return pairs[0] + pairs[1];
+}
+ES_INLINE float total_vf(vf v) {
+#if ES_VL == 16
+  const vf8 low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+  const vf8 half = low + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  return total4(__builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7));
+#elif ES_VL == 8
+  return total4(__builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7));
+#elif ES_VL == 4
+  return total4(v);
+#else
+  return v[0];
+#endif
+}
 
 // sum_i (w[o, i] - 8) * q[i] of 32 inputs for ES_VL outputs: 4 vectors of bytes, `step` bytes apart; bytes 4o..4o+3 of
 // vector k are inputs 4k..4k+3 (lower nibbles) and 16+4k.. of output o. `sum` is that of q.

@@ -1,15 +1,18 @@
 // edgesparse-kernel: op=quantise16 dtype=f32 isa=any
 #include "quantise_group.h"
 
-// Groups of 16 of value: (count), the last one padded with zeros: q about value / scale, see quantise_group.h, and their
-// sums. q: room for count rounded up to 32, all of which is written; scale, sum: (count / 16), rounded up.
-void ES_KERNEL(quantise16_f32)(const float *value, int8_t *q, float *scale, int32_t *sum, int64_t count) {
+// Groups of 16 of value: (count), the last one padded with zeros: q about value / scale, see quantise_group.h; offset
+// is -64 times the sum of q, which blocks_qb4 starts from. q: room for count rounded up to 32, all of which is written;
+// scale, offset: (count / 16), rounded up.
+void ES_KERNEL(quantise16_f32)(const float *value, int8_t *q, float *scale, int32_t *offset, int64_t count) {
   int64_t i = 0;
   for (; i < count; i += 16) {
     float some[16] = {0};
     const int64_t last = count - i < 16 ? count - i : 16;
     for (int64_t j = 0; j < last; j++) some[j] = value[i + j];
-    es_quantise(some, q + i, scale + i / 16, sum + i / 16, 16);
+    int32_t sum;
+    es_quantise(some, q + i, scale + i / 16, &sum, 16);
+    offset[i / 16] = -64 * sum;
   }
   for (; i % 32; i++) q[i] = 0;
 }

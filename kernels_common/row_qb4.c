@@ -8,7 +8,8 @@ ES_INLINE float half(uint16_t h) {
 
 // y[i] = w[row, i], i < columns, out of weights as dense_qb4 has them (whose inputs are `columns`): the embedding of a
 // token where it is the head, too.
-void ES_KERNEL(row_qb4)(const uint8_t *w, const uint16_t *wscale, float *y, int64_t row, int64_t columns, int64_t block) {
+void ES_KERNEL(row_qb4)(
+    const uint8_t *w, const uint16_t *wscale, float *y, int64_t row, int64_t columns, int64_t block) {
   const int64_t groups = (columns + 31) / 32, blocks = (columns + block - 1) / block, lane = row % 16;
   w += row / 16 * groups * 256 + 4 * lane;
   wscale += row / 16 * blocks * 16 + lane;

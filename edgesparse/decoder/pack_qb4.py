@@ -20,11 +20,12 @@ GROUP = 32
 PANEL = 16
 """Outputs side by side in the interleaved layout."""
 STRIP = 128
-"""Outputs in 64 bytes of an input, in the layout by input; the last tile is padded to whole ones."""
-MAX_TILE = 512
+"""Outputs in 64 bytes of an input, in the layout by input, which is padded to whole ones."""
 UNIT = 128
 """Inputs in 64 bytes of an output, in the layout by output; rows are padded to whole ones."""
 ZERO = 8
+OFFSET_FACTOR = -64
+"""Times the sum of 16 activations: what ``blocks_qb4`` starts from."""
 DENOMINATORS = (-8.0, -8.5, -7.5, 7.0, 7.5, 8.5)
 """What the largest weight of a block may become: scales are tried that make it so large."""
 _MOST = float(np.finfo(np.float16).max)
@@ -131,23 +132,16 @@ def dense_qb4(nibbles: Nibbles) -> Packed:
     return Packed(w.reshape(-1), np.ascontiguousarray(wscale).reshape(-1))
 
 
-def columns_qb4(nibbles: Nibbles, tile: int) -> Packed:
-    """Tiles of outputs, (inputs, width / 2) bytes each: in 64 bytes, 16l+4k+r is outputs 16k+4l+r and 64 more.
+def columns_qb4(nibbles: Nibbles) -> Packed:
+    """(inputs, outputs / 2) bytes: of 128 outputs, 64 bytes, 16l+4k+r is outputs 16k+4l+r and 64 more.
 
-    Raises:
-        ValueError: the kernels have no such tile.
+    A row is not cut into tiles: skipping is worth the more the longer what is read at a time.
     """
-    if tile % STRIP or not 0 < tile <= MAX_TILE:
-        raise ValueError(f"a tile of {tile} outputs: a multiple of {STRIP} up to {MAX_TILE} is needed")
     u, scale = _padded(nibbles, STRIP, GROUP)
-    outputs, inputs = u.shape
-    ws, scales = [], []
-    for first in range(0, outputs, tile):
-        parts = u[first : first + tile].reshape(-1, 2, 4, 4, 4, inputs)  # (strip, half, k, l, r, input)
-        pairs = _pairs(parts[:, 0], parts[:, 1])
-        ws.append(np.ascontiguousarray(pairs.transpose(4, 0, 2, 1, 3)).reshape(-1))  # (input, strip, l, k, r)
-        scales.append(np.ascontiguousarray(scale[first : first + tile].T).reshape(-1))
-    return Packed(np.concatenate(ws), np.concatenate(scales))
+    parts = u.reshape(-1, 2, 4, 4, 4, u.shape[1])  # (strip, half, k, l, r, input)
+    pairs = _pairs(parts[:, 0], parts[:, 1])
+    w = np.ascontiguousarray(pairs.transpose(4, 0, 2, 1, 3))  # (input, strip, l, k, r)
+    return Packed(w.reshape(-1), np.ascontiguousarray(scale.T).reshape(-1))
 
 
 def rows_qb4(nibbles: Nibbles) -> Packed:

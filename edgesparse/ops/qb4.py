@@ -20,8 +20,9 @@ from edgesparse.types import Array, Attr, Binding, Machine, OpCall, TensorSpec
 COUNTED = ("w", "wscale", "bias", "q", "scale", "sum")
 """w: (outputs, inputs) bytes, wscale: (outputs, blocks) halves; an empty bias or index stands for none."""
 LISTED = (*COUNTED, "index", "start")
-BLOCKS = (*COUNTED, "column", "start")
+BLOCKS = (*COUNTED[:-1], "offset", "column", "start")
 """w: (kept blocks, 4, 16), wscale: (kept blocks, 4)."""
+PACKERS = {"dense": pack.dense_qb4, "row": pack.dense_qb4, "columns": pack.columns_qb4, "rows": pack.rows_qb4}
 SELECTED = ("x", "threshold", "index", "q", "scale", "sum", "start", "count")
 
 
@@ -36,8 +37,7 @@ def bind(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine,
         given["column"] = "column"
     else:
         nibbles = pack.Nibbles(w, wscale, int(call.attrs["block"]))  # type: ignore[arg-type]
-        columns = pack.columns_qb4(nibbles, int(call.attrs["tile"])) if layout == "columns" else None  # type: ignore[arg-type]
-        made = columns or (pack.rows_qb4(nibbles) if layout == "rows" else pack.dense_qb4(nibbles))
+        made = PACKERS[layout](nibbles)
         packed = {"packed": made.w, "wscale": made.wscale}
     arguments = {**given, **call.attrs, "w": "packed", "wscale": "wscale", "y": call.outputs[0]}
     return [Binding(call.op, arguments, packed)]
@@ -114,7 +114,8 @@ def reference_select(inputs: Sequence[Array], attrs: Mapping[str, Any], outputs:
 def reference_quantise16(
     inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]
 ) -> list[Array]:
-    return list(pack.grouped(inputs[0], 16))
+    q, scale, total = pack.grouped(inputs[0], 16)
+    return [q, scale, pack.OFFSET_FACTOR * total]
 
 
 def reference_row(inputs: Sequence[Array], attrs: Mapping[str, Any], outputs: Sequence[TensorSpec]) -> list[Array]:
@@ -145,8 +146,8 @@ def _panels(attrs: Mapping[str, Any]) -> int:
     return -(-int(attrs["outputs"]) // pack.PANEL)
 
 
-def _tiles(attrs: Mapping[str, Any]) -> int:
-    return -(-int(attrs["outputs"]) // int(attrs["tile"]))
+def _strips(attrs: Mapping[str, Any]) -> int:
+    return -(-int(attrs["outputs"]) // pack.STRIP)
 
 
 def _quartets(attrs: Mapping[str, Any]) -> int:
@@ -155,7 +156,7 @@ def _quartets(attrs: Mapping[str, Any]) -> int:
 
 for _op, _names, _reference, _items in (
     ("dense", COUNTED, reference, _panels),
-    ("columns", LISTED, reference_columns, _tiles),
+    ("columns", LISTED, reference_columns, _strips),
     ("rows", (*COUNTED, "index"), reference_rows, None),
     ("blocks", BLOCKS, reference_blocks, _quartets),
 ):
@@ -168,5 +169,5 @@ register(
     Contract("row_qc8", ("w", "wscale"), ("y",), reference_row_qc8, bind=bind_row),
     Contract("row_qb4", ("w", "wscale"), ("y",), reference_row, bind=partial(bind, names=("w", "wscale"))),
     Contract("select_qb4", SELECTED[:2], SELECTED[2:], reference_select, bind=bind_select),
-    Contract("quantise16", ("value",), ("q", "scale", "sum"), reference_quantise16),
+    Contract("quantise16", ("value",), ("q", "scale", "offset"), reference_quantise16),
 )

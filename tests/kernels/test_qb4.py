@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgesparse.decoder.pack_qb4 import BLOCKS, active, grouped
+from edgesparse.decoder.pack_qb4 import BLOCKS, OFFSET_FACTOR, active, grouped
 from edgesparse.types import Array, Attr
 from tests.kernels.cases import Case, direct, normal
 from tests.kernels.harness import BYTES, EPS, kernel_test
@@ -43,7 +43,7 @@ def case(op: str, arrays: Sequence[Array], shape: Sequence[int], label: str, /, 
 def one_token(random: np.random.Generator, op: str) -> Iterator[tuple[list[Array], dict[str, int], str]]:
     """w, wscale, bias, q, scale, sum; the attributes; a label."""
     shapes = [(int(random.integers(1, 150)), inputs) for inputs in SIZES]
-    shapes += [(outputs, 70) for outputs in (*SIZES, 257)] + [(130, 1000), (40, 513)]
+    shapes += [(outputs, 70) for outputs in (*SIZES, 257, 2100)] + [(130, 1000), (40, 513)]
     for outputs, inputs in shapes:
         for block in BLOCKS:
             x = normal(random, inputs)
@@ -65,15 +65,15 @@ def test_dense(random: np.random.Generator) -> Iterator[Case]:
 @kernel_test("columns_qb4", kernels=("columns",), bound=bound, isas=BYTES)
 def test_columns(random: np.random.Generator) -> Iterator[Case]:
     for arrays, attrs, label in one_token(random, "columns"):
-        shape, tile = (attrs["outputs"],), int(random.choice([128, 256, 512]))
-        yield case("columns_qb4", [*arrays, NO_INDEX, NO_INDEX], shape, label, tile=tile, **attrs)
+        shape = (attrs["outputs"],)
+        yield case("columns_qb4", [*arrays, NO_INDEX, NO_INDEX], shape, label, **attrs)
         x = normal(random, attrs["inputs"])
         for threshold in (0.0, 0.7, 2.0, 9.0):
             index, q, scale, total, start = active(x, np.array([threshold], np.float32), attrs["block"])
             if not index.size:  # an array of no entries would be none
                 index, q = np.zeros(1, np.int32), np.zeros(1, np.int8)
             given = [*arrays[:3], q, scale, total, index, start]
-            yield case("columns_qb4", given, shape, f"{label}, {start[-1]} entries, tile {tile}", tile=tile, **attrs)
+            yield case("columns_qb4", given, shape, f"{label}, {start[-1]} entries", **attrs)
 
 
 @kernel_test("rows_qb4", kernels=("rows",), bound=bound, isas=BYTES)
@@ -107,8 +107,7 @@ def test_dense_many(random: np.random.Generator) -> Iterator[Case]:
 def test_columns_many(random: np.random.Generator) -> Iterator[Case]:
     for arrays, attrs, label in many(random):
         shape = (attrs["tokens"], attrs["y_pitch"])
-        for tile in (128, 256):
-            yield case("columns_many_qb4", arrays, shape, label, outputs=shape[1], tile=tile, **attrs)
+        yield case("columns_many_qb4", arrays, shape, label, outputs=shape[1], **attrs)
 
 
 @kernel_test("rows_many_qb4", kernels=("rows_many",), bound=bound, isas=BYTES)
@@ -136,9 +135,11 @@ def test_blocks(random: np.random.Generator) -> Iterator[Case]:
         for share in (0.0, 0.3, 0.5, 1.0):
             (w, s), where = kept(random, outputs, inputs, share)
             bias = normal(random, outputs) if outputs % 2 else NONE
-            x = normal(random, inputs)
+            q, scale, total = grouped(normal(random, inputs), 16)
             label = f"blocks {outputs}x{inputs}, {len(w)} kept"
-            yield case("blocks_qb4", [w, s, bias, *grouped(x, 16), *where], (outputs,), label, outputs=outputs)
+            yield case(
+                "blocks_qb4", [w, s, bias, q, scale, OFFSET_FACTOR * total, *where], (outputs,), label, outputs=outputs
+            )
 
 
 @kernel_test("blocks_many_qb4", kernels=("blocks_many",), bound=bound, isas=BYTES)
@@ -149,7 +150,9 @@ def test_blocks_many(random: np.random.Generator) -> Iterator[Case]:
         attrs = {"tokens": tokens, "q_pitch": -(-inputs // 32) * 32, "y_pitch": outputs, "outputs": outputs}
         q, scale, total = grouped(np.pad(normal(random, tokens, inputs), ((0, 0), (0, -inputs % 32))), 16)
         label = f"blocks {outputs}x{inputs}, {tokens} tokens"
-        yield case("blocks_many_qb4", [w, s, bias, q, scale, total, *where], (tokens, outputs), label, **attrs)
+        yield case(
+            "blocks_many_qb4", [w, s, bias, q, scale, OFFSET_FACTOR * total, *where], (tokens, outputs), label, **attrs
+        )
 
 
 @kernel_test("select_qb4", kernels=("select",), bound=lambda case, expected: [0.0] * 6)
