@@ -97,14 +97,14 @@ def foretell(
     """Bits per byte and perplexity of ``text``. ``window`` 0: the context; ``stride`` 0: windows do not overlap;
     ``limit``: the first so many windows, 0 for all. What is left over at the end does not count.
 
-    Every token is computed alone, as when a text is generated, so that rules of activation sparsity hold.
+    The first token of each window is given: windows begin in the middle of a text, without the token that texts begin
+    with. Every other token is computed alone, as when a text is generated, so that rules of activation sparsity hold.
 
     Raises:
         InputError: a text that is shorter than a window, or a window that does not fit into the context.
     """
     facts = facts_of(session.manifest, session.bundle)
-    begin = [facts.bos] if facts.bos >= 0 else []
-    most = facts.context + 1 - len(begin)  # the last token is not read
+    most = facts.context + 1  # the last token is not read
     window = window or facts.context
     stride = stride or window
     if not 2 <= window <= most:
@@ -119,9 +119,9 @@ def foretell(
             hint="give a longer text, or shorter windows: --window",
         )  # fmt: skip
     count = min(count, limit or count)
-    windows = np.stack([np.concatenate([begin, tokens[i * stride :][:window]]) for i in range(count)]).astype(np.int32)
+    windows = np.stack([tokens[i * stride :][:window] for i in range(count)])
     counted = np.ones((count, windows.shape[1] - 1), bool)
-    counted[1:, : counted.shape[1] - stride] = False
+    counted[1:, : max(window - 1 - stride, 0)] = False
     losses, costs = [], []
     at_once = max(1, count // 50) if on_progress else count
     for first in range(0, count, at_once):

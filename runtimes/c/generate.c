@@ -274,7 +274,7 @@ int es_main(int argc, const char *const *argv) {
   start_threads(&r.common);
   uint64_t length;
   const int32_t *tokens = map_tokens(r.input, &length);
-  m.weights = map_file("weights file", r.common.weights, model->weights_bytes, " (not of this model)");
+  m.weights = read_file("weights file", r.common.weights, model->weights_bytes, " (not of this model)");
   m.arena = allocate("arena", model->arena_bytes + (r.common.threads - 1) * model->scratch_bytes);
   m.tokens = allocate("tokens", model->inputs[0].bytes);
   m.tokens[SEED] = (int32_t)r.seed;

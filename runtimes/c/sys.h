@@ -10,7 +10,7 @@ enum {
   SYS_unlinkat = 35, SYS_renameat = 38, SYS_openat = 56, SYS_close = 57, SYS_read = 63, SYS_write = 64,
   SYS_fstat = 80, SYS_exit_group = 94, SYS_futex = 98, SYS_clock_gettime = 113, SYS_sched_setaffinity = 122,
   SYS_sched_getaffinity = 123, SYS_rt_sigprocmask = 135, SYS_getpid = 172, SYS_munmap = 215, SYS_mmap = 222,
-  SYS_mprotect = 226, SYS_perf_event_open = 241,
+  SYS_mprotect = 226, SYS_madvise = 233, SYS_perf_event_open = 241,
 };
 static inline int64_t sys_call(int64_t n, int64_t a, int64_t b, int64_t c, int64_t d, int64_t e, int64_t f) {
   register int64_t x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
@@ -21,7 +21,7 @@ static inline int64_t sys_call(int64_t n, int64_t a, int64_t b, int64_t c, int64
 #elif defined(__x86_64__)
 enum {
   SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_fstat = 5, SYS_mmap = 9, SYS_mprotect = 10, SYS_munmap = 11,
-  SYS_rt_sigprocmask = 14, SYS_getpid = 39, SYS_futex = 202, SYS_sched_setaffinity = 203,
+  SYS_rt_sigprocmask = 14, SYS_madvise = 28, SYS_getpid = 39, SYS_futex = 202, SYS_sched_setaffinity = 203,
   SYS_sched_getaffinity = 204, SYS_clock_gettime = 228, SYS_exit_group = 231, SYS_openat = 257,
   SYS_unlinkat = 263, SYS_renameat = 264, SYS_perf_event_open = 298,
 };
