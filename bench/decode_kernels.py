@@ -30,16 +30,16 @@ from edgesparse.devices import load_device
 from edgesparse.kernels import find
 from edgesparse.ops.select import GROUP, in_groups
 from edgesparse.report import print_table
-from edgesparse.types import Array, Target
+from edgesparse.types import Array
 
 SHAPES = ((2048, 2048), (5632, 2048), (2048, 5632), (4096, 4096), (11008, 4096))
 """(outputs, inputs): TinyLlama's, and those of a model of 7 billion weights."""
 WIDTH = {"f32": 4, "f16": 2, "qc8": 1}
-STEMS = (
-    "select_f32", "quantise_f32", "probe_read_f32", *(f"columns{m}_{d}" for m in ("", "_many") for d in WIDTH)
-)  # fmt: skip
+STEMS = ("select_f32", "quantise_f32", "probe_read_f32")
 CORES = os.sched_getaffinity(0)
-TURN_BYTES = 160e6  # matrices that take turns: five times the largest cache that a few cores share
+TURN_BYTES, PARTS = 160e6, 4
+"""Matrices that take turns: five times the largest cache that a few cores share. One turn is a quarter of them: what
+memory gives changes from one hundredth of a second to the next, where other machines use it as well."""
 PROBE_BYTES, PROBE_PART = 1 << 28, 1 << 25
 
 
@@ -65,30 +65,33 @@ class Result:
     speedup: float | None
 
 
+class Job(ctypes.Structure):
+    """``struct job`` of decode_kernels.c."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("w", "wscale", "x", "threshold", "index", "value", "count", "q", "scale",
+                                               "sum", "y")),
+        *((name, ctypes.c_int64) for name in ("inputs", "outputs", "tile", "tokens", "dense", "first", "begin", "end")),
+    ]  # fmt: skip
+
+
 @cache
-def library(isa: str) -> ctypes.CDLL:
-    """The kernels of ``isa``; `STEMS` are its functions."""
-    target = _target()
+def library(isa: str, kind: str) -> ctypes.CDLL:
+    """decode_kernels.c with the kernels of ``isa`` for weights of ``kind``."""
+    target, source = load_device("host").target, Path(__file__).with_suffix(".c")
+    defines, made, lines = [f"-D{kind.upper()}"], [], ["#include <stdint.h>"]
+    for stem in (*STEMS, f"columns_{kind}", f"columns_many_{kind}"):
+        kernel = find(stem, isa, {})
+        assert kernel is not None
+        made.append(kernel_object(kernel, target))
+        defines.append(f"-D{stem.removesuffix('_' + kind)}={kernel.symbol}")
+        lines.append(f"void {kernel.symbol}({', '.join(f'{kind} {name}' for kind, name in kernel.parameters)});")
     with tempfile.TemporaryDirectory() as folder:
-        made, lines = [], ["#include <stdint.h>"]
-        for stem in STEMS:
-            kernel = find(stem, isa, {})
-            assert kernel is not None
-            made.append(kernel_object(kernel, target))
-            kinds = ", ".join(f"{kind} {name}" for kind, name in kernel.parameters)
-            names = ", ".join(name for _, name in kernel.parameters)
-            lines += [f"void {kernel.symbol}({kinds});", f'__attribute__((visibility("default"))) void {stem}({kinds})']
-            lines += ["{", f"  {kernel.symbol}({names});", "}"]
         work = Path(folder)
-        (work / "names.c").write_text("\n".join([*lines, ""]))
-        out = work / "kernels.so"
-        options = ["-target", target.triple, "-O2", "-g0", "-shared", "-fPIC", "-nostdlib"]
-        zig("cc", [*options, "names.c", *made, "-o", out], work)
-        return ctypes.CDLL(str(out))
-
-
-def _target() -> Target:
-    return load_device("host").target
+        (work / "kernels.h").write_text("\n".join([*lines, ""]))
+        options = ["-target", target.triple, "-O2", "-g0", "-shared", "-fPIC", "-nostdlib", f"-I{work}", *defines]
+        zig("cc", [*options, source, *made, "-o", work / "kernels.so"], work)
+        return ctypes.CDLL(str(work / "kernels.so"))
 
 
 def memory(size: int) -> Array:
@@ -98,81 +101,45 @@ def memory(size: int) -> Array:
     return np.frombuffer(area, np.uint8)
 
 
-def at(array: Array) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
-
-
-def number(value: int) -> ctypes.c_int64:
-    return ctypes.c_int64(value)
-
-
 class Layer:
-    """One matrix of random weights, and what one token or several need for it."""
+    """One matrix of random weights and its input, ``tokens`` of them."""
 
-    def __init__(self, kind: str, isa: str, outputs: int, inputs: int, tile: int, tokens: int, seed: int) -> None:
+    def __init__(self, kind: str, outputs: int, inputs: int, tile: int, tokens: int, seed: int) -> None:
         random = np.random.default_rng(seed)
         self.kind, self.outputs, self.inputs, self.tile, self.tokens = kind, outputs, inputs, tile, tokens
-        self.kernels = library(isa)
         width = sum(-(-min(tile, outputs - o) // 16) * 16 for o in range(0, outputs, tile))
         self.w = memory(width * inputs * WIDTH[kind])
-        self._fill(random)
+        block = random.integers(1, 256, 1 << 20).astype(np.uint8)
+        if kind != "qc8":
+            block = random.standard_normal(1 << 18).astype({"f32": np.float32, "f16": np.float16}[kind]).view(np.uint8)
+        self.w[:] = np.resize(block, self.w.size)
         self.x = random.standard_normal((tokens, inputs)).astype(np.float32)
         self.wscale = np.ones(outputs, np.float32)
-        self.y = np.zeros((tokens, outputs), np.float32)
-        room = in_groups(inputs)
-        self.index, self.value = np.zeros(room, np.int32), np.zeros(room, np.float32)
-        self.count, self.q = np.zeros(1, np.int32), np.zeros((tokens, room), np.int8)
-        self.scale, self.sum = (
-            np.zeros((tokens, room // GROUP), np.float32),
-            np.zeros((tokens, room // GROUP), np.int32),
-        )
-
-    def _fill(self, random: np.random.Generator) -> None:
-        if self.kind == "qc8":
-            block = random.integers(1, 256, 1 << 20).astype(np.uint8)
-        else:
-            block = (
-                random.standard_normal(1 << 18).astype(np.float32 if self.kind == "f32" else np.float16).view(np.uint8)
-            )
-        self.w[:] = np.resize(block, self.w.size)
-
-    def prepare(self, threshold: Array, active: float) -> None:
-        """What is done once for all threads."""
-        k = self.kernels
-        for t in range(self.tokens if self.kind == "qc8" and active == 1 else 0):
-            values = at(self.q[t]), at(self.scale[t]), at(self.sum[t])
-            k.quantise_f32(at(self.x[t]), *values, number(self.inputs))
-        if active < 1:
-            k.select_f32(at(self.x), at(threshold), at(self.index), at(self.value), at(self.count), number(self.inputs),
-                         number(0))  # fmt: skip
-            if self.kind == "qc8":
-                k.quantise_f32(at(self.value), at(self.q), at(self.scale), at(self.sum), number(int(self.count[0])))
-
-    def multiply(self, active: float, begin: int, end: int) -> None:
-        k, kind, dense = self.kernels, self.kind, active == 1
-        groups = at(self.q), at(self.scale), at(self.sum)
-        ends = [number(v) for v in (self.inputs, self.outputs, self.tile, begin, end)]
-        if self.tokens > 1:
-            pitches = [number(v) for v in (self.tokens, self.q.shape[1], self.outputs)]
-            if kind == "qc8":
-                k.columns_many_qc8(at(self.w), at(self.wscale), None, *groups, at(self.y), *pitches, *ends)
-            else:
-                pitches[1] = number(self.inputs)
-                getattr(k, f"columns_many_{kind}")(at(self.w), None, at(self.x), at(self.y), *pitches, *ends)
-            return
-        index, count = (None, self.inputs) if dense else (at(self.index), int(self.count[0]))
-        if kind == "qc8":
-            k.columns_qc8(at(self.w), at(self.wscale), None, index, *groups, at(self.y), number(count), *ends)
-        else:
-            value = at(self.x if dense else self.value)
-            getattr(k, f"columns_{kind}")(at(self.w), None, index, value, at(self.y), number(count), *ends)
 
 
-Work = Callable[[int, int], None]
+class Prepared:
+    """What one layer needs for inputs above a threshold, and where its outputs go."""
+
+    def __init__(self, layer: Layer, active: float, threshold: Array) -> None:
+        self.layer, self.active, self.threshold = layer, active, threshold
+        tokens, room = layer.tokens, in_groups(layer.inputs)
+        types = (np.int32, room), (np.float32, room), (np.int32, 1)
+        grouped = (np.int8, room), (np.float32, room // GROUP), (np.int32, room // GROUP)
+        self.lists = [np.zeros(n, dtype) for dtype, n in types] + [np.zeros((tokens, n), dtype) for dtype, n in grouped]
+        self.y = np.zeros((tokens, layer.outputs), np.float32)
+
+    def job(self, first: bool, begin: int, end: int) -> Job:
+        x = self.layer
+        arrays = (x.w, x.wscale, x.x, self.threshold, *self.lists, self.y)
+        ends = (x.inputs, x.outputs, x.tile, x.tokens, int(self.active == 1), int(first), begin, end)
+        return Job(*(array.ctypes.data for array in arrays), *ends)
+
+
+Work = Callable[[int, int, int], None]
 
 
 def rounds(works: Sequence[Work], threads: int, repeats: int) -> Array:
-    """Seconds of each of ``works(thread, threads)``, one after the other, (repeats, works); on cores of their own."""
+    """Seconds of each of ``works(thread, threads, turn)``, in turns: (repeats, works). On cores of their own."""
     cores = sorted(CORES)[-threads:]
     gate = threading.Barrier(threads)
     taken = np.zeros((repeats + 1, len(works)))
@@ -183,7 +150,7 @@ def rounds(works: Sequence[Work], threads: int, repeats: int) -> Array:
             for i, work in enumerate(works):
                 gate.wait()
                 begin = time.perf_counter()
-                work(thread, threads)
+                work(thread, threads, turn + i)
                 gate.wait()
                 if thread == 0:
                     taken[turn, i] = time.perf_counter() - begin
@@ -200,36 +167,35 @@ class Probe:
     """Reads a part of memory that was not read for long, another one each time."""
 
     def __init__(self, isa: str) -> None:
-        self.kernel, self.data, self.out = (
-            library(isa).probe_read_f32,
-            memory(PROBE_BYTES),
-            np.zeros((16, 16), np.float32),
-        )
+        self.read, self.data, self.out = library(isa, "qc8").read, memory(PROBE_BYTES), np.zeros((16, 16), np.float32)
         self.data[:] = 0
-        self.turn = 0
 
-    def __call__(self, thread: int, threads: int) -> None:
+    def __call__(self, thread: int, threads: int, turn: int) -> None:
         part = PROBE_PART // threads // 2048 * 2048
-        if thread == 0:
-            self.turn = (self.turn + 1) % (PROBE_BYTES // PROBE_PART)
-        begin = self.data.ctypes.data + self.turn * PROBE_PART + thread * part
-        self.kernel(ctypes.c_void_p(begin), at(self.out[thread]), number(part // 4), number(1))
+        begin = self.data.ctypes.data + turn * PROBE_PART % PROBE_BYTES + thread * part
+        self.read(ctypes.c_void_p(begin), ctypes.c_void_p(self.out[thread].ctypes.data), ctypes.c_int64(part // 4))
 
 
-def all_layers(layers: Sequence[Layer], active: float) -> Work:
+def some_layers(layers: Sequence[Layer], active: float, isa: str, most_threads: int) -> Work:
+    """A part of the layers, at each turn another one."""
     limit = np.quantile(np.abs(np.concatenate([x.x[0] for x in layers])), 1 - active) if active < 1 else 0
-    threshold = np.array([limit], np.float32)
-    tiles = pack.tiles(layers[0].outputs, layers[0].tile)
-    if active < 1:
-        for layer in layers:
-            layer.prepare(threshold, active)
+    prepared = [Prepared(layer, active, np.array([limit], np.float32)) for layer in layers]
+    tiles, part, kind = pack.tiles(layers[0].outputs, layers[0].tile), len(layers) // PARTS, layers[0].kind
 
-    def work(thread: int, threads: int) -> None:
+    def jobs_of(thread: int, threads: int) -> Any:
         begin, end = tiles * thread // threads, tiles * (thread + 1) // threads
-        for layer in layers:
-            if thread == 0:  # the others may read the list of the round before: it is the same
-                layer.prepare(threshold, active)
-            layer.multiply(active, begin, end)
+        return (Job * len(layers))(*(p.job(thread == 0, begin, end) for p in prepared))
+
+    jobs = [[jobs_of(i, n) for i in range(n)] for n in range(1, most_threads + 1)]
+    run = library(isa, kind).run
+    run(
+        jobs[0][0], ctypes.c_int64(len(layers))
+    )  # makes the lists: threads read those of the turn before, the same ones
+
+    def work(thread: int, threads: int, turn: int) -> None:
+        assert prepared  # jobs are addresses of what it holds
+        own = jobs[threads - 1][thread]
+        run(ctypes.byref(own, turn % PARTS * part * ctypes.sizeof(Job)), ctypes.c_int64(part))
 
     return work
 
@@ -242,15 +208,18 @@ def results(given: Any) -> Iterator[Result]:
             tile = given.tile or pack.tile_for(outputs)
             size = outputs * inputs * WIDTH[kind]
             for tokens in given.tokens:
-                number_of = max(2, -(-int(TURN_BYTES) // size)) if tokens == 1 else 2
-                layers = [Layer(kind, given.isa, outputs, inputs, tile, tokens, seed) for seed in range(number_of)]
+                number_of = PARTS * max(1, -(-int(TURN_BYTES) // (PARTS * size)))
+                layers = [Layer(kind, outputs, inputs, tile, tokens, seed) for seed in range(number_of)]
                 shares = given.active if tokens == 1 else (1.0,)
-                works: list[Work] = [probe, *(all_layers(layers, active) for active in shares)]
+                works: list[Work] = [
+                    probe,
+                    *(some_layers(layers, active, given.isa, max(given.threads)) for active in shares),
+                ]
                 for threads in given.threads:
                     taken = rounds(works, threads, given.repeats)
                     reading = PROBE_PART / taken[:, 0] / 1e9
                     for i, active in enumerate(shares):
-                        seconds = taken[:, i + 1] / number_of
+                        seconds = taken[:, i + 1] / (number_of // PARTS)
                         gbs = size * active / seconds / 1e9
                         us = float(np.median(seconds)) * 1e6
                         if kind == "qc8" and tokens == 1:
@@ -276,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--tokens", default="1", help="more than 1: the kernels for prompts")
     parser.add_argument("--tile", type=int, default=0, help="outputs of a tile; 0: as `pack.tile_for` says")
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--json", type=Path, help="write one JSON line per result to this file")
     given = parser.parse_args(arguments)
     given.kinds = given.kinds.split(",")

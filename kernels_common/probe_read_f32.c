@@ -11,7 +11,7 @@ void ES_KERNEL(probe_read_f32)(const float *x, float *y, int64_t floats, int64_t
     for (const float *at = x; at < x + floats; at += VECTORS * ES_VL)
 #pragma unroll
       for (int i = 0; i < VECTORS; i++) {
-        if (i * ES_VL % 16 == 0) __builtin_prefetch((const char *)(at + i * ES_VL) + AHEAD_BYTES);
+        if (i * ES_VL % 16 == 0) es_ask((const char *)(at + i * ES_VL) + AHEAD_BYTES);
         sum[i % SUMS] += load_vf(at + i * ES_VL);
       }
     __asm__ volatile("" : : : "memory");  // the next round reads again
