@@ -3,8 +3,8 @@
 
 ES_INLINE void some(
     const uint8_t *w, const uint16_t *wscale, const uint16_t *column, int64_t first, int64_t last, const float *bias,
-    const int8_t *q, const float *scale, const int32_t *offset, float *y, int64_t tokens, int64_t q_pitch, int64_t y_pitch,
-    int64_t count) {
+    const int8_t *q, const float *scale, const int32_t *offset, float *y, int64_t tokens, int64_t q_pitch,
+    int64_t y_pitch, int64_t count) {
   vf f[8][ES_SIDE] = {};
   for (int64_t b = first; b < last; b++) {
     const es_block block = load_block(w + 32 * b, wscale + 4 * b);
@@ -17,12 +17,12 @@ ES_INLINE void some(
   for (int64_t t = 0; t < tokens; t++) store_block(y + t * y_pitch, f[t], bias, count);
 }
 
-// blocks_qb4 for several tokens: token t has q + t * q_pitch (a multiple of 16), scale and offset + t * q_pitch / 16, and
-// y + t * y_pitch.
+// blocks_qb4 for several tokens: token t has q + t * q_pitch (a multiple of 16), scale and offset + t * q_pitch / 16,
+// and y + t * y_pitch.
 void ES_KERNEL(blocks_many_qb4)(
     const uint8_t *w, const uint16_t *wscale, const uint16_t *column, const int32_t *start, const float *bias,
-    const int8_t *q, const float *scale, const int32_t *offset, float *y, int64_t tokens, int64_t q_pitch, int64_t y_pitch,
-    int64_t outputs, int64_t begin, int64_t end) {
+    const int8_t *q, const float *scale, const int32_t *offset, float *y, int64_t tokens, int64_t q_pitch,
+    int64_t y_pitch, int64_t outputs, int64_t begin, int64_t end) {
   for (int64_t g = begin; g < end; g++)
     for (int64_t t = 0; t < tokens;) {
       const int64_t at = t * (q_pitch / 16), many = tokens - t >= 8 ? 8 : 1;

@@ -1,8 +1,8 @@
 // edgesparse-kernel: op=columns dtype=qb4 isa=avx512vnni,avx512,avx2,sse2,scalar,neon_dotprod,neon,simd128,relaxed
 #include "columns_qb4.h"
 
-enum { MOST = 2048 };        // outputs at a time, whose sums stay in the L1 cache
-enum { AHEAD_BYTES = 16384 };  // of active weights, into the L2 cache: its many outstanding reads hide that rows are short
+enum { MOST = 2048 };          // outputs at a time, whose sums stay in the L1 cache
+enum { AHEAD_BYTES = 16384 };  // of active weights, into the L2 cache: its many outstanding reads make up for gaps
 
 // The lines of 64 bytes to be prefetched: those of one active row after the other.
 typedef struct { const uint8_t *w; const int32_t *index; int64_t pitch, lines, entry, line, all; } es_ahead;
