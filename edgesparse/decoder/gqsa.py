@@ -72,8 +72,9 @@ def gqsa(weight: Array, inverse: Array | None = None, sparsity: float = 0.5) -> 
     """Prune the blocks of ``weight`` (outputs, inputs) that matter least, and quantise the others.
 
     A block matters as much as the sum of ``w[o, j]^2 / inverse[j]``, the saliency of "optimal brain" pruning: what the
-    outputs' squared error grows by without that weight (the others are not adjusted here). ``inverse``: (inputs,), the diagonal of the inverse Hessian, see
-    `inverse_diagonal`; without one all inputs count the same. Blocks compete within the whole matrix.
+    outputs' squared error grows by without that weight (the others are not adjusted here). ``inverse``: (inputs,), the
+    diagonal of the inverse Hessian, see `inverse_diagonal`; without one all inputs count the same. Blocks compete
+    within the whole matrix.
 
     Raises:
         InputError: a sparsity outside of [0, 1), too many inputs, weights or ``inverse`` that are no positive numbers.
