@@ -3,35 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from edgesparse.decoder.allocate import Allocation, by_block, check_allocation, uniform
+from edgesparse.decoder.allocate import Allocation, Paths, by_block, check_allocation, uniform
 from edgesparse.decoder.allocate_network import by_network
 from edgesparse.decoder.model import Decoder
-from edgesparse.decoder.sites import Place, Progress, check_sparsity, sample
-from edgesparse.decoder.thresholds import bare, thresholds
+from edgesparse.decoder.sites import Place, Progress, check_sparsity, nothing, sample
+from edgesparse.decoder.thresholds import Thresholds, bare, thresholds
+from edgesparse.errors import InputError
 from edgesparse.types import Array
 
 GREEDY_TOKENS = 2048  # blocks are computed some hundred times on so many
+
+
+@dataclass(frozen=True, slots=True)
+class Allocated:
+    """One calibration, for any sparsity up to ``highest``: `at` gives the decoder."""
+
+    decoder: Decoder
+    thresholds: Thresholds
+    windows: Array
+    allocation: Allocation
+    paths: Paths | None
+    highest: float
+
+    def at(self, sparsity: float, on_progress: Progress = nothing) -> Decoder:
+        """Only allocation by the network has work left to do. Raises InputError above ``highest``."""
+        return self.thresholds.decoder(self.decoder, self.shares(sparsity, on_progress))
+
+    def shares(self, sparsity: float, on_progress: Progress = nothing) -> dict[Place, float]:
+        """Of the inputs of each layer, those that are skipped."""
+        check_sparsity(sparsity)
+        if self.paths is None:
+            return uniform(self.decoder, sparsity)
+        if sparsity > self.highest:
+            raise InputError(f"allocated up to a sparsity of {self.highest:g}, not {sparsity:g}")
+        shares = self.paths.shares(sparsity)
+        if self.allocation == "network" and sparsity:
+            shares = by_network(
+                self.decoder, self.thresholds, self.windows, sparsity, shares, on_progress=on_progress
+            )  # fmt: skip
+        return shares
 
 
 def allocated(
     method: str,
     decoder: Decoder,
     windows: Array,
-    sparsity: float,
+    highest: float,
     norms: Mapping[Place, Array] | None,
     allocation: Allocation,
-    on_progress: Progress,
-) -> Decoder:
+    on_progress: Progress = nothing,
+) -> Allocated:
     """``norms``: what each input is weighted with, at the layers that have one. Errors as in `calibrate_teal`."""
-    check_sparsity(sparsity)
+    check_sparsity(highest)
     check_allocation(allocation)
     decoder = bare(decoder)
     scored = thresholds(method, sample(decoder, windows, on_progress), norms)
-    if allocation == "uniform":
-        return scored.decoder(decoder, uniform(decoder, sparsity))
-    some = windows[:: -(-windows.size // GREEDY_TOKENS)]
-    shares = by_block(decoder, scored, some, sparsity, on_progress).shares(sparsity)
-    if allocation == "network":
-        shares = by_network(decoder, scored, windows, sparsity, shares, on_progress=on_progress)
-    return scored.decoder(decoder, shares)
+    paths = None
+    if allocation != "uniform":
+        paths = by_block(decoder, scored, windows[:: -(-windows.size // GREEDY_TOKENS)], highest, on_progress)
+    return Allocated(decoder, scored, windows, allocation, paths, highest)

@@ -136,13 +136,19 @@ def factors(weight: Array) -> tuple[Array, Array, Array]:
 
 def kept(x: Array, rule: InputRule | NeuronRule, dense_positions: int = 0) -> Array:
     """``x`` (sequences, positions, n), with zeros where the rule skips."""
+    keep = keeps(x, rule)
+    keep[:, :dense_positions] = True
+    return np.where(keep, x, np.float32(0))
+
+
+def keeps(x: Array, rule: InputRule | NeuronRule) -> Array:
+    """``x`` (..., n) -> booleans: what counts, were no position dense."""
     size = np.abs(x)
     threshold: Array = rule.threshold.astype(np.float32)
     if rule.spread is not None:
         threshold = size.mean(-1, keepdims=True) + np.float32(rule.spread) * size.std(-1, keepdims=True)
-    keep = size > threshold
-    keep[:, :dense_positions] = True
-    return np.where(keep, x, np.float32(0))
+    found: Array = size > threshold
+    return found
 
 
 def rms_norm(x: Array, gain: Array, eps: float) -> Array:

@@ -8,17 +8,21 @@ from dataclasses import replace
 import numpy as np
 
 from edgesparse.decoder import reference
+from edgesparse.decoder.allocate import Allocation
+from edgesparse.decoder.allocated import Allocated, allocated
 from edgesparse.decoder.model import Decoder, InputRule
 from edgesparse.decoder.perplexity import score
-from edgesparse.decoder.sites import Place, Progress, check_sparsity, layer, nothing, places, sample
-from edgesparse.decoder.thresholds import Thresholds, bare, thresholds, with_rules
+from edgesparse.decoder.sites import Place, Progress, Shares, layer, nothing
+from edgesparse.decoder.thresholds import Thresholds, with_rules
 from edgesparse.decoder.wina import norms
 from edgesparse.types import Array
 
 METHOD = "rsparse"
 RHOS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.35, 0.2)
+POPULATION = 8
 _TOKENS = 512  # on which splits are compared
 _JUDGES = 2048  # on which generations are
+_Person = tuple[float, dict[Place, float]]
 
 
 def calibrate_rsparse(
@@ -26,36 +30,39 @@ def calibrate_rsparse(
     windows: Array,
     sparsity: float,
     *,
+    allocation: Allocation = "block",
     generations: int = 0,
-    population: int = 8,
     seed: int = 0,
     on_progress: Progress = nothing,
 ) -> Decoder:
     """``y = W (m * x) + U_r V_r ((1 - m) * x)``: ``m`` keeps the inputs with ``|x[i]| * ||W[:, i]|| > t``.
 
-    Of the budget of ``outputs * inputs * (1 - sparsity)`` weights, ``rho`` goes to inputs that are kept, the rest to
-    the rank ``r = outputs * inputs * (1 - sparsity) * (1 - rho) / (outputs + inputs)``. Each layer takes the ``rho`` of
-    `RHOS` with the least squared error of its outputs on 512 tokens. With ``generations``, an evolution goes on from
-    there: all splits of the network together, judged by the loss, children of two winners with one layer's split moved
-    by N(0, 0.1).
+    Of the budget of ``outputs * inputs * (1 - s)`` weights of a layer, ``rho`` goes to inputs that are kept, the rest to
+    the rank ``r = outputs * inputs * (1 - s) * (1 - rho) / (outputs + inputs)``. Each layer takes the ``rho`` of `RHOS`
+    with the least squared error of its outputs on 512 tokens. With ``generations``, an evolution goes on from there:
+    all splits of the network together, judged by the loss, children of two winners with one layer's split moved by
+    N(0, 0.1). ``allocation`` gives the layers' ``s``, as in `calibrate_wina`; the paper's is uniform.
 
     Raises:
-        InputError: sparsity of 1 or more, windows too short.
+        InputError: sparsity of 1 or more, an unknown allocation, windows too short.
 
     Source: "R-Sparse: Rank-Aware Activation Sparsity for Efficient LLM Inference".
     """
-    check_sparsity(sparsity)
-    decoder = bare(decoder)
-    if not sparsity:
-        return decoder
-    scored = thresholds(METHOD, sample(decoder, windows, on_progress), norms(decoder))
+    scored = allocated(METHOD, decoder, windows, sparsity, norms(decoder), allocation, on_progress)
+    return split(scored, scored.shares(sparsity, on_progress), generations, seed, on_progress)
+
+
+def split(
+    scored: Allocated, shares: Shares, generations: int = 0, seed: int = 0, on_progress: Progress = nothing
+) -> Decoder:
+    """The decoder in which each layer's budget, ``1 - shares[place]``, is split at its best."""
     splits: dict[Place, float] = {}
-    for number, place in enumerate(places(decoder)):
-        on_progress(number, len(places(decoder)), "splits of rank and inputs")
-        splits[place] = best_split(scored, decoder, place, sparsity)
+    for number, (place, share) in enumerate(shares.items()):
+        on_progress(number, len(shares), "splits of rank and inputs")
+        splits[place] = best_split(scored.thresholds, scored.decoder, place, share)
     if generations:
-        splits = _evolve(scored, decoder, windows, sparsity, splits, generations, population, seed, on_progress)
-    return _ruled(scored, decoder, sparsity, splits)
+        splits = _evolve(scored, shares, splits, generations, seed, on_progress)
+    return _ruled(scored, shares, splits)
 
 
 def split_rule(scored: Thresholds, decoder: Decoder, place: Place, sparsity: float, rho: float) -> InputRule | None:
@@ -68,6 +75,8 @@ def split_rule(scored: Thresholds, decoder: Decoder, place: Place, sparsity: flo
 
 def best_split(scored: Thresholds, decoder: Decoder, place: Place, sparsity: float) -> float:
     """The first of the best of `RHOS`: where nothing is gained, all goes to inputs."""
+    if not sparsity:
+        return 1.0
     linear = layer(decoder, place)
     x = scored.samples[place]
     x = x[:: -(-len(x) // _TOKENS)]
@@ -77,50 +86,41 @@ def best_split(scored: Thresholds, decoder: Decoder, place: Place, sparsity: flo
     for rho in RHOS:
         rule = split_rule(scored, decoder, place, sparsity, rho)
         assert rule is not None
-        skipped = np.where(np.abs(x) > rule.threshold, np.float32(0), x)
+        skipped = np.where(reference.keeps(x, rule), np.float32(0), x)
         rest = skipped @ weight.T - (skipped @ v[: rule.rank].T * s[: rule.rank]) @ u[:, : rule.rank].T
         errors.append(float(np.square(rest).sum(dtype=np.float64)))
     return RHOS[int(np.argmin(errors))]
 
 
-def _ruled(scored: Thresholds, decoder: Decoder, sparsity: float, splits: dict[Place, float]) -> Decoder:
-    return with_rules(
-        decoder, {place: split_rule(scored, decoder, place, sparsity, rho) for place, rho in splits.items()}
-    )
+def _ruled(scored: Allocated, shares: Shares, splits: Shares) -> Decoder:
+    rules = {p: split_rule(scored.thresholds, scored.decoder, p, shares[p], rho) for p, rho in splits.items()}
+    return with_rules(scored.decoder, rules)
 
 
 def _evolve(
-    scored: Thresholds,
-    decoder: Decoder,
-    windows: Array,
-    sparsity: float,
-    first: dict[Place, float],
-    generations: int,
-    population: int,
-    seed: int,
-    on_progress: Progress,
+    scored: Allocated, shares: Shares, first: Shares, generations: int, seed: int, on_progress: Progress
 ) -> dict[Place, float]:
     generator = np.random.default_rng(seed)
-    some = windows[:: -(-windows.size // _JUDGES)]
+    some = scored.windows[:: -(-scored.windows.size // _JUDGES)]
 
-    def judged(splits: dict[Place, float]) -> tuple[float, dict[Place, float]]:
-        return score(_ruled(scored, decoder, sparsity, splits), some).bits, splits
+    def judged(splits: dict[Place, float]) -> _Person:
+        return score(_ruled(scored, shares, splits), some).bits, splits
 
-    def mutated(splits: dict[Place, float]) -> dict[Place, float]:
+    def mutated(splits: Shares) -> dict[Place, float]:
         place = list(splits)[generator.integers(len(splits))]
         return {**splits, place: float(np.clip(splits[place] + generator.normal(0, 0.1), 0.05, 1.0))}
 
-    people = [judged(first), judged(dict.fromkeys(first, 1.0))]
-    people += [judged(mutated(first)) for _ in range(population - len(people))]
+    people = [judged(dict(first)), judged(dict.fromkeys(first, 1.0))]
+    people += [judged(mutated(first)) for _ in range(POPULATION - len(people))]
     for number in range(generations):
         on_progress(number, generations, f"splits by loss: {min(p[0] for p in people):.4f} bits")
         one, two = _winner(people, generator), _winner(people, generator)
         child = {place: (one if generator.random() < 0.5 else two)[place] for place in first}
-        people = sorted([*people, judged(mutated(child))], key=lambda person: person[0])[:population]
+        people = sorted([*people, judged(mutated(child))], key=lambda person: person[0])[:POPULATION]
     return min(people, key=lambda person: person[0])[1]
 
 
-def _winner(people: Sequence[tuple[float, dict[Place, float]]], generator: np.random.Generator) -> dict[Place, float]:
+def _winner(people: Sequence[_Person], generator: np.random.Generator) -> dict[Place, float]:
     """Of a tournament of three."""
     some = [people[i] for i in generator.integers(len(people), size=3)]
     best: dict[Place, float] = min(some, key=lambda person: person[0])[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesparse.decoder.allocate import Allocation
-from edgesparse.decoder.allocated import allocated
+from edgesparse.decoder.allocated import Allocated, allocated
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.sites import Progress, nothing
 from edgesparse.types import Array
@@ -27,4 +27,16 @@ def calibrate_teal(
 
     Source: "Training-Free Activation Sparsity in Large Language Models".
     """
-    return allocated("teal", decoder, windows, sparsity, None, allocation, on_progress)
+    return teal(decoder, windows, sparsity, allocation=allocation, on_progress=on_progress).at(sparsity, on_progress)
+
+
+def teal(
+    decoder: Decoder,
+    windows: Array,
+    highest: float,
+    *,
+    allocation: Allocation = "block",
+    on_progress: Progress = nothing,
+) -> Allocated:
+    """One calibration for all sparsities up to ``highest``; as `calibrate_teal`."""
+    return allocated("teal", decoder, windows, highest, None, allocation, on_progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgesparse.decoder.allocate import Allocation
-from edgesparse.decoder.allocated import allocated
+from edgesparse.decoder.allocated import Allocated, allocated
 from edgesparse.decoder.model import Decoder, Linear
 from edgesparse.decoder.sites import Place, Progress, layer, nothing, places
 from edgesparse.types import Array
@@ -27,7 +27,19 @@ def calibrate_wina(
 
     Source: "WINA: Weight Informed Neuron Activation for Accelerating Large Language Model Inference".
     """
-    return allocated("wina", decoder, windows, sparsity, norms(decoder), allocation, on_progress)
+    return wina(decoder, windows, sparsity, allocation=allocation, on_progress=on_progress).at(sparsity, on_progress)
+
+
+def wina(
+    decoder: Decoder,
+    windows: Array,
+    highest: float,
+    *,
+    allocation: Allocation = "block",
+    on_progress: Progress = nothing,
+) -> Allocated:
+    """One calibration for all sparsities up to ``highest``; as `calibrate_wina`."""
+    return allocated("wina", decoder, windows, highest, norms(decoder), allocation, on_progress)
 
 
 def norms(decoder: Decoder) -> dict[Place, Array]:
