@@ -84,7 +84,8 @@ def library(isa: str, kind: str) -> ctypes.CDLL:
         kernel = find(stem, isa, {})
         assert kernel is not None
         made.append(kernel_object(kernel, target))
-        defines.append(f"-D{stem.removesuffix('_' + kind)}={kernel.symbol}")
+        plain = stem if stem in STEMS else stem.removesuffix(f"_{kind}")
+        defines.append(f"-D{plain}={kernel.symbol}")
         lines.append(f"void {kernel.symbol}({', '.join(f'{kind} {name}' for kind, name in kernel.parameters)});")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

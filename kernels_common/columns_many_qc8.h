@@ -1,10 +1,12 @@
 // The body of columns_many_qc8, for every instruction set. What includes it has included the dot_qc8.h of its folder,
-// see columns_qc8.h. The weights of GROUPS x 32 inputs stay in the cache while all tokens pass. Where there are dot
-// products of quads of bytes (ES_QUADS), they are brought into that order once for all tokens.
+// see columns_qc8.h. The weights of GROUPS x 32 inputs stay in the first cache while all tokens pass, and those of a tile
+// in the second; what the next ones are is asked for meanwhile. Where there are dot products of quads of bytes
+// (ES_QUADS), weights are brought into that order once for all tokens. Sums lie in y, in the order in which lanes hold
+// them, until all inputs have been added.
 #ifndef ES_COLUMNS_MANY_QC8_H
 #define ES_COLUMNS_MANY_QC8_H
 
-enum { ENTRIES = 32, PIECE = 16, LANES = BYTES / 4, GROUPS = 8, SLAB = 32, QUADS = ENTRIES / 4 };
+enum { ENTRIES = 32, PIECE = 16, LANES = BYTES / 4, GROUPS = 8, SLAB = 16, QUADS = ENTRIES / 4 };
 
 // Weights of up to GROUPS x 32 inputs for BYTES outputs. Inputs behind the last one are multiplied by 0.
 #ifdef ES_QUADS
@@ -13,7 +15,7 @@ typedef struct { V quad[GROUPS][QUADS][4]; } weights;
 typedef struct { V row[GROUPS][ENTRIES]; } weights;
 #endif
 
-ES_INLINE void bring(weights *to, const uint8_t *w, int64_t inputs, int64_t width, const int whole) {
+ES_INLINE void bring(weights *to, const uint8_t *w, int64_t inputs, int64_t left, int64_t width, const int whole) {
   for (int64_t g = 0; g * ENTRIES < inputs; g++)
     for (int64_t k = 0; k < QUADS; k++) {
       V v[4];
@@ -22,6 +24,7 @@ ES_INLINE void bring(weights *to, const uint8_t *w, int64_t inputs, int64_t widt
         const int64_t i = g * ENTRIES + 4 * k + e;
         const uint8_t *at = w + (i < inputs ? i : inputs - 1) * width;
         v[e] = whole ? load_v(at) : load_piece(at);
+        es_ask(i + GROUPS * ENTRIES < left ? at + GROUPS * ENTRIES * width : at);
       }
 #ifdef ES_QUADS
       interleave(v[0], v[1], v[2], v[3], to->quad[g][k]);
@@ -32,14 +35,14 @@ ES_INLINE void bring(weights *to, const uint8_t *w, int64_t inputs, int64_t widt
     }
 }
 
-// sum[t][i] (+)= those of the next groups, `nt` tokens.
-ES_INLINE void multiply(float (*sum)[BYTES], const weights *w, const int8_t *q, const float *scale, const int32_t *total,
+// sum[t, ...] += the products of some groups, for `nt` tokens.
+ES_INLINE void multiply(float *sum, int64_t pitch, const weights *w, const int8_t *q, const float *scale, const int32_t *total,
                         int64_t groups, int64_t q_pitch, const int nt) {
   F f[TOKENS][4];
 #pragma unroll
   for (int t = 0; t < nt; t++)
 #pragma unroll
-    for (int i = 0; i < 4; i++) f[t][i] = LOAD_F(sum[t] + i * LANES);
+    for (int i = 0; i < 4; i++) f[t][i] = LOAD_F(sum + t * pitch + i * LANES);
   for (int64_t g = 0; g < groups; g++) {
     I s[TOKENS][4];
     group p[TOKENS];
@@ -67,36 +70,47 @@ ES_INLINE void multiply(float (*sum)[BYTES], const weights *w, const int8_t *q, 
 #pragma unroll
   for (int t = 0; t < nt; t++)
 #pragma unroll
-    for (int i = 0; i < 4; i++) STORE_F(sum[t] + i * LANES, f[t][i]);
+    for (int i = 0; i < 4; i++) STORE_F(sum + t * pitch + i * LANES, f[t][i]);
 }
 
-// BYTES outputs from `at` on of a tile (whole), or 16, of which `own` are written, for up to SLAB tokens.
-ES_INLINE void chunk(const uint8_t *w, const float *wscale, const float *bias, const int8_t *q, const float *scale,
-                     const int32_t *total, float *y, int64_t tokens, int64_t q_pitch, int64_t y_pitch, int64_t inputs,
-                     int64_t width, int64_t own, const int whole) {
-  float sum[SLAB][BYTES];
+// sum[t, ...] += those of up to GROUPS x 32 inputs from i on, for all tokens.
+ES_INLINE void add(float *sum, int64_t pitch, const uint8_t *w, const int8_t *q, const float *scale, const int32_t *total,
+                   int64_t tokens, int64_t q_pitch, int64_t inputs, int64_t i, int64_t width, const int whole) {
   weights some;
+  const int64_t left = inputs - i, count = left < GROUPS * ENTRIES ? left : GROUPS * ENTRIES;
+  const int64_t groups = (count + ENTRIES - 1) / ENTRIES;
+  bring(&some, w + i * width, count, left, width, whole);
+  int64_t t = 0;
+  for (; t + TOKENS <= tokens; t += TOKENS) {
+    const int64_t at = (t * q_pitch + i) / ENTRIES;
+    multiply(sum + t * pitch, pitch, &some, q + t * q_pitch + i, scale + at, total + at, groups, q_pitch, TOKENS);
+  }
+  for (; t < tokens; t++) {
+    const int64_t at = (t * q_pitch + i) / ENTRIES;
+    multiply(sum + t * pitch, pitch, &some, q + t * q_pitch + i, scale + at, total + at, groups, q_pitch, 1);
+  }
+}
+
+// The last outputs, up to 16, for up to SLAB tokens.
+ES_INLINE void piece(const uint8_t *w, const float *wscale, const float *bias, const int8_t *q, const float *scale,
+                     const int32_t *total, float *y, int64_t tokens, int64_t q_pitch, int64_t y_pitch, int64_t inputs,
+                     int64_t width, int64_t own) {
+  float sum[SLAB][BYTES];
   for (int64_t t = 0; t < tokens; t++)
     for (int i = 0; i < BYTES; i++) sum[t][i] = 0;
-  for (int64_t i = 0; i < inputs; i += GROUPS * ENTRIES) {
-    const int64_t count = inputs - i < GROUPS * ENTRIES ? inputs - i : GROUPS * ENTRIES;
-    const int64_t groups = (count + ENTRIES - 1) / ENTRIES, g = i / ENTRIES;
-    bring(&some, w + i * width, count, width, whole);
-    int64_t t = 0;
-    for (; t + TOKENS <= tokens; t += TOKENS) {
-      const int64_t at = t * q_pitch / ENTRIES + g;
-      multiply(sum + t, &some, q + t * q_pitch + i, scale + at, total + at, groups, q_pitch, TOKENS);
-    }
-    for (; t < tokens; t++) {
-      const int64_t at = t * q_pitch / ENTRIES + g;
-      multiply(sum + t, &some, q + t * q_pitch + i, scale + at, total + at, groups, q_pitch, 1);
-    }
-  }
+  for (int64_t i = 0; i < inputs; i += GROUPS * ENTRIES)
+    add(sum[0], BYTES, w, q, scale, total, tokens, q_pitch, inputs, i, width, 0);
   for (int64_t t = 0; t < tokens; t++)
-    for (int64_t o = 0; o < own; o++) {  // lanes of sum[t][i] are outputs 4i..4i+3 of every 16
-      const float f = sum[t][o % 16 / 4 * LANES + o / 16 * 4 + o % 4];
-      y[t * y_pitch + o] = f * wscale[o] + (bias ? bias[o] : 0);
-    }
+    for (int64_t o = 0; o < own; o++)
+      y[t * y_pitch + o] = sum[t][o / 4 * LANES + o % 4] * wscale[o] + (bias ? bias[o] : 0);
+}
+
+// From the order of lanes, where vector i holds outputs 4i..4i+3 of every 16, to that of outputs.
+ES_INLINE void finish(float *y, const float *wscale, const float *bias) {
+  float sum[BYTES];
+  for (int o = 0; o < BYTES; o++) sum[o] = y[o];
+  for (int o = 0; o < BYTES; o++)
+    y[o] = sum[o % 16 / 4 * LANES + o / 16 * 4 + o % 4] * wscale[o] + (bias ? bias[o] : 0);
 }
 
 // y[t, o] = bias[o] + wscale[o] sum_g scale[t, g] sum_i w[o, i] q[t, i] over the inputs i of group g, all inputs.
@@ -108,23 +122,24 @@ void ES_KERNEL(columns_many_qc8)(const uint8_t *w, const float *wscale, const fl
                                  int64_t end) {
   for (int64_t t = begin; t < end; t++) {
     const int64_t from = t * tile, own = outputs - from < tile ? outputs - from : tile;
-    const int64_t width = (own + PIECE - 1) / PIECE * PIECE, whole = width / BYTES * BYTES;
-    for (int64_t first = 0; first < tokens; first += SLAB) {
-      const int64_t count = tokens - first < SLAB ? tokens - first : SLAB, at = first * q_pitch / ENTRIES;
-      for (int64_t o = 0; o < width; o += o < whole ? BYTES : PIECE) {
-        const int64_t here = from + o, left = own - o, wanted = o < whole ? BYTES : PIECE;
-        const uint8_t *tile_w = w + from * inputs + o;
-        const float *b = bias ? bias + here : 0;
-        float *to = y + first * y_pitch + here;
-        const int64_t n = left < wanted ? left : wanted;
-        if (o < whole)
-          chunk(tile_w, wscale + here, b, q + first * q_pitch, scale + at, sum + at, to, count, q_pitch, y_pitch, inputs,
-                width, n, 1);
-        else
-          chunk(tile_w, wscale + here, b, q + first * q_pitch, scale + at, sum + at, to, count, q_pitch, y_pitch, inputs,
-                width, n, 0);
+    const int64_t width = (own + PIECE - 1) / PIECE * PIECE, whole = own / BYTES * BYTES;
+    const uint8_t *all = w + from * inputs;
+    float *to = y + from;
+    for (int64_t k = 0; k < tokens; k++)
+      for (int64_t o = 0; o < whole; o++) to[k * y_pitch + o] = 0;
+    for (int64_t i = 0; i < inputs; i += GROUPS * ENTRIES)
+      for (int64_t o = 0; o < whole; o += BYTES)
+        add(to + o, y_pitch, all + o, q, scale, sum, tokens, q_pitch, inputs, i, width, 1);
+    for (int64_t k = 0; k < tokens; k++)
+      for (int64_t o = 0; o < whole; o += BYTES)
+        finish(to + k * y_pitch + o, wscale + from + o, bias ? bias + from + o : 0);
+    for (int64_t o = whole; o < own; o += PIECE)
+      for (int64_t k = 0; k < tokens; k += SLAB) {
+        const int64_t at = k * q_pitch / ENTRIES;
+        piece(all + o, wscale + from + o, bias ? bias + from + o : 0, q + k * q_pitch, scale + at, sum + at,
+              to + k * y_pitch + o, tokens - k < SLAB ? tokens - k : SLAB, q_pitch, y_pitch, inputs, width,
+              own - o < PIECE ? own - o : PIECE);
       }
-    }
   }
 }
 #endif
