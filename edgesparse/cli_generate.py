@@ -175,6 +175,12 @@ def compile_decoder(
     }  # fmt: skip
     if json:
         return report.print_json(said)
-    sizes = {k: report.kilobytes(said[k]) for k in said if k.endswith("_bytes")}  # type: ignore[arg-type]
-    report.print_facts(str(bundle), {k.replace("_bytes", ""): v for k, v in {**said, **sizes}.items() if v != ""})
+    mb = report.kilobytes
+    rules = f"{facts.method}, {100 * facts.sparsity:.0f}% left out" if facts.method else "none"
+    report.print_facts(str(bundle), {
+        "for": f"{manifest.device} ({', '.join(manifest.isas)})", "weights": f"{facts.weights}, {mb(manifest.weights_bytes)}",
+        "memory": f"{mb(manifest.arena_bytes)}, of which {mb(facts.cache_bytes)} for keys and values",
+        "code": mb(manifest.code_bytes), "context": facts.context, "tokenizer": said["tokenizer"],
+        "activation sparsity": rules,
+    })  # fmt: skip
     return None
