@@ -178,7 +178,8 @@ def compile_decoder(
     mb = report.kilobytes
     rules = f"{facts.method}, {100 * facts.sparsity:.0f}% left out" if facts.method else "none"
     report.print_facts(str(bundle), {
-        "for": f"{manifest.device} ({', '.join(manifest.isas)})", "weights": f"{facts.weights}, {mb(manifest.weights_bytes)}",
+        "for": f"{manifest.device} ({', '.join(manifest.isas)})",
+        "weights": f"{facts.weights}, {mb(manifest.weights_bytes)}",
         "memory": f"{mb(manifest.arena_bytes)}, of which {mb(facts.cache_bytes)} for keys and values",
         "code": mb(manifest.code_bytes), "context": facts.context, "tokenizer": said["tokenizer"],
         "activation sparsity": rules,
