@@ -65,6 +65,12 @@ def linear_layer(value: ir.Value) -> Layer | None:
     return Layer(node, x, Linear(matrix.T, None if bias is None else bias.astype(np.float32)))
 
 
+def layer_of(value: ir.Value, what: str) -> Layer:
+    """As `linear_layer`; what is none stops the reading."""
+    found = linear_layer(value)
+    return stop(value, f"not the linear layer of {what}") if found is None else found
+
+
 def activated(value: ir.Value) -> tuple[Activation, ir.Value] | None:
     """``value`` as (activation, its argument); also where it is written out."""
     node = value.producer()
@@ -83,6 +89,56 @@ def activated(value: ir.Value) -> tuple[Activation, ir.Value] | None:
     if found is None or found.act not in ("silu", "gelu", "gelu_tanh", "relu"):
         return None
     return cast(Activation, found.act), found.x
+
+
+def neurons(value: ir.Value) -> tuple[Layer | None, Layer, Activation, ir.Value, int]:
+    """(gate, up, activation, what both read, width of the predictor) of what ``down`` reads."""
+    node = value.producer()
+    if node is None or not is_op(node, "Mul"):
+        found = activated(value)
+        if found is None:
+            stop(value, "neither an activation nor a product with one, before a linear layer")
+        up = layer_of(found[1], "up")
+        h, start = part_of(up.x)
+        return None, up, found[0], h, start
+    if (alone := activated(value)) is not None and linear_layer(alone[1]) is not None:  # x * sigmoid(x)
+        up = layer_of(alone[1], "up")
+        return None, up, alone[0], up.x, 0
+    left, right = node.inputs
+    assert left is not None and right is not None
+    for gated, other in ((left, right), (right, left)):
+        found = activated(gated)
+        if found is None or linear_layer(other) is None:
+            continue
+        gate, up = layer_of(found[1], "gate"), layer_of(other, "up")
+        first, second = part_of(gate.x), part_of(up.x)
+        if first[0] is not second[0] or first[1] or (second[1] and gate.linear.inputs != second[1]):
+            stop(node, "gate and up do not read the same")
+        return gate, up, found[0], first[0], second[1]
+    return stop(node, "no product of an activated linear layer and another one")
+
+
+def embedding(value: ir.Value) -> tuple[ir.Value, Array, float] | None:
+    """(tokens, table, scale) where ``value`` is the embedding of an input."""
+    scale, node = 1.0, value.producer()
+    if node is not None and is_op(node, "Mul"):
+        for inner, other in (node.inputs, node.inputs[::-1]):
+            number = scalar(plain(other))
+            if inner is not None and number is not None:
+                value, scale = inner, number
+    node = through(value, "Cast").producer()
+    if node is None or not is_op(node, "Gather") or attribute_int(node, "axis", 0):
+        return None
+    tokens, table = operand(node, 1), weight(operand(node, 0))
+    if tokens is None or not tokens.is_graph_input() or table is None or table.ndim != 2:
+        return None
+    return tokens, table, scale
+
+
+def normed(value: ir.Value) -> ir.Value:
+    """What the norm reads that makes ``value``; or ``value``."""
+    node = value.producer()
+    return first_input(node) if node is not None and is_op(node, "RMSNormalization") else value
 
 
 def uncapped(value: ir.Value) -> tuple[ir.Value, float]:

@@ -89,10 +89,7 @@ def attach_rules(model: ir.Model, decoder: Decoder, linears: Linears) -> None:
 
     ``linears``: as `recognise.linears_of` finds them in ``model``.
     """
-    for node in linears.values():
-        node.metadata_props.pop(RULE, None)
-        node.metadata_props.pop(NEURONS, None)
-    model.metadata_props.pop(RULES, None)
+    drop_rules(model)
     rules: list[InputRule | NeuronRule] = []
     for index, block in enumerate(decoder.blocks):
         for site, layer in block.linears():
@@ -110,6 +107,14 @@ def attach_rules(model: ir.Model, decoder: Decoder, linears: Linears) -> None:
             fingerprint=fingerprint(decoder),
         )
         model.metadata_props[RULES] = head.model_dump_json()
+
+
+def drop_rules(model: ir.Model) -> None:
+    """Leave ``model`` without rules, whoever's they are."""
+    model.metadata_props.pop(RULES, None)
+    for node in model.graph:
+        node.metadata_props.pop(RULE, None)
+        node.metadata_props.pop(NEURONS, None)
 
 
 def rules_of(model: ir.Model, linears: Linears) -> Rules | None:

@@ -7,20 +7,22 @@ does not belong to a decoder stops the reading there, with the node and the reas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
 from edgesparse.decoder.agreement import Inputs, check_agreement
+from edgesparse.decoder.heads import Found, Heads, check_same, heads_of
 from edgesparse.decoder.layers import (
     Layer,
-    activated,
+    embedding,
     first_input,
+    layer_of,
     linear_layer,
-    part_of,
+    neurons,
+    normed,
     permutation,
-    plain,
     stop,
     through,
     uncapped,
@@ -28,7 +30,7 @@ from edgesparse.decoder.layers import (
     weight,
 )  # fmt: skip
 from edgesparse.decoder.metadata import Facts, Linears, facts_of, rules_of, with_rules
-from edgesparse.decoder.model import Activation, Block, Decoder
+from edgesparse.decoder.model import Block, Decoder
 from edgesparse.decoder.positions import Positions, read_positions
 from edgesparse.passes.decoders import canonical
 from edgesparse.passes.match import (
@@ -38,7 +40,6 @@ from edgesparse.passes.match import (
     label,
     operand,
     refusal,
-    scalar,
 )
 from edgesparse.types import Array
 
@@ -76,27 +77,6 @@ def _read(model: ir.Model) -> tuple[Decoder, Linears]:
     return decoder, {key: original[node] for key, node in reader.linears.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Heads:
-    """A linear layer as attention reads it: divided into heads, with a norm for each and turned where there are."""
-
-    layer: Layer
-    gain: Array | None
-    rotary: ir.Node | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What one block says of the whole network."""
-
-    attention: ir.Node
-    rotary: tuple[ir.Node, ir.Node]  # of queries and of keys
-    activation: Activation
-    heads: int
-    kv_heads: int
-    head_dim: int
-
-
 class _Reader:
     def __init__(self, model: ir.Model) -> None:
         self.model = model
@@ -108,14 +88,14 @@ class _Reader:
     def decoder(self) -> Decoder:
         logits = self.logits()
         value, cap = uncapped(logits)
-        head = self.layer(value, "the vocabulary")
+        head = layer_of(value, "the vocabulary")
         final_norm = self.norm(head.x, "the last layer")
-        blocks: list[tuple[Block, _Found, dict[str, ir.Node]]] = []
-        x = head_input = self.normed(head.x)
-        while (add := x.producer()) is not None and is_op(add, "Add") and self.embedding(x) is None:
+        blocks: list[tuple[Block, Found, dict[str, ir.Node]]] = []
+        x = head_input = normed(head.x)
+        while (add := x.producer()) is not None and is_op(add, "Add") and embedding(x) is None:
             block, found, nodes, x = self.block(add)
             blocks.insert(0, (block, found, nodes))
-        embedded = self.embedding(x)
+        embedded = embedding(x)
         if embedded is None or not blocks:
             stop(x if blocks else head_input, "neither the sum of a residual nor the embedding of tokens")
         tokens, table, scale = embedded
@@ -125,7 +105,7 @@ class _Reader:
         self.linears = {(i, site): node for i, (_, _, nodes) in enumerate(blocks) for site, node in nodes.items()}
         first = blocks[0][1]
         for _, found, _ in blocks:
-            self.same(first, found)
+            check_same(first, found)
         attentions = [found.attention for _, found, _ in blocks]
         self.caches = [
             (str(node.inputs[4 + i].name), str(node.outputs[1 + i].name))  # type: ignore[union-attr]
@@ -138,7 +118,7 @@ class _Reader:
 
     def whole(
         self, table: Array, scale: float, blocks: Sequence[Block], final_norm: Array, head: Layer, cap: float,
-        found: _Found, positions: Positions,
+        found: Found, positions: Positions,
     ) -> Decoder:  # fmt: skip
         if len(self.eps) != 1:
             stop(head.x, f"norms differ in epsilon: {sorted(self.eps)}")
@@ -176,22 +156,22 @@ class _Reader:
             )
         return left[0]
 
-    def block(self, add: ir.Node) -> tuple[Block, _Found, dict[str, ir.Node], ir.Value]:
+    def block(self, add: ir.Node) -> tuple[Block, Found, dict[str, ir.Node], ir.Value]:
         """The block that ends in ``add``, and the value that it reads."""
         mlp, middle = self.branch(add)
         post_mlp = self.norm(mlp, "") if is_op(mlp.producer(), "RMSNormalization") else None
-        down = self.layer(self.normed(mlp) if post_mlp is not None else mlp, "down")
-        gate, up, activation, h, predictor = self.neurons(down.x)
-        if self.normed(h) is not middle:
+        down = layer_of(normed(mlp) if post_mlp is not None else mlp, "down")
+        gate, up, activation, h, predictor = neurons(down.x)
+        if normed(h) is not middle:
             stop(h, "the norm of a feed-forward network does not read the residual that it is added to")
         second = middle.producer()
         if second is None or not is_op(second, "Add"):
             stop(middle, "not the sum of a residual and attention")
         attended, x = self.branch(second)
         post_attention = self.norm(attended, "") if is_op(attended.producer(), "RMSNormalization") else None
-        o = self.layer(self.normed(attended) if post_attention is not None else attended, "o")
+        o = layer_of(normed(attended) if post_attention is not None else attended, "o")
         q, k, v, node = self.attention(o.x)
-        if not (q.layer.x is k.layer.x is v.layer.x) or self.normed(q.layer.x) is not x:
+        if not (q.layer.x is k.layer.x is v.layer.x) or normed(q.layer.x) is not x:
             stop(node, "queries, keys and values do not read one norm of the residual")
         block = Block(
             attention_norm=self.norm(q.layer.x, "attention"), q=q.layer.linear, k=k.layer.linear, v=v.layer.linear,
@@ -202,7 +182,7 @@ class _Reader:
         nodes = {"q": q.layer.node, "k": k.layer.node, "v": v.layer.node, "o": o.node, "up": up.node, "down": down.node}
         if gate is not None:
             nodes["gate"] = gate.node
-        return block, self.shapes(node, q, k, activation), nodes, x
+        return block, heads_of(node, q, k, activation), nodes, x
 
     def branch(self, add: ir.Node) -> tuple[ir.Value, ir.Value]:
         """(what is added, the residual): what is added ends in a linear layer, with a norm behind it or not."""
@@ -218,36 +198,10 @@ class _Reader:
     def ends_linear(self, value: ir.Value) -> bool:
         node = value.producer()
         if is_op(node, "RMSNormalization"):
-            value = self.normed(value)
+            value = normed(value)
         return linear_layer(value) is not None
 
-    def neurons(self, value: ir.Value) -> tuple[Layer | None, Layer, Activation, ir.Value, int]:
-        """(gate, up, activation, what both read, width of the predictor) of what ``down`` reads."""
-        node = value.producer()
-        if node is None or not is_op(node, "Mul"):
-            found = activated(value)
-            if found is None:
-                stop(value, "neither an activation nor a product with one, before a linear layer")
-            up = self.layer(found[1], "up")
-            h, start = part_of(up.x)
-            return None, up, found[0], h, start
-        if (alone := activated(value)) is not None and linear_layer(alone[1]) is not None:  # x * sigmoid(x)
-            up = self.layer(alone[1], "up")
-            return None, up, alone[0], up.x, 0
-        left, right = node.inputs
-        assert left is not None and right is not None
-        for gated, other in ((left, right), (right, left)):
-            found = activated(gated)
-            if found is None or linear_layer(other) is None:
-                continue
-            gate, up = self.layer(found[1], "gate"), self.layer(other, "up")
-            first, second = part_of(gate.x), part_of(up.x)
-            if first[0] is not second[0] or first[1] or (second[1] and gate.linear.inputs != second[1]):
-                stop(node, "gate and up do not read the same")
-            return gate, up, found[0], first[0], second[1]
-        return stop(node, "no product of an activated linear layer and another one")
-
-    def attention(self, value: ir.Value) -> tuple[_Heads, _Heads, _Heads, ir.Node]:
+    def attention(self, value: ir.Value) -> tuple[Heads, Heads, Heads, ir.Node]:
         value = through(value, "Reshape")
         node = value.producer()
         if node is not None and is_op(node, "Transpose") and permutation(node) == [0, 2, 1, 3]:
@@ -260,7 +214,7 @@ class _Reader:
             stop(node, "RoPE must act on queries and keys, and on nothing else")
         return q, k, v, node
 
-    def heads(self, value: ir.Value) -> _Heads:
+    def heads(self, value: ir.Value) -> Heads:
         gain, rotary = None, None
         while (node := value.producer()) is not None and linear_layer(value) is None:
             if is_op(node, "RotaryEmbedding") and rotary is None and gain is None:
@@ -270,38 +224,7 @@ class _Reader:
             elif not (is_op(node, "Reshape") or (is_op(node, "Transpose") and permutation(node) == [0, 2, 1, 3])):
                 stop(node, "between a linear layer and attention")
             value = first_input(node)
-        return _Heads(self.layer(value, "attention"), gain, rotary)
-
-    def shapes(self, node: ir.Node, q: _Heads, k: _Heads, activation: Activation) -> _Found:
-        past = operand(node, 4)
-        present = node.outputs[1] if len(node.outputs) > 2 else None
-        if past is None or not past.is_graph_input() or present is None or not present.is_graph_output():
-            stop(node, "its keys and values do not come from an input and go to an output")
-        if past.shape is None or len(past.shape) != 4 or not all(isinstance(past.shape[i], int) for i in (1, 3)):
-            stop(node, f"the cache '{past.name}' must be (1, kv_heads, past, head_dim), with numbers for the two")
-        kv_heads, size = (int(past.shape[i]) for i in (1, 3))  # type: ignore[arg-type]
-        wide, narrow = q.layer.linear.outputs, k.layer.linear.outputs
-        if narrow != kv_heads * size or wide % narrow:
-            stop(node, f"{wide} values of queries and {narrow} of keys in heads of {size}, {kv_heads} with keys")
-        assert q.rotary is not None and k.rotary is not None
-        return _Found(node, (q.rotary, k.rotary), activation, wide // size, kv_heads, size)
-
-    def same(self, first: _Found, other: _Found) -> None:
-        for name in ("activation", "heads", "kv_heads", "head_dim"):
-            if getattr(first, name) != getattr(other, name):
-                stop(
-                    other.attention, f"{name} {getattr(other, name)}, where the first block has {getattr(first, name)}"
-                )
-        for name, default in (("scale", other.head_dim**-0.5), ("softcap", 0.0)):
-            if attribute_float(other.attention, name, default) != attribute_float(first.attention, name, default):
-                stop(other.attention, f"another {name} than in the first block")
-        for node in other.rotary:
-            if attribute_int(node, "interleaved", 0) != attribute_int(first.rotary[0], "interleaved", 0):
-                stop(node, "turns other pairs than the queries of the first block")
-
-    def layer(self, value: ir.Value, what: str) -> Layer:
-        found = linear_layer(value)
-        return stop(value, f"not the linear layer of {what}") if found is None else found
+        return Heads(layer_of(value, "attention"), gain, rotary)
 
     def norm(self, value: ir.Value, what: str) -> Array:
         """The gain of the norm that makes ``value``."""
@@ -314,23 +237,3 @@ class _Reader:
             stop(node, "a norm must be over the last axis, by constant gains")
         self.eps.add(attribute_float(node, "epsilon", 1e-5))
         return gain.astype(np.float32)
-
-    def normed(self, value: ir.Value) -> ir.Value:
-        node = value.producer()
-        return first_input(node) if node is not None and is_op(node, "RMSNormalization") else value
-
-    def embedding(self, value: ir.Value) -> tuple[ir.Value, Array, float] | None:
-        """(tokens, table, scale) where ``value`` is the embedding of an input."""
-        scale, node = 1.0, value.producer()
-        if node is not None and is_op(node, "Mul"):
-            for inner, other in (node.inputs, node.inputs[::-1]):
-                number = scalar(plain(other))
-                if inner is not None and number is not None:
-                    value, scale = inner, number
-        node = through(value, "Cast").producer()
-        if node is None or not is_op(node, "Gather") or attribute_int(node, "axis", 0):
-            return None
-        tokens, table = operand(node, 1), weight(operand(node, 0))
-        if tokens is None or not tokens.is_graph_input() or table is None or table.ndim != 2:
-            return None
-        return tokens, table, scale
