@@ -54,7 +54,8 @@ ES_INLINE void some_outputs(const T *w, const float *x, float *y, int64_t tokens
 }
 
 ES_INLINE void columns_many(const T *w, const float *bias, const float *x, float *y, int64_t tokens, int64_t x_pitch,
-                            int64_t y_pitch, int64_t inputs, int64_t outputs, int64_t tile, int64_t begin, int64_t end) {
+                            int64_t y_pitch, int64_t inputs, int64_t outputs, int64_t tile, int64_t begin,
+                            int64_t end) {
   for (int64_t t = begin; t < end; t++) {
     const int64_t from = t * tile, own = outputs - from < tile ? outputs - from : tile;
     const int64_t width = (own + PIECE - 1) / PIECE * PIECE, whole = own / PIECE * PIECE;

@@ -2,7 +2,9 @@
 #include "es.h"
 #define T float
 #define LOAD load_vf
-#if ES_VL == 16 || defined(__aarch64__)  // 32 registers
+#if ES_VL == 16  // 32 registers: 96% of the peak of a Zen 4 for 16 tokens, 6 x 4 81%
+enum { TOKENS = 8, VECTORS = 3 };
+#elif defined(__aarch64__)
 enum { TOKENS = 6, VECTORS = 4 };
 #else
 enum { TOKENS = 6, VECTORS = 2 };

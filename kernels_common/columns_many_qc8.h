@@ -1,6 +1,6 @@
 // The body of columns_many_qc8, for every instruction set. What includes it has included the dot_qc8.h of its folder,
-// see columns_qc8.h. The weights of GROUPS x 32 inputs stay in the first cache while all tokens pass, and those of a tile
-// in the second; what the next ones are is asked for meanwhile. Where there are dot products of quads of bytes
+// see columns_qc8.h. The weights of GROUPS x 32 inputs stay in the first cache while all tokens pass, and those of a
+// tile in the second; the next ones are asked for meanwhile. Where there are dot products of quads of bytes
 // (ES_QUADS), weights are brought into that order once for all tokens. Sums lie in y, in the order in which lanes hold
 // them, until all inputs have been added.
 #ifndef ES_COLUMNS_MANY_QC8_H
@@ -36,8 +36,8 @@ ES_INLINE void bring(weights *to, const uint8_t *w, int64_t inputs, int64_t left
 }
 
 // sum[t, ...] += the products of some groups, for `nt` tokens.
-ES_INLINE void multiply(float *sum, int64_t pitch, const weights *w, const int8_t *q, const float *scale, const int32_t *total,
-                        int64_t groups, int64_t q_pitch, const int nt) {
+ES_INLINE void multiply(float *sum, int64_t pitch, const weights *w, const int8_t *q, const float *scale,
+                        const int32_t *total, int64_t groups, int64_t q_pitch, const int nt) {
   F f[TOKENS][4];
 #pragma unroll
   for (int t = 0; t < nt; t++)
@@ -52,7 +52,7 @@ ES_INLINE void multiply(float *sum, int64_t pitch, const weights *w, const int8_
 #pragma unroll
       for (int i = 0; i < 4; i++) s[t][i] = (I){} + p[t].start;
     }
-#pragma unroll
+#pragma clang loop unroll(disable)
     for (int k = 0; k < QUADS; k++)
 #pragma unroll
       for (int t = 0; t < nt; t++)
@@ -74,8 +74,9 @@ ES_INLINE void multiply(float *sum, int64_t pitch, const weights *w, const int8_
 }
 
 // sum[t, ...] += those of up to GROUPS x 32 inputs from i on, for all tokens.
-ES_INLINE void add(float *sum, int64_t pitch, const uint8_t *w, const int8_t *q, const float *scale, const int32_t *total,
-                   int64_t tokens, int64_t q_pitch, int64_t inputs, int64_t i, int64_t width, const int whole) {
+ES_INLINE void add(float *sum, int64_t pitch, const uint8_t *w, const int8_t *q, const float *scale,
+                   const int32_t *total, int64_t tokens, int64_t q_pitch, int64_t inputs, int64_t i, int64_t width,
+                   const int whole) {
   weights some;
   const int64_t left = inputs - i, count = left < GROUPS * ENTRIES ? left : GROUPS * ENTRIES;
   const int64_t groups = (count + ENTRIES - 1) / ENTRIES;

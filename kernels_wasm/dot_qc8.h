@@ -1,4 +1,4 @@
-// Products of bytes in WebAssembly, weights and activations -127..127. As in dot_qc8.h of x86, with vectors of 128 bits.
+// Products of bytes in WebAssembly, weights and activations -127..127. As in dot_qc8.h of x86, by vectors of 128 bits.
 //
 // By 16 bits, the same on every engine: what relaxed SIMD multiplies bytes with is not, once activations have 8 bits.
 #ifndef ES_DOT_QC8_H

@@ -97,7 +97,7 @@ ES_INLINE I dot(I sum, V quad, const group *g, int k) {
 #if defined(__AVX512BW__)
 enum { TOKENS = 3 };
 #else
-enum { TOKENS = 1 };
+enum { TOKENS = 2 };
 #endif
 
 // Sums of 4 inputs, k of 8 in the group, for BYTES outputs.
