@@ -14,6 +14,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from edgesparse.cli_calibrate import commands as calibrate_commands
 from edgesparse.cli_decoder import commands as decoder_commands
 from edgesparse.cli_demo import commands as demo_commands
 from edgesparse.cli_devices import commands as device_commands
@@ -65,6 +66,7 @@ app.add_typer(predict_commands)
 app.add_typer(demo_commands)
 app.add_typer(generate_commands)
 app.add_typer(decoder_commands)
+app.add_typer(calibrate_commands)
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ def calibrate_rsparse(
 ) -> Decoder:
     """``y = W (m * x) + U_r V_r ((1 - m) * x)``: ``m`` keeps the inputs with ``|x[i]| * ||W[:, i]|| > t``.
 
-    Of the budget of ``outputs * inputs * (1 - s)`` weights of a layer, ``rho`` goes to inputs that are kept, the rest to
-    the rank ``r = outputs * inputs * (1 - s) * (1 - rho) / (outputs + inputs)``. Each layer takes the ``rho`` of `RHOS`
+    Of a layer's budget of ``outputs * inputs * (1 - s)`` weights, ``rho`` goes to inputs that are kept, the rest to the
+    rank ``r = outputs * inputs * (1 - s) * (1 - rho) / (outputs + inputs)``. Each layer takes the ``rho`` of `RHOS`
     with the least squared error of its outputs on 512 tokens. With ``generations``, an evolution goes on from there:
     all splits of the network together, judged by the loss, children of two winners with one layer's split moved by
     N(0, 0.1). ``allocation`` gives the layers' ``s``, as in `calibrate_wina`; the paper's is uniform.
