@@ -94,6 +94,9 @@ def _packages() -> Iterator[Finding]:
         ("torch", "export, recover", "pip install 'edgesparse[torch]'"),
         ("wasmtime", "--runtime wasmtime", "pip install 'edgesparse[wasmtime]'"),
         ("asyncssh", "--runtime ssh", "pip install 'edgesparse[ssh]'"),
+        ("safetensors", "import-llm of Hugging Face's folders", "pip install 'edgesparse[llm]'"),
+        ("tokenizers", "texts for models with a tokenizer.json", "pip install 'edgesparse[llm]'"),
+        ("sentencepiece", "texts for models with a tokenizer.model", "pip install 'edgesparse[llm]'"),
     ):
         try:
             yield Finding(name, OK, importlib.metadata.version(name), needed)

@@ -26,7 +26,7 @@ from .conftest import Call
 
 COMMANDS = (
     "devices", "inspect", "sparsify", "export", "compile", "explain", "tune", "run", "bench", "compare", "quickstart",
-    "evaluate", "size", "view", "sweep", "whatif", "recover",
+    "evaluate", "size", "view", "sweep", "whatif", "recover", "import-llm",
 )  # fmt: skip
 
 

@@ -96,6 +96,14 @@ def test_the_model_computes_what_the_module_computes(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, net(x, bias).detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
+def test_axes_that_vary() -> None:
+    """By the third thing that a factory returns; shapes and numbers are then those of any size."""
+    exported = export_factory(f"{MODELS.with_name('llama.py')}:tiny")
+    dims = {v.name: [str(d) if not isinstance(d, int) else d for d in v.shape or ()] for v in exported.graph.inputs}
+    assert dims["input_ids"] == dims["position_ids"] == [1, "tokens"]
+    assert dims["past_0"] == [1, 2, "past", 16]
+
+
 def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
     (tmp_path / "neighbour_of_net.py").write_text("SIZE = 4\n")
     (tmp_path / "net.py").write_text(
