@@ -41,7 +41,7 @@ class LlamaCpp:
         self.version = ""
 
     def seconds(self, tokens: int) -> list[float]:
-        """Of each of ``tokens`` decoded one after the other.
+        """Of each of ``tokens`` decoded one after the other; on one core those that the process had it.
 
         Raises:
             bench.process.ChildFailure: llama.cpp refused, crashed or hung.
@@ -118,12 +118,13 @@ def main() -> None:
     if not path.exists():
         write_gguf(shape, kind, path)
     decode, version = loaded(path, shape, len(cores))
+    clock = time.process_time if len(cores) == 1 else time.perf_counter
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):
-            begin = time.perf_counter()
+            begin = clock()
             decode()
-            seconds.append(time.perf_counter() - begin)
+            seconds.append(clock() - begin)
         replies.write(json.dumps({"seconds": seconds, "version": version}) + "\n")
         replies.flush()
 
