@@ -7,8 +7,9 @@ ES_INLINE void turn(const float *x, float *y, int64_t a, int64_t b, float c, flo
 }
 
 // Rotary positions ("RoFormer: Enhanced Transformer with Rotary Position Embedding") of one token: each pair of a head
-// turns by an angle, (a cos - b sin, b cos + a sin). Pairs are neighbours where `interleaved`, else i and i + rotary / 2.
-// x, y: (heads, head_dim), y may be x; cosine, sine: (rotary / 2,); what lies behind `rotary`, which is even, is copied.
+// turns by an angle, (a cos - b sin, b cos + a sin). Pairs are neighbours where `interleaved`, else i and
+// i + rotary / 2. x, y: (heads, head_dim), y may be x; cosine, sine: (rotary / 2,); what lies behind `rotary`, which is
+// even, is copied.
 // Heads begin..end-1 are computed.
 void ES_KERNEL(rope_f32)(const float *x, const float *cosine, const float *sine, float *y, int64_t begin, int64_t end,
                          int64_t head_dim, int64_t rotary, int64_t interleaved) {

@@ -3,8 +3,8 @@
 
 // y[o] = bias[o] + wscale[o] sum_g scale[g] sum_i w[o, i] q[i] over the inputs i of group g, 32 each, for the outputs
 // o = index[j] of entries begin..end-1; without index, o = j. w: (outputs, inputs rounded up to 32), bytes -127..127,
-// on x86 with 128 added, zeros at the end of a row; q, scale, sum: as quantise_f32 gives them; wscale, bias (may be null),
-// y: (outputs,), of which the others are not touched.
+// on x86 with 128 added, zeros at the end of a row; q, scale, sum: as quantise_f32 gives them; wscale, bias (may be
+// null), y: (outputs,), of which the others are not touched.
 void ES_KERNEL(rows_qc8)(const uint8_t *w, const float *wscale, const float *bias, const int32_t *index,
                          const int8_t *q, const float *scale, const int32_t *sum, float *y, int64_t inputs,
                          int64_t begin, int64_t end) {
