@@ -28,10 +28,17 @@ class SiteFacts(BaseModel):
     rule: bool = False
 
 
+class WeightFile(BaseModel):
+    model_config = _STRICT
+    file: str = Field(pattern=r"^weights\.[0-9]+\.bin$")
+    bytes: PositiveInt
+
+
 class DecoderFacts(BaseModel):
     """``context``: positions that the caches hold; ``chunk``: the most tokens at once. ``tokenizer``: its file in the
     bundle, "" without one: tokens are bytes then where there are 256. ``always_bytes`` are read for every token,
-    whatever counts: the head and the norms. ``method`` and ``sparsity`` are those of the rules."""
+    whatever counts: the head and the norms. ``method`` and ``sparsity`` are those of the rules. ``weight_files``: what
+    weights.bin is cut into for WebAssembly, in order: browsers verify and keep whole files, which may not be large."""
 
     model_config = _STRICT
     context: PositiveInt
@@ -49,6 +56,7 @@ class DecoderFacts(BaseModel):
     cache_bytes: NonNegativeInt
     always_bytes: NonNegativeInt
     sites: tuple[SiteFacts, ...]
+    weight_files: tuple[WeightFile, ...] = ()
 
     def places(self) -> list[int]:
         """Where in the output `active` each of ``sites`` is."""

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 
-ENTRY, TYPES = "index.mjs", "model.d.ts"
+ENTRY, TYPES, LANGUAGE = "index.mjs", "model.d.ts", "language.d.ts"
 TAKEN = ("node_modules", "favicon.ico")  # names that npm refuses
 LONGEST = 214
 
@@ -26,18 +26,19 @@ def package_json(name: str, edgesparse: str, content: Mapping[str, bytes]) -> st
     digest = hashlib.sha256()
     for file, data in sorted(content.items()):
         digest.update(f"{file} {hashlib.sha256(data).hexdigest()}\n".encode())
-    shipped = [f for f in content if f.endswith((".mjs", ".wasm", ".packed")) or f == TYPES]
-    typed = {"types": f"./{TYPES}"}
+    shipped = [f for f in content if f.endswith((".mjs", ".wasm", ".d.ts")) or f.startswith(("weights.", "tokenizer."))]
+    typed, typed_entry = ({"types": f"./{TYPES}"}, {"types": f"./{LANGUAGE if LANGUAGE in content else TYPES}"})
     document = {
         "name": package_name(name),
         "version": f"0.0.0-sha{digest.hexdigest()[:12]}",  # with letters: a number must not begin with 0
         "description": f"{name}, a neural network compiled by edgesparse {edgesparse}",
         "type": "module",
         "main": f"./{ENTRY}",
-        **typed,
+        **typed_entry,
         "exports": {
-            ".": {**typed, "default": f"./{ENTRY}"},
+            ".": {**typed_entry, "default": f"./{ENTRY}"},
             "./model.mjs": {**typed, "default": "./model.mjs"},
+            **({"./generate.mjs": "./generate.mjs"} if LANGUAGE in content else {}),
             "./manifest.json": "./manifest.json",
             "./package.json": "./package.json",
         },

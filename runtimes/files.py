@@ -42,11 +42,17 @@ def read_verified(bundle: Path, manifest: Manifest, name: str) -> bytes:
 
 
 def read_weights(bundle: Path, manifest: Manifest) -> bytes:
-    """The content of weights.bin, which WebAssembly bundles hold packed. Raises RuntimeFailure as `read_verified`."""
+    """The content of weights.bin, which WebAssembly bundles hold packed, or cut into files.
+
+    Raises:
+        RuntimeFailure: as `read_verified`.
+    """
     if not manifest.weights_bytes:
         return b""
     if manifest.kind != "wasm":
         return read_verified(bundle, manifest, "weights.bin")
+    if manifest.decoder is not None:
+        return b"".join(read_verified(bundle, manifest, w.file) for w in manifest.decoder.weight_files)
     if manifest.weights is None:
         raise _damaged(bundle, "manifest.json", "does not say how its weights are packed")
     packed = manifest.weights

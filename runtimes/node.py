@@ -25,7 +25,9 @@ LOADER = (
     "unpack.mjs", "engine.mjs", "threads.mjs", "thread.mjs", "workers.mjs", "place.mjs", "ports.mjs", "digest.mjs",
     "manifest.mjs", "errors.mjs",
 )  # fmt: skip
-TO_GENERATE = ("generate.mjs",)  # beside these in bundles of language models
+TO_GENERATE = (  # beside these in bundles of language models
+    "language.mjs", "generate.mjs", "tokenizer.mjs", "bytepairs.mjs", "huggingface.mjs", "splits.mjs",
+)  # fmt: skip
 OLDEST = 18  # the first with DecompressionStream
 RELAXED_FLAG, RELAXED_WITH_FLAG, RELAXED_BY_DEFAULT = "--experimental-wasm-relaxed-simd", 20, 21
 INSTALL = (
@@ -77,7 +79,8 @@ def read_files(bundle: Path, manifest: Manifest, threads: int) -> dict[str, byte
     """What the loader needs of a bundle besides manifest.json, by name. Raises RuntimeFailure as `read_verified`."""
     best_module(bundle, manifest, threads=threads > 1)
     names = [*(m.file for m in manifest.modules), *([manifest.weights.file] if manifest.weights else []), *LOADER]
-    names += TO_GENERATE if manifest.decoder else ()
+    if facts := manifest.decoder:
+        names += [*TO_GENERATE, *(w.file for w in facts.weight_files), *([facts.tokenizer] if facts.tokenizer else [])]
     return {name: read_verified(bundle, manifest, name) for name in names}
 
 

@@ -6,18 +6,18 @@ import hashlib
 from importlib.resources import files as resources
 from pathlib import Path
 
-import numpy as np
-
 from edgesparse.build import Artifact
 from edgesparse.decoder.blob import Blob
 from edgesparse.decoder.model import SITES, Decoder
 from edgesparse.decoder.store import Form, StoredDecoder, describe_rules
 from edgesparse.manifest import Manifest, Port
-from edgesparse.manifest_decoder import DecoderFacts, SiteFacts
+from edgesparse.manifest_decoder import DecoderFacts, SiteFacts, WeightFile
 from edgesparse.npm_package import package_json
-from edgesparse.packed_weights import Part, encode
 from edgesparse.types import MemoryPlan, Selection, Target
 from edgesparse.version import __version__
+
+FILE_BYTES = 32 << 20
+"""The most that a file of weights for browsers has: one is in memory beside where the weights belong."""
 
 
 def facts(
@@ -63,7 +63,7 @@ def describe(
     """The files, those that are large as paths from where they can be moved; and the manifest."""
     from edgesparse.runtimes.c import DECODER_HEADERS, HEADERS
     from edgesparse.runtimes.node import LOADER, TO_GENERATE
-    from edgesparse.runtimes.web import package_entry
+    from edgesparse.runtimes.web import TYPES, package_entry
 
     content = {**artifact.files, **{n: text.encode() for n, text in sources.items()}}
     package = resources("edgesparse")
@@ -71,18 +71,17 @@ def describe(
         content[file] = (package / "runtimes/c" / file).read_bytes()
     if tokenizer:
         content[tokenizer[0]] = tokenizer[1]
-    packed = None
+    mapped, digested = {"weights.bin": blob.path}, {"weights.bin": digest}
     if target.kind == "wasm":
-        for file in (*LOADER, *TO_GENERATE, "model.d.ts"):
+        for file in (*LOADER, *TO_GENERATE, *TYPES):
             content[file] = (package / "runtimes/web" / file).read_bytes()
-        weights = np.memmap(blob.path, np.uint8, "r").tobytes()
-        data, packed = encode([Part(at, blob.mapped(at, t, n)) for at, t, n in blob.arrays if n], weights)
-        content[packed.file] = data
-        content["index.mjs"] = package_entry(content).encode()
-        content["package.json"] = package_json(name, __version__, content).encode()
-    digests = {n: hashlib.sha256(d).hexdigest() for n, d in content.items()}
-    mapped: dict[str, Path] = {} if packed else {"weights.bin": blob.path}
-    digests |= dict.fromkeys(mapped, digest)
+        mapped, digested = _cut(blob.path)
+        cut = tuple(WeightFile(file=n, bytes=path.stat().st_size) for n, path in mapped.items())
+        said = said.model_copy(update={"weight_files": cut})
+        content["index.mjs"] = package_entry([*content, *mapped], "language.mjs").encode()
+        stand_ins = {n: d.encode() for n, d in digested.items()}  # for large files
+        content["package.json"] = package_json(name, __version__, {**content, **stand_ins}).encode()
+    digests = {n: hashlib.sha256(d).hexdigest() for n, d in content.items()} | digested
     graph = selection.graph
 
     def port(tensor: str) -> Port:
@@ -94,7 +93,21 @@ def describe(
         isas=target.isas, inputs=tuple(map(port, graph.inputs)), outputs=tuple(map(port, graph.outputs)),
         arena_bytes=memory.arena_bytes, arena_lower_bound_bytes=memory.arena_bytes,
         scratch_bytes=memory.scratch_bytes, weights_bytes=blob.bytes, code_bytes=artifact.code_bytes,
-        compiler=artifact.compiler, layers=(), modules=artifact.modules, weights=packed, decoder=said,
+        compiler=artifact.compiler, layers=(), modules=artifact.modules, decoder=said,
         files=dict(sorted(digests.items())),
     )  # fmt: skip
     return {**content, **mapped}, manifest
+
+
+def _cut(path: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """The file at ``path`` in pieces beside it, of which the last may be shorter; and their SHA-256."""
+    paths: dict[str, Path] = {}
+    digests: dict[str, str] = {}
+    with path.open("rb") as whole:
+        while data := whole.read(FILE_BYTES):
+            name = f"weights.{len(paths)}.bin"
+            paths[name] = path.with_name(name)
+            paths[name].write_bytes(data)
+            digests[name] = hashlib.sha256(data).hexdigest()
+    path.unlink()
+    return paths, digests

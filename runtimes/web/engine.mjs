@@ -12,6 +12,7 @@ const MAX_THREADS = 256;
 const AUTO_THREADS = 8; // more cores than that are seldom all fast ones, and every layer waits for the slowest
 // Shorter runs gain little, and where CPUs are busy two threads took them twice as long (measured).
 const AUTO_US = 1000;
+const BYTES_PER_US = 8000; // of weights, that one thread reads for a token (measured)
 const ISOLATE = "serve the page, and the scripts of its workers, with Cross-Origin-Opener-Policy: same-origin and "
   + "Cross-Origin-Embedder-Policy: require-corp, or load with threads: 1";
 
@@ -82,7 +83,8 @@ export async function chooseThreads(manifest, options, why) {
   if (reason) return fewer(1, reason, ISOLATE);
   if (asked === "auto") {
     if (!maySleep()) return fewer(1, "the main thread of a page could not wait for others asleep");
-    const us = manifest.layers.reduce((sum, layer) => sum + layer.predicted_us, 0);
+    const us = manifest.decoder ? manifest.weights_bytes / BYTES_PER_US
+      : manifest.layers.reduce((sum, layer) => sum + layer.predicted_us, 0);
     if (us > 0 && us < AUTO_US) return fewer(1, `a run is predicted to take less than ${AUTO_US / 1000} ms`);
   }
   if (wanted > cpus) {

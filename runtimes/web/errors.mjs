@@ -10,15 +10,16 @@ export class EdgeSparseError extends Error {
   }
 }
 /** The bundle cannot be fetched, is damaged, or this engine cannot run it. Codes: fetch, aborted, manifest, damaged,
- * simd, relaxed-simd, compile, memory, threads, worker. */
+ * simd, relaxed-simd, compile, memory, threads, worker, tokenizer. */
 export class LoadError extends EdgeSparseError {
   static title = "LoadError"; // minifiers rename classes
 }
-/** An input is missing, unknown, or of another type or length. Codes: missing, unknown, type, length. */
+/** An input is missing, unknown, or of another type or length. Codes: missing, unknown, type, length; of language models
+ * decoder, prompt. */
 export class InputError extends EdgeSparseError {
   static title = "InputError";
 }
-/** The model stopped in the middle, or is gone. Codes: trap, closed, worker. */
+/** The model stopped in the middle, or is gone. Codes: trap, closed, worker, busy. */
 export class RunError extends EdgeSparseError {
   static title = "RunError";
 }

@@ -64,17 +64,26 @@ export class Files {
 
   /** When all have arrived: compared with the manifest, and kept for the next time. Throws LoadError. */
   async settle() {
-    for (const [name, opened] of this.#open) {
-      const content = await (await opened).bytes();
-      const isNew = !this.#kept.has(name) && this.#cache !== null;
-      if (name === "manifest.json" || !(isNew || this.#options.verify)) continue;
-      if (await sha256(content) !== this.#digests[name]) {
-        throw new LoadError("damaged", `${name} is damaged: its SHA-256 is not the one in the manifest`, AGAIN);
-      }
-      if (isNew) await this.#keep(name, content);
-    }
+    for (const [name, opened] of this.#open) await this.#settled(name, await (await opened).bytes());
     await this.#forget();
     if (this.#loaded < this.#total) this.#tell(this.#total - this.#loaded);
+  }
+
+  /** The content of a file, which is then forgotten: for those that are large together. Throws LoadError. */
+  async take(name) {
+    const content = await (await this.open(name)).bytes();
+    await this.#settled(name, content);
+    this.#open.delete(name);
+    return content;
+  }
+
+  async #settled(name, content) {
+    const isNew = !this.#kept.has(name) && this.#cache !== null;
+    if (name === "manifest.json" || !(isNew || this.#options.verify)) return;
+    if (await sha256(content) !== this.#digests[name]) {
+      throw new LoadError("damaged", `${name} is damaged: its SHA-256 is not the one in the manifest`, AGAIN);
+    }
+    if (isNew) await this.#keep(name, content);
   }
 
   /** All is there. Not abort(): browsers would call requests failed that have just ended. */

@@ -12,6 +12,7 @@ import { InputError } from "./errors.mjs";
 // The input `tokens`, as in decoder.h: these, then the tokens.
 const POSITION = 0, COUNT = 1, FLAGS = 2, TARGET = 3, SEED = 4, HEADER = 5;
 const WANTED = 1, ALL_INPUTS = 2;
+const TURN_MS = 8;
 const SITES = ["q", "k", "v", "o", "gate", "up", "down"];
 
 /**
@@ -34,7 +35,7 @@ export async function* generate(model, prompt, options = {}) {
   const runner = new Runner(model, facts, options);
   const cost = new Cost(facts, prompt.length);
   let position = 0, token = 0, begin = performance.now();
-  while (position < prompt.length) {
+  while (position < prompt.length && !signal?.aborted) {
     const part = prompt.slice(position, position + facts.chunk);
     const last = position + part.length === prompt.length;
     token = (await runner.run(position, part, ALL_INPUTS | (last ? WANTED : 0))).token[0];
@@ -44,8 +45,8 @@ export async function* generate(model, prompt, options = {}) {
   begin = performance.now();
   const flags = WANTED | (dense ? ALL_INPUTS : 0);
   for (let count = 0; ; ) {
-    if (stops.includes(token)) cost.stopped = "stop";
-    else if (signal?.aborted) cost.stopped = "aborted";
+    if (signal?.aborted) cost.stopped = "aborted";
+    else if (stops.includes(token)) cost.stopped = "stop";
     if (!cost.stopped) {
       count++;
       if (count === maxTokens) cost.stopped = "length";
@@ -110,18 +111,19 @@ function check(facts, prompt, { temperature = 0, topP = 1, seed = 0, sliding = f
 class Runner {
   #model;
   #inputs;
+  #turn = performance.now();
 
   constructor(model, facts, { temperature = 0, topP = 1, seed = 0 }) {
-    this.#model = model;
-    const here = typeof model.execute === "function";
-    this.#inputs = here ? model.inputViews()
+    this.#model = model.here ?? model;
+    const here = typeof this.#model.execute === "function";
+    this.#inputs = here ? this.#model.inputViews()
       : { tokens: new Int32Array(HEADER + facts.chunk), sampling: new Float32Array(2) };
     this.#inputs.sampling.set([temperature, topP]);
     this.#inputs.tokens[SEED] = seed;
     this.here = here;
   }
 
-  run(position, tokens, flags, target = -1) {
+  async run(position, tokens, flags, target = -1) {
     const header = this.#inputs.tokens;
     header[POSITION] = position;
     header[COUNT] = tokens.length;
@@ -129,9 +131,26 @@ class Runner {
     header[TARGET] = target;
     header.set(tokens, HEADER);
     if (!this.here) return this.#model.run(this.#inputs);
+    if (performance.now() - this.#turn > TURN_MS) {
+      await othersTurn();
+      this.#turn = performance.now();
+    }
     this.#model.execute();
     return this.#model.outputViews();
   }
+}
+
+/** Lets timers and events be heard, so that a signal can end a text that this thread is busy with. */
+function othersTurn() {
+  if (typeof setImmediate === "function") return new Promise((resolve) => { setImmediate(resolve); });
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(0);
+  });
 }
 
 /** What generating has cost so far. */

@@ -42,9 +42,9 @@ async function begin(manifest, threads, files, options, why) {
 async function start(manifest, threads, files, options, why) {
   const tell = (phase, loaded, total) => options.onProgress?.({ phase, loaded, total });
   const build = chooseBuild(manifest, threads, options, why);
-  const packed = manifest.weights;
+  const packed = manifest.weights, { weight_files: pieces = [], tokenizer } = manifest.decoder ?? {};
   const sizes = { [build.file]: build.bytes, ...(packed ? { [packed.file]: packed.bytes } : {}) };
-  files.expect(sizes);
+  files.expect({ ...sizes, ...Object.fromEntries(pieces.map(({ file, bytes }) => [file, bytes])) });
   const [code, weights] = await Promise.all(Object.keys(sizes).map((name) => files.open(name)));
   const module = await compile(build.file, code, why);
   const memory = threads > 1 ? sharedMemory(manifest, build.bytes, threads) : undefined;
@@ -52,6 +52,8 @@ async function start(manifest, threads, files, options, why) {
   const model = new SyncModel(manifest, build, threads, exports, memory);
   try {
     if (weights) await decodeWeights(manifest, weights.stream(), { into: model.weights, verify: options.verify });
+    await place(pieces, files, model.weights);
+    if (tokenizer) model.tokenizerFile = await (await files.open(tokenizer)).bytes();
     await files.settle();
     tell("compile", 1, 1);
     tell("start", 0, threads);
@@ -64,4 +66,19 @@ async function start(manifest, threads, files, options, why) {
     throw error;
   }
   return model;
+}
+
+/** Weights of language models, as they are: piece after piece, so that none but the next is in memory twice. */
+async function place(pieces, files, into) {
+  let at = 0;
+  for (const [i, { file, bytes }] of pieces.entries()) {
+    const content = files.take(file);
+    if (i + 1 < pieces.length) files.open(pieces[i + 1].file); // comes while this one is compared and copied
+    const { length } = await content;
+    if (length !== bytes || at + length > into.length) {
+      throw new LoadError("damaged", `${file} is damaged: it holds ${length} bytes`, "copy the bundle again");
+    }
+    into.set(await content, at);
+    at += length;
+  }
 }

@@ -23,8 +23,8 @@ const calls = {
   async load({ place, options, theirs }) {
     const onProgress = (progress) => post({ progress });
     model = await loadHere(place, { ...options, onProgress, ...(theirs ? { read } : {}) });
-    const { manifest, isa, threads, why } = model;
-    return { manifest, isa, threads, why };
+    const { manifest, isa, threads, why, tokenizerFile } = model;
+    return { manifest, isa, threads, why, tokenizerFile };
   },
   run: (inputs) => model.run(inputs),
   close: () => void model.dismiss(), // the workers end with this one

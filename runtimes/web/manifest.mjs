@@ -39,7 +39,8 @@ function check(manifest) {
   for (const ports of ["inputs", "outputs"]) need(manifest[ports]?.every?.(isPort), ports);
   need(manifest.layers?.every?.((x) => isObject(x) && x.calls?.every?.(isCount)), "layers");
   need((manifest.modules ?? []).every?.(isModule), "modules");
-  const { weights } = manifest;
+  const { weights, decoder } = manifest;
+  if (decoder) need(isDecoder(decoder), "decoder");
   if (weights === null || weights === undefined) return;
   need(isFile(weights.file) && isCount(weights.bytes) && weights.parts?.every?.(isPart), "weights");
 }
@@ -48,6 +49,13 @@ function isPort(port) {
   const known = isObject(port) && typeof port.name === "string" && Object.hasOwn(ARRAYS, port.dtype);
   return known && isCount(port.bytes) && port.bytes % ARRAYS[port.dtype].BYTES_PER_ELEMENT === 0
     && Boolean(port.shape?.every?.(isCount));
+}
+
+function isDecoder(decoder) {
+  const { tokenizer, sites, weight_files: files = [] } = decoder;
+  return ["context", "chunk", "vocabulary", "blocks"].every((name) => isCount(decoder[name] - 1))
+    && (tokenizer === "" || isFile(tokenizer)) && Boolean(sites?.every?.((x) => isObject(x) && isCount(x.entries)))
+    && Boolean(files.every?.((x) => isObject(x) && isFile(x.file) && isCount(x.bytes)));
 }
 
 function isModule(build) {

@@ -161,13 +161,13 @@ export class EdgeSparseError extends Error {
 /** The bundle cannot be fetched, is damaged, or this engine cannot run it. */
 export class LoadError extends EdgeSparseError {
   readonly code: "fetch" | "aborted" | "manifest" | "damaged" | "simd" | "relaxed-simd" | "compile" | "memory"
-    | "threads" | "worker";
+    | "threads" | "worker" | "tokenizer";
 }
 /** An input is missing, unknown, or of another type or length. */
 export class InputError extends EdgeSparseError {
-  readonly code: "missing" | "unknown" | "type" | "length";
+  readonly code: "missing" | "unknown" | "type" | "length" | "decoder" | "prompt";
 }
 /** The model stopped in the middle, or is gone. */
 export class RunError extends EdgeSparseError {
-  readonly code: "trap" | "closed" | "worker";
+  readonly code: "trap" | "closed" | "worker" | "busy";
 }

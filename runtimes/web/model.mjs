@@ -23,8 +23,11 @@ export class Model {
   #runs; // {run, time, close}
   #closed = false;
 
-  constructor({ manifest, isa, threads, why }, runs, inWorker) {
+  constructor({ manifest, isa, threads, why, tokenizerFile }, runs, inWorker) {
     this.manifest = manifest;
+    this.tokenizerFile = tokenizerFile;
+    /** The SyncModel, where there is no worker. */
+    this.here = inWorker ? null : runs;
     this.inputs = manifest.inputs;
     this.outputs = manifest.outputs;
     this.isa = isa;

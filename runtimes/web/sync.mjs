@@ -20,6 +20,8 @@ export class SyncModel {
     this.isa = build.isa;
     this.threads = threads;
     this.why = [];
+    /** Of a language model that has one: its content. */
+    this.tokenizerFile = undefined;
     this.inputs = manifest.inputs;
     this.outputs = manifest.outputs;
     /** How many kernel calls a run is made of. */

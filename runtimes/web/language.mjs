@@ -1,0 +1,133 @@
+// Language models: text in, text out, piece by piece. The entry of their bundles.
+//
+//   import { load } from "./lm.edge/index.mjs";
+//   const lm = await load();
+//   for await (const piece of lm.generate("def read_file(", { maxTokens: 200, temperature: 0.8, seed: 1 })) ...
+//
+// Types: language.d.ts.
+
+import { InputError, LoadError, RunError } from "./errors.mjs";
+import { generate } from "./generate.mjs";
+import { loadBeside as loadModel, loadHereBeside as loadModelHere } from "./model.mjs";
+import { Characters, tokenizerOf } from "./tokenizer.mjs";
+
+export { EdgeSparseError, features, InputError, LoadError, RunError, whyNoThreads } from "./model.mjs";
+
+const BESIDE = import.meta.url.replace(/[^/]*$/, ""); // not by new URL(): bundlers would look for a file
+
+/** A loaded language model. It writes one text at a time. */
+export class LanguageModel {
+  #model;
+  #writing = null; // whose turn it is: the last text that was begun and has not ended
+  #cost = null;
+  #tokens = [];
+
+  /** `model`: a Model or a SyncModel. Throws LoadError: of its tokenizer. */
+  constructor(model) {
+    const { manifest, isa, threads, why, backend, tokenizerFile } = model;
+    this.tokenizer = tokenizerOf(manifest.decoder, tokenizerFile);
+    Object.assign(this, { manifest, isa, threads, why, backend });
+    /** How many tokens a text may have, its beginning included. */
+    this.context = manifest.decoder.context;
+    this.#model = model;
+  }
+
+  /** The tokens of a text, after the one that texts begin with, where the model has one. Throws InputError. */
+  encode(text) {
+    const { bos } = this.manifest.decoder;
+    return [...(bos >= 0 ? [bos] : []), ...this.tokenizer.encode(text)];
+  }
+
+  /**
+   * What comes after `prompt`, in pieces of whole characters, as it comes; the generator returns why it ended: length,
+   * stop, context or aborted.
+   *
+   * options.maxTokens (100), options.temperature (0: the likeliest token each time), options.topP (1), options.seed (0);
+   * options.sliding: where the context is full, forget the oldest tokens rather than end;
+   * options.dense: no rule of activation sparsity holds;
+   * options.signal: an AbortSignal that ends the text;
+   * options.onStats: gets, after each token, what `stats` is then.
+   *
+   * Throws InputError; RunError, of code "busy" while another text is written.
+   */
+  async* generate(prompt, options = {}) {
+    if (this.#writing) {
+      throw new RunError("busy", "the model is writing another text", "wait for its end, or end it with its signal");
+    }
+    const turn = this.#writing = {};
+    try {
+      if (typeof prompt !== "string") throw new InputError("prompt", "the prompt is no text", "give a string");
+      const characters = new Characters(this.tokenizer, prompt === "");
+      this.#cost = null;
+      this.#tokens = [];
+      const onCost = (cost) => {
+        this.#cost = cost;
+        options.onStats?.(this.stats);
+      };
+      for await (const token of generate(this.#model, this.encode(prompt), { ...options, onCost })) {
+        this.#tokens.push(token);
+        const piece = characters.of(token);
+        if (piece) yield piece;
+      }
+      const rest = characters.end();
+      if (rest) yield rest;
+      return this.#cost.stopped;
+    } finally {
+      if (this.#writing === turn) this.#writing = null;
+    }
+  }
+
+  /** The tokens of the last text, without its prompt. */
+  get tokens() {
+    return this.#tokens.slice();
+  }
+
+  /** What the last text has cost so far; null before the first token. */
+  get stats() {
+    if (this.#cost === null) return null;
+    const { promptTokens, promptMs, decoded, decodeMs, active, bytesPerToken, stopped } = this.#cost;
+    const { sites } = this.manifest.decoder;
+    const layers = sites.map(({ block, site, entries }, i) => (
+      { block, site, active: decoded ? active[i] / entries : 1 }
+    ));
+    const tokensPerSecond = decodeMs > 0 ? 1000 * decoded / decodeMs : 0;
+    return { promptTokens, promptMs, decoded, decodeMs, tokensPerSecond, bytesPerToken, layers, finish: stopped };
+  }
+
+  /** End the workers and let the memory go. Closing twice is harmless. */
+  close() {
+    return this.#model.close();
+  }
+}
+
+/** The language model beside this file, or in the folder at `base`; options as of load() in model.mjs. Throws LoadError. */
+export function load(base, options) {
+  return loadBeside({ folder: BESIDE }, base, options);
+}
+
+/** The same in the calling thread, whatever it is. Throws LoadError. */
+export function loadHere(base, options) {
+  return loadHereBeside({ folder: BESIDE }, base, options);
+}
+
+/** load() of a module that lies beside the files of a bundle: index.mjs, in packages. */
+export async function loadBeside(beside, base, options) {
+  return written(await loadModel(beside, base, options));
+}
+
+/** As loadBeside, for loadHere(). */
+export async function loadHereBeside(beside, base, options) {
+  return written(await loadModelHere(beside, base, options));
+}
+
+async function written(model) {
+  try {
+    if (!model.manifest.decoder) {
+      throw new LoadError("manifest", "the model is not a language model", "load it with model.mjs");
+    }
+    return new LanguageModel(model);
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
+}

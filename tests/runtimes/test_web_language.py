@@ -1,0 +1,332 @@
+"""Language models in JavaScript: the texts that others write, streamed, ended, refused; in node.js and browsers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgesparse import runtimes
+from edgesparse.decoder import bundle as contents
+from edgesparse.decoder.compile import compile_decoder
+from edgesparse.decoder.model import InputRule
+from edgesparse.decoder.texts import continue_text, tokenizer_in
+from edgesparse.runtimes import node as node_runtime
+from edgesparse.runtimes.generation import Request
+from tests.conftest import require
+from tests.decoder.made import decoder, with_rules
+from tests.web import ISOLATED, NO_EVAL, chromium, npm, run_packaged, serve
+
+from .firefox_page import told_by_firefox
+from .test_web_tokenizer import tokenizer_bin
+
+PROMPTS = ("a", "the edge", "é日 of the sparse")
+CHANCE = Request(max_tokens=24, temperature=1.5, top_p=0.9, seed=7)
+OPTIONS = {"maxTokens": 24, "temperature": 1.5, "topP": 0.9, "seed": 7}
+
+
+def _of_bytes(folder: Path, name: str = "lm", **more: Any) -> Path:
+    """A decoder of bytes with random weights that skips inputs; its text is hardly ever UTF-8."""
+    model = with_rules(
+        decoder(vocabulary=256, **more), lambda site, inputs: InputRule("teal", 0.5, np.array([0.5], np.float32))
+    )
+    return compile_decoder(model, "browser", folder / f"{name}.edge", weights="f32", context=more.get("context"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("language")
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setattr(contents, "FILE_BYTES", 50_000)  # so that there are several
+    _of_bytes(folder)
+    monkeypatch.undo()
+    model = decoder(vocabulary=285, bos=1, stops=(1, 2))
+    compile_decoder(
+        model, "browser", folder / "words.edge", weights="int8", tokenizer=("tokenizer.bin", tokenizer_bin())
+    )
+    (folder / "index.html").write_text('<!doctype html><title>test</title><link rel="icon" href="data:,">')
+    return folder
+
+
+def run(bundle: Path, body: str, *flags: str) -> Any:
+    """What the script prints as JSON, with ``lm`` the model in this thread, and ``edge`` its module."""
+    require("node")
+    text = f"""
+    import * as edge from {json.dumps((bundle / "index.mjs").as_uri())};
+    import assert from "node:assert/strict";
+    const told = (value) => console.log(JSON.stringify(value));
+    async function written(lm, prompt, options) {{
+      const pieces = [], texts = lm.generate(prompt, options);
+      for (;;) {{
+        const {{ value, done }} = await texts.next();
+        if (done) return {{ pieces, text: pieces.join(""), finish: value, tokens: lm.tokens, stats: lm.stats }};
+        pieces.push(value);
+      }}
+    }}
+    {body}"""
+    command = [next(node_runtime._candidates()), *flags, "--input-type=module", "-e", text]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return lines[0] if len(lines) == 1 else lines
+
+
+def _expected(bundle: Path, prompt: str, request: Request) -> tuple[str, Any]:
+    with runtimes.open(bundle, "wasmtime") as session:
+        assert session.manifest.decoder is not None
+        request = replace(request, stops=session.manifest.decoder.stops)
+        return continue_text(session, tokenizer_in(bundle, session.manifest), prompt, request)
+
+
+@pytest.mark.parametrize("name", ["lm", "words"])
+@pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.parametrize("chance", [False, True])
+def test_the_same_text_as_by_edgesparse_generate(folder: Path, name: str, prompt: str, chance: bool) -> None:
+    """With relaxed SIMD, which wasmtime has, too."""
+    require("wasmtime")
+    bundle = folder / f"{name}.edge"
+    text, expected = _expected(bundle, prompt, CHANCE if chance else Request(max_tokens=20))
+    options = OPTIONS if chance else {"maxTokens": 20}
+    flags = _relaxed_flags()
+    found = run(bundle, f"""
+    const lm = await edge.loadHere({{ threads: 1 }});
+    told(await written(lm, {json.dumps(prompt)}, {json.dumps(options)}));
+    """, *flags)  # fmt: skip
+    assert found["tokens"] == list(expected.tokens)
+    assert (found["text"], found["finish"]) == (text, expected.stopped)
+    stats = found["stats"]
+    assert (stats["promptTokens"], stats["decoded"]) == (expected.prompt_tokens, expected.cost.decoded)
+
+
+def _relaxed_flags() -> list[str]:
+    path = next(node_runtime._candidates())
+    return [*node_runtime._relaxed_flags(node_runtime._version(path)), "--no-liftoff"]
+
+
+def test_characters_are_whole(folder: Path) -> None:
+    """Bytes that are no UTF-8 become U+FFFD; what a piece begins, another does not end."""
+    found = run(folder / "lm.edge", f"""
+    const lm = await edge.loadHere();
+    const {{ pieces, tokens, text }} = await written(lm, "a", {{ ...{json.dumps(OPTIONS)}, maxTokens: 28 }});
+    told({{ pieces, tokens, text }});
+    """)  # fmt: skip
+    assert bytes(found["tokens"]).decode("utf-8", "replace") == found["text"] and "\ufffd" in found["text"]
+    assert all(found["pieces"])
+
+
+def test_what_it_costs(folder: Path) -> None:
+    bundle = folder / "lm.edge"
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    first, last, seen = run(bundle, """
+    const lm = await edge.loadHere();
+    assert.equal(lm.stats, null);
+    const seen = [];
+    const { stats } = await written(lm, "abcdef", { maxTokens: 10, onStats: (stats) => seen.push(stats) });
+    told(seen[0]); told(stats); told(seen.map(({ decoded }) => decoded));
+    """)  # fmt: skip
+    assert seen == list(range(10)) and first["finish"] == "" and last["finish"] == "length"
+    assert first["promptTokens"] == 6 and last["promptMs"] > 0 and last["tokensPerSecond"] > 0
+    sites = manifest["decoder"]["sites"]
+    assert [(x["block"], x["site"]) for x in last["layers"]] == [(x["block"], x["site"]) for x in sites]
+    assert all(0 < x["active"] < 1 for x in last["layers"])
+    read = sum(s["unit_bytes"] * s["entries"] * x["active"] for s, x in zip(sites, last["layers"], strict=True))
+    assert last["bytesPerToken"] == pytest.approx(manifest["decoder"]["always_bytes"] + read)
+
+
+@pytest.mark.parametrize("worker", ["false", "true"])
+def test_how_texts_end(folder: Path, worker: str) -> None:
+    """By their length, a token, the context, a signal; and a model goes on after each."""
+    run(folder / "lm.edge", f"""
+    const lm = await edge.load({{ worker: {worker}, threads: 1 }});
+    assert.equal(lm.context, 32);
+    const greedy = await written(lm, "abc", {{ maxTokens: 12 }});
+    const stop = greedy.tokens[4];
+    const early = await written(lm, "abc", {{ stops: [stop] }});
+    assert.equal(early.finish, "stop");
+    assert.deepEqual(early.tokens, greedy.tokens.slice(0, greedy.tokens.indexOf(stop)));
+    const full = await written(lm, "abc", {{ maxTokens: 1000 }});
+    assert.deepEqual([full.finish, full.tokens.length], ["context", 30]);
+    const sliding = await written(lm, "abc", {{ maxTokens: 100, sliding: true }});
+    assert.deepEqual([sliding.finish, sliding.tokens.length], ["length", 100]);
+    const late = await written(lm, "abc", {{ maxTokens: 1e9, sliding: true, signal: AbortSignal.timeout(300) }});
+    assert.equal(late.finish, "aborted");
+    const never = await written(lm, "abc", {{ signal: AbortSignal.abort() }});
+    assert.deepEqual([never.finish, never.tokens], ["aborted", []]);
+    for await (const piece of lm.generate("abc")) break;
+    assert.deepEqual((await written(lm, "abc", {{ maxTokens: 12 }})).tokens, greedy.tokens);
+    await lm.close();
+    await lm.close();
+    await assert.rejects(written(lm, "abc"), {{ name: "RunError", code: "closed" }});
+    told(0);
+    """)  # fmt: skip
+
+
+def test_what_is_refused(folder: Path) -> None:
+    run(folder / "lm.edge", """
+    const lm = await edge.loadHere();
+    const refused = (prompt, options, expected) => assert.rejects(written(lm, prompt, options), expected);
+    const prompt = { name: "InputError", code: "prompt" };
+    await refused("", {}, { ...prompt, message: /the prompt is empty/ });
+    await refused("x".repeat(33), {}, { ...prompt, message: /33 tokens, the context is 32/ });
+    await refused([1, 2], {}, { ...prompt, message: /no text/ });
+    const bad = [{ temperature: -1 }, { temperature: NaN }, { topP: 0 }, { topP: 2 }, { seed: -1 }, { seed: 0.5 }];
+    for (const options of bad) {
+      await refused("a", options, prompt);
+    }
+    const first = lm.generate("a");
+    await first.next();
+    await refused("a", {}, { name: "RunError", code: "busy" });
+    await first.return();
+    assert.equal((await written(lm, "a", { maxTokens: 2 })).finish, "length");
+    told(0);
+    """)  # fmt: skip
+
+
+@pytest.mark.cpus(2)
+def test_threads_write_the_same(folder: Path) -> None:
+    one, two = run(folder / "lm.edge", """
+    for (const threads of [1, 2]) {
+      const lm = await edge.load({ threads, strict: true });
+      told((await written(lm, "abc", { maxTokens: 25, temperature: 1, seed: 3 })).tokens);
+      await lm.close();
+    }
+    """)  # fmt: skip
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("weights.1.bin", None, "fetch"),
+        ("weights.0.bin", b"1234", "damaged"),
+        ("weights.2.bin", b"", "damaged"),
+        ("tokenizer.bin", None, "fetch"),
+        ("tokenizer.bin", b"12345", "damaged"),
+    ],
+)
+def test_damaged_bundles(folder: Path, tmp_path: Path, name: str, content: bytes | None, code: str) -> None:
+    bundle = tmp_path / "broken.edge"
+    shutil.copytree(folder / ("words.edge" if "tokenizer" in name else "lm.edge"), bundle)
+    (bundle / name).unlink()
+    if content is not None:
+        (bundle / name).write_bytes(content)
+    for worker in ("false", "true"):
+        run(bundle, f"""
+        await assert.rejects(edge.load({{ worker: {worker} }}), {{ name: "LoadError", code: "{code}" }});
+        told(0);
+        """)  # fmt: skip
+
+
+def test_weights_of_other_bytes_are_found_out(folder: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "broken.edge"
+    shutil.copytree(folder / "lm.edge", bundle)
+    data = bytearray((bundle / "weights.1.bin").read_bytes())
+    data[7] ^= 1
+    (bundle / "weights.1.bin").write_bytes(data)
+    run(bundle, """
+    await edge.load({ threads: 1 });
+    await assert.rejects(edge.load({ verify: true }), { code: "damaged", message: /weights.1.bin/ });
+    told(0);
+    """)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "more", ["", "decoder.context = 0", "decoder.tokenizer = '../x'", "decoder.weight_files = [{}]"]
+)
+def test_a_manifest_that_asks_for_what_is_not(folder: Path, tmp_path: Path, more: str) -> None:
+    """Too much memory is said so; numbers and names are checked."""
+    bundle = tmp_path / "asks.edge"
+    shutil.copytree(folder / "lm.edge", bundle)
+    path = bundle / "manifest.json"
+    document = json.loads(path.read_text())
+    if more:
+        key, value = more.removeprefix("decoder.").split(" = ")
+        document["decoder"][key] = json.loads(value.replace("'", '"'))
+    else:
+        document["weights_bytes"] = 5_000_000_000
+    path.write_text(json.dumps(document))
+    run(bundle, """
+    await assert.rejects(edge.load(), { name: "LoadError", code: "manifest" });
+    told(0);
+    """)  # fmt: skip
+
+
+def test_no_memory(folder: Path) -> None:
+    """Weights and caches of more than an engine gives: said so, with the bytes."""
+    found = run(folder / "lm.edge", """
+    const grow = WebAssembly.Memory.prototype.grow;
+    WebAssembly.Memory.prototype.grow = () => { throw new RangeError("no more"); };
+    const error = await edge.loadHere({ threads: 1 }).then(() => null, (error) => error);
+    WebAssembly.Memory.prototype.grow = grow;
+    told([error?.name, error?.code, error?.message]);
+    """)  # fmt: skip
+    assert found[:2] == ["LoadError", "memory"] and "bytes of WebAssembly memory" in found[2]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as browser:
+        yield browser
+
+
+PAGE = """async () => {
+  const { load } = await import("/lm.edge/index.mjs");
+  const lm = await load({ threads: THREADS, relaxed: false });
+  let text = "";
+  for await (const piece of lm.generate("abc", { maxTokens: 20, temperature: 1, seed: 3 })) text += piece;
+  const found = { text, backend: lm.backend, why: lm.why, decoded: lm.stats.decoded };
+  await lm.close();
+  return found;
+}"""
+
+
+def test_in_chromium(browser: Any, folder: Path) -> None:
+    """In a worker, under a policy without eval; the second time from the cache."""
+    expected = run(folder / "lm.edge", """
+    const lm = await edge.loadHere({ threads: 1, relaxed: false });
+    told((await written(lm, "abc", { maxTokens: 20, temperature: 1, seed: 3 })).text);
+    """)  # fmt: skip
+    with serve(folder, {**ISOLATED, **NO_EVAL}) as site:
+        context = browser.new_context()
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.goto(site.url)
+        first = page.evaluate(PAGE.replace("THREADS", "1"))
+        assert first["text"] == expected and first["decoded"] == 19 and first["backend"].endswith("worker")
+        asked = len(site.asked)
+        assert page.evaluate(PAGE.replace("THREADS", '"auto"'))["text"] == expected
+        again = [path for path in site.asked[asked:] if "/weights." in path]
+        assert not again and errors == []
+        context.close()
+
+
+def test_in_firefox(folder: Path, tmp_path: Path) -> None:
+    found = told_by_firefox(folder, tmp_path, PAGE.replace("THREADS", "1"))
+    assert found["decoded"] == 19 and found["text"] and found["backend"] == "SIMD128, 1 thread, worker"
+
+
+def test_a_package_of_npm(folder: Path, tmp_path: Path) -> None:
+    """Packed and installed as any other, it finds its files by itself."""
+    npm("pack", folder / "words.edge", folder=tmp_path)
+    (archive,) = tmp_path.glob("*.tgz")
+    (tmp_path / "package.json").write_text("{}")
+    npm("install", archive, folder=tmp_path)
+    (tmp_path / "use.mjs").write_text("""
+    import { load } from "words";
+    const lm = await load();
+    let text = "";
+    for await (const piece of lm.generate("the edge", { maxTokens: 5 })) text += piece;
+    console.log(JSON.stringify([lm.tokens.length, lm.tokenizer.decode(lm.encode("the edge"))]));
+    await lm.close();
+    """)
+    done = run_packaged("node", "use.mjs", folder=tmp_path)
+    assert json.loads(done.stdout) == [5, "the edge"], done.stderr
