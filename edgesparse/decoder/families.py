@@ -28,7 +28,8 @@ class Family:
 
     ``qkv_bias``: always there; None: as ``attention_bias`` says. ``o_bias``: whether that covers ``o_proj``.
     ``norm_offset``: gains are stored less this. ``bos``: whether texts begin with the token. ``windows``: which layers
-    have a sliding window: none, all, or every other one from the first on (``layer_types`` overrules).
+    have a sliding window: none, all, or every other one from the first on (``layer_types`` overrules). ``stated``: keys
+    that must be in the config, null or not, for what holds without them is another number for each family.
     """
 
     qkv_bias: bool | None = None
@@ -41,17 +42,24 @@ class Family:
     activation: str = "silu"
     windows: Literal["none", "all", "even"] = "none"
     bos: bool = True
+    stated: tuple[str, ...] = ()
 
 
 FAMILIES: dict[str, Family] = {
     "llama": Family(),
-    "mistral": Family(qkv_bias=False, o_bias=False, windows="all"),
-    "qwen2": Family(qkv_bias=True, o_bias=False, bos=False),
-    "qwen3": Family(head_norms=True, bos=False),
-    "gemma": Family(norm_offset=1.0, scaled_embedding=True, tied=True, activation="gelu_pytorch_tanh"),
+    "mistral": Family(
+        qkv_bias=False, o_bias=False, windows="all", stated=("sliding_window", "num_key_value_heads")
+    ),
+    "qwen2": Family(qkv_bias=True, o_bias=False, bos=False, stated=("num_key_value_heads",)),
+    "qwen3": Family(head_norms=True, bos=False, stated=("num_key_value_heads", "head_dim")),
+    "gemma": Family(
+        norm_offset=1.0, scaled_embedding=True, tied=True, activation="gelu_pytorch_tanh", stated=("head_dim",)
+    ),
     "gemma2": Family(
         post_norms=True, norm_offset=1.0, scaled_embedding=True, tied=True, activation="gelu_pytorch_tanh",
-        windows="even",
+        windows="even", stated=(
+            "head_dim", "sliding_window", "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping",
+        ),
     ),
 }  # fmt: skip
 
@@ -153,8 +161,10 @@ def read_config(path: Path) -> Config:
 def _check(config: Config, path: Path) -> None:
     act = config.hidden_activation or config.hidden_act or config.family.activation
     types, window = config.layer_types, config.sliding_window
+    unsaid = [key for key in config.family.stated if key not in config.model_fields_set]
     wrong = (
-        f"hidden_act {act!r} is not known: {', '.join(_ACTIVATIONS)}" if act not in _ACTIVATIONS
+        f"without {', '.join(unsaid)}" if unsaid
+        else f"hidden_act {act!r} is not known: {', '.join(_ACTIVATIONS)}" if act not in _ACTIVATIONS
         else f"{config.num_attention_heads} heads do not share {config.kv_heads} of keys and values"
         if config.num_attention_heads % config.kv_heads
         else f"hidden_size {config.hidden_size} in {config.num_attention_heads} heads"
@@ -183,6 +193,8 @@ def frequencies(config: Config, where: Path) -> Array:
     """
     given = {**(config.rope_scaling or {}), **(config.rope_parameters or {})}
     kind = given.get("rope_type", given.get("type", "default"))
+    if any(isinstance(value, dict) for value in given.values()):
+        raise InputError("RoPE that differs by layer is not known", where=str(where), hint="export it from torch")
     theta = _number(given, "rope_theta", where, config.rope_theta or 10000.0)
     share = _number(given, "partial_rotary_factor", where, config.partial_rotary_factor)
     rotary = int(config.size * share)

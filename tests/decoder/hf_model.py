@@ -44,7 +44,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0, "hidden_activation": "gelu_pytorch_tanh",
     },
     "gemma2 by layer": {
-        "model_type": "gemma2", **GEMMA, "sliding_window": 5, "layer_types": ["full_attention", "sliding_attention"],
+        "model_type": "gemma2", **GEMMA, "sliding_window": 5, "query_pre_attn_scalar": 12,
+        "attn_logit_softcapping": None, "final_logit_softcapping": None,
+        "layer_types": ["full_attention", "sliding_attention"],
     },
 }  # fmt: skip
 

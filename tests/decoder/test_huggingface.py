@@ -141,6 +141,9 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
         "use_sliding_window without layer_types"),
     "layer types of another number": (
         edit_config(model_type="gemma2", sliding_window=4, layer_types=["full_attention"]), "layer_types"),
+    "a family whose numbers are not said": (edit_config(model_type="mistral"), "without sliding_window"),
+    "RoPE by layer": (
+        edit_config(rope_parameters={"full_attention": {"rope_type": "default"}}), "RoPE that differs by layer"),
     "more layers than weights": (
         edit_config(num_hidden_layers=10**9), "without tensor 'model.layers.2.input_layernorm"),
     "fewer layers than weights": (edit_config(num_hidden_layers=1), "9 tensors that this architecture does not have"),
