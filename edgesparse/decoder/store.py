@@ -26,8 +26,6 @@ BREAK_EVEN: Mapping[str, float] = {"f32": 0.85, "f16": 0.85, "int8": 0.8, "int4"
 """The share of inputs above which computing with all of them is no slower."""
 BLOCK = 32
 """Weights of 4 bits that share a scale."""
-WIDE = 512
-"""The most outputs of a tile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +189,7 @@ class Store:
         outputs, inputs = weight.shape
         if self.form == "int4":
             tile = pack_qb4.PANEL if layout == "interleaved" else pack_qb4.STRIP
-        tile = tile or tile_of(outputs)
+        tile = tile or pack.tile_for(outputs)
         before = self.blob.bytes
         at, scale = self._packed(weight, layout, tile)
         return Matrix(
@@ -224,11 +222,6 @@ class Store:
 
     def _vector(self, vector: Array | None) -> int:
         return -1 if vector is None else self.blob.add(vector.astype(np.float32))
-
-
-def tile_of(outputs: int) -> int:
-    """Outputs of a tile: wide ones are read with fewer interruptions, but two threads need two."""
-    return min(WIDE, -(-outputs // (2 * pack.PIECE)) * pack.PIECE)
 
 
 def describe_rules(decoder: Decoder) -> dict[str, Any]:

@@ -156,6 +156,26 @@ static void es_dense(es_hand *hand, const es_linear *l, const float *x, int64_t 
   }
 }
 
+// The sum of |x[i]|, or with `mean` of (|x[i]| - mean)^2.
+static float es_sum(const float *x, int64_t n, const float *mean) {
+  typedef float lanes __attribute__((vector_size(64), aligned(4)));
+  typedef int32_t bits __attribute__((vector_size(64)));
+  lanes sums = {0};
+  float sum = 0;
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const lanes size = (lanes)((bits) * (const lanes *)(x + i) & INT32_MAX);
+    const lanes more = mean ? (size - *mean) * (size - *mean) : size;
+    sums += more;
+  }
+  for (; i < n; i++) {
+    const float size = __builtin_fabsf(x[i]);
+    sum += mean ? (size - *mean) * (size - *mean) : size;
+  }
+  for (int k = 0; k < 16; k++) sum += sums[k];
+  return sum;
+}
+
 // Which entries of x (n) count, and how many these are; -1 where they are too many. With `block`, of 4 bits, index, q,
 // scale, sum and start are of these; else index and value.
 static int64_t es_choose(es_hand *hand, const es_rule *rule, const float *x, int64_t n, int64_t block) {
@@ -163,11 +183,8 @@ static int64_t es_choose(es_hand *hand, const es_rule *rule, const float *x, int
   const int64_t each = !rule->statistical && rule->each;
   float by_spread = 0;
   if (rule->statistical) {
-    float sum = 0, squares = 0;
-    for (int64_t i = 0; i < n; i++) sum += __builtin_fabsf(x[i]);
-    const float mean = sum / (float)n;
-    for (int64_t i = 0; i < n; i++) squares += (__builtin_fabsf(x[i]) - mean) * (__builtin_fabsf(x[i]) - mean);
-    by_spread = mean + rule->spread * __builtin_sqrtf(squares / (float)n);
+    const float mean = es_sum(x, n, 0) / (float)n, square = es_sum(x, n, &mean) / (float)n;
+    by_spread = mean + rule->spread * __builtin_sqrtf(square);
     threshold = &by_spread;
   }
   int32_t count = 0;
