@@ -1,7 +1,7 @@
 // edgesparse-kernel: op=columns_many dtype=qb4 isa=avx512vnni,avx512,avx2,sse2,scalar,neon_dotprod,neon,simd128,relaxed
 #include "columns_qb4.h"
 
-enum { AT_ONCE = 16 };  // tokens, for which weights are interleaved once
+enum { AT_ONCE = 32 };  // tokens, for which weights are interleaved once
 
 // u[v][k] = quad k of 32 inputs of outputs ES_VL * v..: 32 rows of 64 bytes, `pitch` bytes apart.
 ES_INLINE void tiles(const uint8_t *w, int64_t pitch, vb u[128 / ES_VL][8]) {

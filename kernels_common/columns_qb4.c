@@ -1,8 +1,8 @@
 // edgesparse-kernel: op=columns dtype=qb4 isa=avx512vnni,avx512,avx2,sse2,scalar,neon_dotprod,neon,simd128,relaxed
 #include "columns_qb4.h"
 
-enum { MOST = 2048 };          // outputs at a time, whose sums stay in the L1 cache
-enum { AHEAD_BYTES = 16384 };  // of active weights, into the L2 cache: its many outstanding reads make up for gaps
+enum { MOST = 8192 };          // outputs at a time, whose sums stay in the caches
+enum { AHEAD_BYTES = 8192 };  // of active weights, into the L2 cache: its many outstanding reads make up for gaps
 
 // The lines of 64 bytes to be prefetched: those of one active row after the other.
 typedef struct { const uint8_t *w; const int32_t *index; int64_t pitch, lines, entry, line, all; } es_ahead;
@@ -58,7 +58,9 @@ ES_INLINE void columns(
     float f[MOST];
     es_zero(f, some);
     es_ahead ahead = {w + from / 2, index, pitch, some / 128, 0, 0, all};
-    for (int i = 0; i < AHEAD_BYTES / 64; i++) prefetch(&ahead);
+    // a block is read strip by strip: all of its rows have to be there, and more
+    const int64_t lines = (all / (groups ? groups : 1) + 1) * ahead.lines + AHEAD_BYTES / 64;
+    for (int64_t i = 0; i < lines; i++) prefetch(&ahead);
     for (int64_t g = 0; g < groups; g++) {
       const int64_t first = index ? start[g] : 32 * g, last = index ? start[g + 1] : 32 * g + 32;
       // 16-bit sums have room for so many entries at a time
