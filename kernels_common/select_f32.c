@@ -1,4 +1,4 @@
-// edgesparse-kernel: op=select dtype=f32 isa=any
+// edgesparse-kernel: op=select dtype=f32 isa=avx2,sse2,scalar,neon,simd128,relaxed
 #include "es.h"
 
 // index[j], value[j] = i, x[i] for all i with |x[i]| > threshold[per_channel ? i : 0], in order; count[0] = how many.
