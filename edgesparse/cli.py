@@ -26,6 +26,7 @@ from edgesparse.cli_reports import commands as report_commands
 from edgesparse.cli_sparsity import commands as sparsity_commands
 from edgesparse.errors import EdgeSparseError, GateError, InputError, RuntimeFailure
 from edgesparse.options import (
+    BlockSparsity,
     Bundle,
     Context,
     Device,
@@ -169,6 +170,7 @@ def compile_(
     storage: Storage = "f32",
     weights: Weights = None,
     context: Context = None,
+    block_sparsity: BlockSparsity = None,
     shape: Shapes = None,
     force: Force = False,
     json: Json = False,
@@ -191,9 +193,10 @@ def compile_(
                 "--precision and --storage are not for language models", where=str(model),
                 hint="--weights f32|f16|int8|int4 says how theirs are stored",
             )  # fmt: skip
-        return compile_decoder(loaded, device, output, weights, context, force, json)
-    if weights is not None or context is not None:
-        raise InputError("--weights and --context are for language models, which this is not", where=str(model))
+        return compile_decoder(loaded, device, output, weights, context, block_sparsity, force, json)
+    if any(option is not None for option in (weights, context, block_sparsity)):
+        what = "--weights, --context and --block-sparsity are for language models, which this is not"
+        raise InputError(what, where=str(model))
     from edgesparse.compile import compile_model
 
     with report.progress(f"compiling for {device}") as on_progress:

@@ -145,9 +145,9 @@ def perplexity(
 
 def compile_decoder(
     model: ir.Model, device: str, output: Path, weights: Optional[str],  # noqa: UP045
-    context: Optional[int], force: bool, json: bool,  # noqa: UP045
+    context: Optional[int], block_sparsity: Optional[float], force: bool, json: bool,  # noqa: UP045
 ) -> None:  # fmt: skip
-    """`compile` of a language model; the options have been checked but for ``weights`` and ``context``."""
+    """`compile` of a language model; its own options have not been checked."""
     from edgesparse import report
     from edgesparse.decoder.compile import compile_decoder as compile_it
     from edgesparse.decoder.onnx_model import decoder_of
@@ -161,7 +161,7 @@ def compile_decoder(
     with report.progress(f"compiling for {device}") as on_progress:
         bundle = compile_it(
             decoder, device, output, weights=form, context=context, tokenizer=tokenizer, force=force,
-            on_progress=on_progress,
+            block_sparsity=block_sparsity or 0.0, on_progress=on_progress,
         )  # fmt: skip
     manifest = read_manifest(bundle)
     facts = manifest.decoder

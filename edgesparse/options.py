@@ -38,6 +38,10 @@ Context = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(help="of a language model: how many tokens its caches hold; default: what it was made for"),
 ]
+BlockSparsity = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(help="with --weights int4: leave out this share of the weights, in blocks of 4 outputs x 16 inputs"),
+]
 Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
 Runtime = Annotated[
     str, typer.Option(help="auto, local, qemu, wasmtime, node, chromium, firefox, adb[:SERIAL] or ssh:USER@HOST[:PORT]")

@@ -15,7 +15,7 @@ from edgesparse.decoder import bundle as contents
 from edgesparse.decoder.blob import Blob
 from edgesparse.decoder.emit import HEADER, model_c, places
 from edgesparse.decoder.model import SITES, Decoder
-from edgesparse.decoder.store import Form, Store, StoredDecoder, form_of
+from edgesparse.decoder.store import Form, Store, StoredDecoder, describe_rules, form_of
 from edgesparse.devices import Device, load_device
 from edgesparse.emit import around
 from edgesparse.errors import EdgeSparseError, InputError, UnsupportedError
@@ -33,7 +33,8 @@ LARGEST_BYTES = {"wasm": 2**32 - 2**16, "executable": 2**46, "shared": 2**46}
 def compile_decoder(
     decoder: Decoder, device: str | Device = "host", out: str | Path = "lm.edge", *,
     weights: Form = "int8", context: int | None = None, name: str | None = None,
-    tokenizer: tuple[str, bytes] | None = None, break_even: float | None = None, force: bool = False,
+    tokenizer: tuple[str, bytes] | None = None, break_even: float | None = None, block_sparsity: float = 0.0,
+    force: bool = False,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Path:  # fmt: skip
     """Compile ``decoder`` for ``device`` into the bundle folder ``out``; returns its path.
@@ -42,6 +43,7 @@ def compile_decoder(
         weights: how they are stored; activations are f32 between layers.
         context: positions that the caches hold; those that the model was made for, unless given.
         tokenizer: name in the bundle and content of its file.
+        block_sparsity: of weights of 4 bits, the share of blocks of 4 x 16 that are left out; see `gqsa`.
         break_even: the active share above which a layer computes with all inputs; 1: never for that reason.
 
     Raises:
@@ -51,6 +53,7 @@ def compile_decoder(
     out = Path(out)
     check_target_path(out, force=force)
     weights = form_of(weights)
+    _check_blocks(decoder, weights, block_sparsity)
     context = decoder.context if context is None else context
     if context < 1:
         raise InputError(f"a context of {context} positions", where="--context", hint="give 1 or more")
@@ -58,7 +61,7 @@ def compile_decoder(
     chunk = min(CHUNK, context)
     with workspace(out.absolute().parent) as work:
         blob = Blob(work / "weights.bin")
-        store = Store(decoder, weights, target.triple.split("-")[0], context, blob, break_even)
+        store = Store(decoder, weights, target.triple.split("-")[0], context, blob, break_even, block_sparsity)
         stored = store.all(on_progress)
         digest = blob.close()
         at = places(decoder, stored, chunk)
@@ -99,6 +102,19 @@ def _selection(decoder: Decoder, stored: StoredDecoder, target: Target, chunk: i
     tensors = {key: TensorSpec(key, shape, dtype) for key, (shape, dtype) in ports.items()}
     graph = LoweredGraph(tensors, (), {}, ("tokens", "sampling"), ("logits", "token", "loss", "active"))
     return replace(target, isas=isas), Selection(graph, tuple(steps), {}, isas)
+
+
+def _check_blocks(decoder: Decoder, form: Form, sparsity: float) -> None:
+    where = "--block-sparsity"
+    if not 0 <= sparsity < 1:
+        raise InputError(f"{sparsity:g} is not in [0, 1)", where=where, hint="0.5 is a good start")
+    if sparsity and form != "int4":
+        raise InputError(f"for weights of 4 bits, not {form}", where=where, hint="add --weights int4")
+    if sparsity and describe_rules(decoder):
+        raise InputError(
+            "the model has rules of activation sparsity, which read weights by input", where=where,
+            hint="compile the model without rules, or leave this out",
+        )  # fmt: skip
 
 
 def _check_memory(target: Target, needed: int) -> None:

@@ -131,6 +131,8 @@ def _linear(m: Matrix, low: Mapping[int, int]) -> str:
         "form": _FORMS[m.form], "layout": f"ES_{m.layout.upper()}", "block": m.block, "tile": m.tile,
         "rule": _rule(m.rule),
     }  # fmt: skip
+    if m.column >= 0:
+        fields |= {"column": m.column, "start": m.start}
     if m.low:
         fields |= {"narrow": f"&low[{low[id(m.low[0])]}]", "wide": f"&low[{low[id(m.low[1])]}]"}
     return _fields(fields)

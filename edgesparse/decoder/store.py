@@ -13,6 +13,7 @@ import numpy as np
 
 from edgesparse.decoder import pack, pack_qb4
 from edgesparse.decoder.blob import Blob
+from edgesparse.decoder.gqsa import ROWS, gqsa
 from edgesparse.decoder.model import Block, Decoder, InputRule, Linear, NeuronRule
 from edgesparse.decoder.reference import low_rank
 from edgesparse.errors import InputError
@@ -40,7 +41,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """es_linear of linear.h: offsets into weights.bin, -1 for none. ``layout``: columns, rows or interleaved.
+    """es_linear of linear.h: offsets into weights.bin, -1 for none. ``layout``: columns, rows, interleaved or blocks.
 
     ``unit_bytes`` are read for each input that counts (rows: for each output), ``low_bytes`` of the low-rank path
     whenever the rule holds. ``low``: the two matrices of that path.
@@ -55,6 +56,8 @@ class Matrix:
     weight: int
     scale: int = -1
     bias: int = -1
+    column: int = -1
+    start: int = -1
     block: int = 0
     bytes: int = 0
     rule: Rule = Rule()
@@ -75,7 +78,7 @@ class Matrix:
         own = {"interleaved": "dense"}.get(self.layout, self.layout)
         found = {f"{own}_{kind}", f"{own}_many_{kind}"}
         if self.form in ("int8", "int4"):
-            found.add("quantise_f32")
+            found.add("quantise16_f32" if self.layout == "blocks" else "quantise_f32")
         if self.rule.most or self.rule.spread is not None or self.rule.threshold >= 0:
             found |= {"select_qb4"} if self.form == "int4" else {"select_f32"}
         for matrix in self.low or ():
@@ -121,9 +124,10 @@ class Store:
 
     def __init__(
         self, decoder: Decoder, form: Form, architecture: str, context: int, blob: Blob,
-        break_even: float | None = None,
+        break_even: float | None = None, block_sparsity: float = 0.0,
     ) -> None:  # fmt: skip
         self.decoder, self.form, self.context, self.blob = decoder, form, context, blob
+        self.block_sparsity = block_sparsity
         self.offset = pack.OFFSET[architecture]
         self.break_even = BREAK_EVEN[form] if break_even is None else break_even
 
@@ -156,6 +160,8 @@ class Store:
         for site, layer in block.linears():
             if block.neurons is not None and site in ("up", "down"):
                 layout = "rows" if site == "up" else "columns"
+            elif self.block_sparsity:
+                layout = "blocks"
             else:
                 layout = "columns" if self.form != "int4" or layer.rule is not None else "interleaved"
             matrices[site] = self._linear(site, layer, layout)
@@ -186,6 +192,8 @@ class Store:
         return Rule(self.blob.add(threshold), threshold.size > 1, None, most)
 
     def _matrix(self, site: str, weight: Array, layout: str, tile: int = 0) -> Matrix:
+        if layout == "blocks":
+            return self._blocks(site, weight)
         outputs, inputs = weight.shape
         if self.form == "int4":
             tile = pack_qb4.PANEL if layout == "interleaved" else pack_qb4.STRIP
@@ -195,6 +203,15 @@ class Store:
         return Matrix(
             site, self.form, layout, inputs, outputs, tile, at, scale,
             block=BLOCK if self.form == "int4" else 0, bytes=self.blob.bytes - before,
+        )  # fmt: skip
+
+    def _blocks(self, site: str, weight: Array) -> Matrix:
+        before, add = self.blob.bytes, self.blob.add
+        kept = gqsa(weight, None, self.block_sparsity)
+        w, scale, column, start = (add(part) for part in (kept.w, kept.scale, kept.column, kept.start))
+        return Matrix(
+            site, self.form, "blocks", kept.inputs, kept.outputs, ROWS, w, scale, column=column, start=start,
+            bytes=self.blob.bytes - before,
         )  # fmt: skip
 
     def _packed(self, weight: Array, layout: str, tile: int) -> tuple[int, int]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgesparse import runtimes
 from edgesparse.decoder.compile import compile_decoder
-from edgesparse.decoder.model import Decoder, InputRule, NeuronRule
+from edgesparse.decoder.gqsa import gqsa
+from edgesparse.decoder.model import Block, Decoder, InputRule, Linear, NeuronRule
 from edgesparse.decoder.reference import logits
-from edgesparse.decoder.store import Form
+from edgesparse.decoder.store import Form, form_of
 from edgesparse.errors import InputError
 from edgesparse.manifest_decoder import ALL_INPUTS, HEADER, WANTED
 from edgesparse.runtimes.session import Session
@@ -176,6 +179,39 @@ def test_active_entries_are_counted_and_rules_hold_in_every_form(weights: Form, 
         assert {site: abs(active[site] - kept[site]) <= 4 for site in kept} == dict.fromkeys(kept, True)
         error = np.abs(out["logits"] - expected).max() / np.abs(expected).max()
         assert error < {"f16": 0.005, "int8": 0.05, "int4": 0.4}[weights]
+
+
+def test_blocks_that_are_left_out(tmp_path: Path) -> None:
+    """Against the reference with the weights that are left, rounded as they are stored."""
+    model = decoder(dim=128, hidden=192, heads=4, head_dim=32, rotary=32, bias=True)
+
+    def left(layer: Linear) -> Linear:
+        return replace(layer, weight=gqsa(layer.weight, None, 0.5).dense())
+
+    def left_of(block: Block) -> Block:
+        layers: dict[str, Any] = {site: left(layer) for site, layer in block.linears()}
+        return replace(block, **layers)
+
+    bundle = compile_decoder(model, "host", tmp_path / "lm.edge", weights="int4", block_sparsity=0.5)
+    chosen = tokens(model, 9)
+    expected = logits(replace(model, blocks=tuple(map(left_of, model.blocks))), chosen[None])[0]
+    with runtimes.open(bundle) as session:
+        step(session, 0, chosen[:5].tolist(), ALL_INPUTS)
+        for i in range(5, 9):
+            found = step(session, i, [int(chosen[i])])["logits"]
+    assert np.abs(found - expected[-1]).max() < 0.08 * np.abs(expected).max()  # the head has 4 bits, too
+    whole = logits(model, chosen[None])[0, -1]
+    assert np.abs(found - expected[-1]).max() < 0.3 * np.abs(found - whole).max()
+
+
+def test_blocks_are_left_out_of_four_bits_only(tmp_path: Path) -> None:
+    ruled = with_rules(decoder(), _scalar)
+    for model, weights, sparsity, said in (
+        (decoder(), "int8", 0.5, "for weights of 4 bits"), (decoder(), "int4", 1.0, r"not in \[0, 1\)"),
+        (ruled, "int4", 0.5, "has rules"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            compile_decoder(model, "host", tmp_path / "a.edge", weights=form_of(weights), block_sparsity=sparsity)
 
 
 @pytest.mark.cpus(2)
