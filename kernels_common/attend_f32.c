@@ -3,12 +3,6 @@
 
 #define EXP ES_CAT(es_exp, ES_VL, )
 
-ES_INLINE float total(vf v) {
-  float sum = 0;
-  for (int i = 0; i < ES_VL; i++) sum += v[i];
-  return sum;
-}
-
 // Four keys at a time: four sums, so that no product waits for the one before it.
 ES_INLINE void scores(const float *q, const float *k, float *to, int64_t n, int64_t count, float scale) {
   int64_t p = 0;
@@ -20,7 +14,7 @@ ES_INLINE void scores(const float *q, const float *k, float *to, int64_t n, int6
       for (int r = 0; r < 4; r++) s[r] += load_vf(q + i) * load_vf(k + (p + r) * n + i);
     for (; i < n; i++)
       for (int r = 0; r < 4; r++) rest[r] += q[i] * k[(p + r) * n + i];
-    for (int r = 0; r < 4; r++) to[p + r] = (total(s[r]) + rest[r]) * scale;
+    for (int r = 0; r < 4; r++) to[p + r] = (es_sum_vf(s[r]) + rest[r]) * scale;
   }
   for (; p < count; p++) {
     vf s = splat_vf(0);
@@ -28,7 +22,7 @@ ES_INLINE void scores(const float *q, const float *k, float *to, int64_t n, int6
     int64_t i = 0;
     for (; i + ES_VL <= n; i += ES_VL) s += load_vf(q + i) * load_vf(k + p * n + i);
     for (; i < n; i++) rest += q[i] * k[p * n + i];
-    to[p] = (total(s) + rest) * scale;
+    to[p] = (es_sum_vf(s) + rest) * scale;
   }
 }
 
@@ -73,7 +67,7 @@ void ES_KERNEL(attend_f32)(const float *q, const float *k, const float *v, float
       sums += e;
       store_some(s + whole, count - whole, e);
     }
-    sum = total(sums);
+    sum = es_sum_vf(sums);
     int64_t i = 0;
     for (; i + 4 * ES_VL <= head_dim; i += 4 * ES_VL) weighted4(s, v + at + i, to + i, head_dim, count, 1 / sum);
     for (; i + ES_VL <= head_dim; i += ES_VL) weighted1(s, v + at + i, to + i, head_dim, count, 1 / sum);

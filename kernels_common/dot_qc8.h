@@ -26,6 +26,7 @@ ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
 // 32 products of one output.
 typedef vi1 P;
 typedef vf1 PF;
+#define SUM_P es_sum1
 ES_INLINE P products(const uint8_t *w, const int8_t *q) {
   P sum = {0};
   for (int i = 0; i < 32; i++) sum[0] += (w[i] - 128) * q[i];

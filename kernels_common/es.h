@@ -28,12 +28,27 @@ ES_VECTOR(4)
 ES_VECTOR(8)
 ES_VECTOR(16)
 
+// The sum of all lanes, by halves.
+ES_INLINE float es_sum1(vf1 v) { return v[0]; }
+ES_INLINE float es_sum4(vf4 v) {
+  v += __builtin_shufflevector(v, v, 2, 3, 0, 1);
+  return v[0] + v[1];
+}
+ES_INLINE float es_sum8(vf8 v) {
+  return es_sum4(__builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7));
+}
+ES_INLINE float es_sum16(vf16 v) {
+  return es_sum8(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                 __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+
 // vf, vi: the widest vector of this ISA.
 typedef ES_CAT(vf, ES_VL, ) vf;
 typedef ES_CAT(vi, ES_VL, ) vi;
 #define load_vf ES_CAT(load, ES_VL, )
 #define store_vf ES_CAT(store, ES_VL, )
 #define splat_vf ES_CAT(splat, ES_VL, )
+#define es_sum_vf ES_CAT(es_sum, ES_VL, )
 
 // Lane i of some numbers in every lane: `fmla v.4s, v.4s, v.s[i]` on NEON. i is a constant, once loops are unrolled.
 #define ES_LANE1(q, i) __builtin_shufflevector(q, q, i)

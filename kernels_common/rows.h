@@ -7,12 +7,6 @@
 
 enum { SUMS = 4, STEP = SUMS * ES_VL, LINE = 64 / sizeof(T), AHEAD = 2048 / sizeof(T) };
 
-ES_INLINE float total(vf v) {
-  float sum = 0;
-  for (int i = 0; i < ES_VL; i++) sum += v[i];
-  return sum;
-}
-
 ES_INLINE float weight1(const T *w) { return LOAD1(w)[0]; }
 
 ES_INLINE float row(const T *w, const T *next, const float *x, int64_t n) {
@@ -29,7 +23,7 @@ ES_INLINE float row(const T *w, const T *next, const float *x, int64_t n) {
   }
   for (; i + ES_VL <= n; i += ES_VL) s[0] += LOAD(w + i) * load_vf(x + i);
   for (; i < n; i++) rest += weight1(w + i) * x[i];
-  return total(s[0] + s[1] + (s[2] + s[3])) + rest;
+  return es_sum_vf(s[0] + s[1] + (s[2] + s[3])) + rest;
 }
 
 ES_INLINE void rows(const T *w, const float *bias, const int32_t *index, const float *x, float *y, int64_t inputs,
@@ -52,7 +46,7 @@ ES_INLINE void row_many(const T *w, float bias, const float *x, float *y, int64_
   }
   for (; i < n; i++)
     for (int t = 0; t < TOKENS; t++) rest[t] += weight1(w + i) * x[t * x_pitch + i];
-  for (int t = 0; t < TOKENS; t++) y[t * y_pitch] = total(s[t]) + rest[t] + bias;
+  for (int t = 0; t < TOKENS; t++) y[t * y_pitch] = es_sum_vf(s[t]) + rest[t] + bias;
 }
 
 // Rows that lie in the cache while all tokens pass.

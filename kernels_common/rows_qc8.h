@@ -1,15 +1,10 @@
 // Matrix times vector with weights of 8 bits by output, for every instruction set. What includes it has included the
-// dot_qc8.h of its folder: products(w, q) are 32 products, added up in the lanes of P; PF: as many floats.
+// dot_qc8.h of its folder: products(w, q) are 32 products, added up in the lanes of P; PF: as many floats, and SUM_P
+// adds those up.
 #ifndef ES_ROWS_QC8_H
 #define ES_ROWS_QC8_H
 
 enum { GROUP = 32, SUMS = 4, AHEAD = 2048 };
-
-ES_INLINE float total(PF v) {
-  float sum = 0;
-  for (unsigned i = 0; i < sizeof(PF) / 4; i++) sum += v[i];
-  return sum;
-}
 
 // n: a multiple of 32.
 ES_INLINE float row(const uint8_t *w, const uint8_t *next, const int8_t *q, const float *scale, int64_t n) {
@@ -25,6 +20,6 @@ ES_INLINE float row(const uint8_t *w, const uint8_t *next, const int8_t *q, cons
     }
   }
   for (; i < n; i += GROUP) s[0] += __builtin_convertvector(products(w + i, q + i), PF) * scale[i / GROUP];
-  return total(s[0] + s[1] + (s[2] + s[3]));
+  return SUM_P(s[0] + s[1] + (s[2] + s[3]));
 }
 #endif

@@ -45,6 +45,7 @@ ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
 // 32 products of one output, in sums of neighbours.
 typedef vi4 P;
 typedef vf4 PF;
+#define SUM_P es_sum4
 ES_INLINE P products(const uint8_t *w, const int8_t *q) {
   P sum = {0};
 #pragma unroll

@@ -112,6 +112,7 @@ ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
 #if defined(__AVX2__)
 typedef vi8 P;
 typedef vf8 PF;
+#define SUM_P es_sum8
 ES_INLINE P products(const uint8_t *w, const int8_t *q) {
   const __m256i a = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)w), _mm256_set1_epi8(-128));
   const __m256i b = _mm256_loadu_si256((const __m256i *)q), size = _mm256_abs_epi8(b), by = _mm256_sign_epi8(a, b);
@@ -124,6 +125,7 @@ ES_INLINE P products(const uint8_t *w, const int8_t *q) {
 #else
 typedef vi4 P;
 typedef vf4 PF;
+#define SUM_P es_sum4
 ES_INLINE P products(const uint8_t *w, const int8_t *q) {
   P sum = {0};
 #pragma unroll

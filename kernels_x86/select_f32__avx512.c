@@ -2,8 +2,8 @@
 #include <immintrin.h>
 #include "es.h"
 
-// As kernels_common/select_f32.c, 16 at a time: three times as fast (Zen 4). Compressed into a register, then stored whole: what
-// is behind the chosen ones is overwritten later, and lies within the list, which has room for all inputs.
+// As kernels_common/select_f32.c, 16 at a time: three times as fast (Zen 4). Compressed into a register, then stored
+// whole: what is behind the chosen ones is overwritten later, and lies within the list, which has room for all inputs.
 void ES_KERNEL(select_f32)(const float *x, const float *threshold, int32_t *index, float *value, int32_t *count,
                            int64_t n, int64_t per_channel) {
   int64_t found = 0, i = 0;
