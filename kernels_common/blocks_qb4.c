@@ -1,7 +1,7 @@
 // edgesparse-kernel: op=blocks dtype=qb4 isa=avx512vnni,avx512,avx2,sse2,scalar,neon_dotprod,neon,simd128,relaxed
 #include "blocks_qb4.h"
 
-#define AHEAD 64  // blocks: whose weights are prefetched
+#define AHEAD 128  // blocks: whose weights are prefetched
 
 // y[o] = bias[o] + sum_i w[o, i] * x[i] of weights of which whole blocks of 4 outputs x 16 inputs are zero, after
 // "GQSA: Group Quantization and Sparsity for Accelerating Large Language Model Inference". Groups begin..end-1 of 4
