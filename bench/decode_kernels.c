@@ -1,4 +1,5 @@
-// What of a layer is timed: making the list of active inputs, rounding them to bytes, multiplying. Compiled for one type
+// What of a layer is timed: making the list of active inputs, rounding them to bytes, multiplying. Without a tile,
+// weights lie by output, and there is a list of outputs. Compiled for one type
 // of weights (F32, F16 or QC8), with the kernels under the names that they have without type and instruction set.
 #include "kernels.h"
 
@@ -16,11 +17,12 @@ typedef struct {
 } job;
 
 static void prepare(const job *j) {
-  if (!j->dense) select_f32(j->x, j->threshold, j->index, j->value, j->count, j->inputs, 0);
+  const int64_t listed = !j->dense && j->tile;
+  if (listed) select_f32(j->x, j->threshold, j->index, j->value, j->count, j->inputs, 0);
 #ifdef QC8
   const int64_t pitch = (j->inputs + 31) / 32 * 32;
-  if (!j->dense) quantise_f32(j->value, j->q, j->scale, j->sum, j->count[0]);
-  for (int64_t t = 0; j->dense && t < j->tokens; t++)
+  if (listed) quantise_f32(j->value, j->q, j->scale, j->sum, j->count[0]);
+  for (int64_t t = 0; !listed && t < j->tokens; t++)
     quantise_f32(j->x + t * j->inputs, j->q + t * pitch, j->scale + t * pitch / 32, j->sum + t * pitch / 32, j->inputs);
 #endif
 }
@@ -33,12 +35,16 @@ static void multiply(const job *j) {
   if (j->tokens > 1)
     columns_many(j->w, j->wscale, 0, j->q, j->scale, j->sum, j->y, j->tokens, pitch, j->outputs, j->inputs, j->outputs,
                  j->tile, j->begin, j->end);
+  else if (!j->tile)
+    rows(j->w, j->wscale, 0, index, j->q, j->scale, j->sum, j->y, j->inputs, j->begin, j->end);
   else
     columns(j->w, j->wscale, 0, index, j->q, j->scale, j->sum, j->y, count, j->inputs, j->outputs, j->tile, j->begin,
             j->end);
 #else
   if (j->tokens > 1)
     columns_many(j->w, 0, j->x, j->y, j->tokens, j->inputs, j->outputs, j->inputs, j->outputs, j->tile, j->begin, j->end);
+  else if (!j->tile)
+    rows(j->w, 0, index, j->x, j->y, j->inputs, j->begin, j->end);
   else
     columns(j->w, 0, index, j->dense ? j->x : j->value, j->y, count, j->inputs, j->outputs, j->tile, j->begin, j->end);
 #endif

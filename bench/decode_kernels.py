@@ -82,7 +82,7 @@ def library(isa: str, kind: str) -> ctypes.CDLL:
     """decode_kernels.c with the kernels of ``isa`` for weights of ``kind``."""
     target, source = load_device("host").target, Path(__file__).with_suffix(".c")
     defines, made, lines = [f"-D{kind.upper()}"], [], ["#include <stdint.h>"]
-    for stem in (*STEMS, f"columns_{kind}", f"columns_many_{kind}"):
+    for stem in (*STEMS, f"columns_{kind}", f"columns_many_{kind}", f"rows_{kind}"):
         kernel = find(stem, isa, {})
         assert kernel is not None
         made.append(kernel_object(kernel, target))
@@ -105,13 +105,12 @@ def memory(size: int) -> Array:
 
 
 class Layer:
-    """One matrix of random weights and its input, ``tokens`` of them."""
+    """One matrix of random weights and its input, ``tokens`` of them. Without ``tile`` its weights are by output."""
 
     def __init__(self, kind: str, outputs: int, inputs: int, tile: int, tokens: int, seed: int) -> None:
         random = np.random.default_rng(seed)
         self.kind, self.outputs, self.inputs, self.tile, self.tokens = kind, outputs, inputs, tile, tokens
-        width = sum(-(-min(tile, outputs - o) // 16) * 16 for o in range(0, outputs, tile))
-        self.w = memory(width * inputs * WIDTH[kind])
+        self.w = memory(-(-outputs // 16) * 16 * inputs * WIDTH[kind])
         block = random.integers(1, 256, 1 << 20).astype(np.uint8)
         if kind != "qc8":
             block = random.standard_normal(1 << 18).astype({"f32": np.float32, "f16": np.float16}[kind]).view(np.uint8)
@@ -121,7 +120,7 @@ class Layer:
 
 
 class Prepared:
-    """What one layer needs for inputs above a threshold, and where its outputs go."""
+    """What one layer needs for inputs above a threshold, or for some outputs, and where its outputs go."""
 
     def __init__(self, layer: Layer, active: float, threshold: Array) -> None:
         self.layer, self.active, self.threshold = layer, active, threshold
@@ -130,9 +129,15 @@ class Prepared:
         grouped = (np.int8, room), (np.float32, room // GROUP), (np.int32, room // GROUP)
         self.lists = [np.zeros(n, dtype) for dtype, n in types] + [np.zeros((tokens, n), dtype) for dtype, n in grouped]
         self.y = np.zeros((tokens, layer.outputs), np.float32)
+        self.entries = pack.tiles(layer.outputs, layer.tile) if layer.tile else round(layer.outputs * active)
+        if not layer.tile:
+            chosen = np.random.default_rng(0).choice(layer.outputs, self.entries, replace=False)
+            self.lists[0] = np.sort(chosen).astype(np.int32)
 
-    def job(self, first: bool, begin: int, end: int) -> Job:
-        x = self.layer
+    def job(self, thread: int, threads: int) -> Job:
+        """What one thread of several does."""
+        x, first = self.layer, thread == 0
+        begin, end = self.entries * thread // threads, self.entries * (thread + 1) // threads
         arrays = (x.w, x.wscale, x.x, self.threshold, *self.lists, self.y)
         ends = (x.inputs, x.outputs, x.tile, x.tokens, int(self.active == 1), int(first), begin, end)
         return Job(*(array.ctypes.data for array in arrays), *ends)
@@ -183,17 +188,14 @@ def some_layers(layers: Sequence[Layer], active: float, isa: str, most_threads: 
     """A part of the layers, at each turn another one."""
     limit = np.quantile(np.abs(np.concatenate([x.x[0] for x in layers])), 1 - active) if active < 1 else 0
     prepared = [Prepared(layer, active, np.array([limit], np.float32)) for layer in layers]
-    tiles, part, kind = pack.tiles(layers[0].outputs, layers[0].tile), len(layers) // PARTS, layers[0].kind
+    part, kind = len(layers) // PARTS, layers[0].kind
 
     def jobs_of(thread: int, threads: int) -> Any:
-        begin, end = tiles * thread // threads, tiles * (thread + 1) // threads
-        return (Job * len(layers))(*(p.job(thread == 0, begin, end) for p in prepared))
+        return (Job * len(layers))(*(p.job(thread, threads) for p in prepared))
 
     jobs = [[jobs_of(i, n) for i in range(n)] for n in range(1, most_threads + 1)]
     run = library(isa, kind).run
-    run(
-        jobs[0][0], ctypes.c_int64(len(layers))
-    )  # makes the lists: threads read those of the turn before, the same ones
+    run(jobs[0][0], ctypes.c_int64(len(layers)))  # makes the lists: other threads read those of the turn before
 
     def work(thread: int, threads: int, turn: int) -> None:
         assert prepared  # jobs are addresses of what it holds
@@ -208,7 +210,7 @@ def results(given: Any) -> Iterator[Result]:
     for outputs, inputs in given.shapes:
         dense: dict[int, float] = {}
         for kind in given.kinds:
-            tile = given.tile or pack.tile_for(outputs)
+            tile = 0 if given.by == "output" else given.tile or pack.tile_for(outputs)
             size = outputs * inputs * WIDTH[kind]
             for tokens in given.tokens:
                 number_of = PARTS * max(1, -(-int(TURN_BYTES) // (PARTS * size)))
@@ -242,9 +244,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--isa", default="avx512vnni")
     parser.add_argument("--kinds", default="qc8,f16,f32")
     parser.add_argument("--shapes", default=shapes, help="outputs x inputs, comma-separated")
-    parser.add_argument("--active", default="1,0.7,0.5,0.3", help="shares of inputs that are not skipped")
+    parser.add_argument("--active", default="1,0.7,0.5,0.3", help="shares of inputs (or outputs) that are not skipped")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--tokens", default="1", help="more than 1: the kernels for prompts")
+    parser.add_argument(
+        "--by", choices=("input", "output"), default="input", help="how weights lie, and what is skipped"
+    )
     parser.add_argument("--tile", type=int, default=0, help="outputs of a tile; 0: as `pack.tile_for` says")
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--json", type=Path, help="write one JSON line per result to this file")
@@ -274,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print_table("", heads, rows)
     machine = {**facts(*sorted(os.sched_getaffinity(0)))}
-    save(given.json, ({**asdict(r), "machine": machine} for r in found))
+    save(given.json, ({**asdict(r), "by": given.by, "machine": machine} for r in found))
 
 
 if __name__ == "__main__":
