@@ -14,8 +14,18 @@ void ES_KERNEL(rows_many_qc8)(const uint8_t *w, const float *wscale, const float
   for (int64_t from = begin; from < end; from += TOGETHER) {
     const int64_t to = from + TOGETHER < end ? from + TOGETHER : end;
     for (int64_t t = 0; t < tokens; t++)
-      for (int64_t o = from; o < to; o++)
-        y[t * y_pitch + o] = row(w + o * pitch, w + o * pitch, q + t * q_pitch, scale + t * q_pitch / GROUP, pitch) *
-                                 wscale[o] + (bias ? bias[o] : 0);
+      for (int64_t o = from; o < to; o += ROWS) {
+        const int64_t count = to - o < ROWS ? to - o : ROWS;
+        const int8_t *x = q + t * q_pitch;
+        const float *by = scale + t * q_pitch / GROUP;
+        const uint8_t *row[ROWS];
+        float some[ROWS];
+        for (int64_t r = 0; r < count; r++) row[r] = w + (o + r) * pitch;
+        if (count == ROWS) some_rows(row, row, x, by, pitch, some, ROWS);
+        else
+          for (int64_t r = 0; r < count; r++) some_rows(row + r, row + r, x, by, pitch, some + r, 1);
+        for (int64_t r = 0; r < count; r++)
+          y[t * y_pitch + o + r] = some[r] * wscale[o + r] + (bias ? bias[o + r] : 0);
+      }
   }
 }

@@ -10,8 +10,21 @@ void ES_KERNEL(rows_qc8)(const uint8_t *w, const float *wscale, const float *bia
                          int64_t begin, int64_t end) {
   (void)sum;
   const int64_t pitch = (inputs + GROUP - 1) / GROUP * GROUP;
-  for (int64_t j = begin; j < end; j++) {
-    const int64_t after = j + 1 < end ? j + 1 : j, o = index ? index[j] : j, next = index ? index[after] : after;
-    y[o] = row(w + o * pitch, w + next * pitch, q, scale, pitch) * wscale[o] + (bias ? bias[o] : 0);
+  for (int64_t j = begin; j < end; j += ROWS) {
+    const uint8_t *row[ROWS], *next[ROWS];
+    float some[ROWS];
+    for (int64_t r = 0; r < ROWS; r++) {
+      const int64_t here = j + r < end ? j + r : end - 1, after = here + ROWS < end ? here + ROWS : end - 1;
+      row[r] = w + (index ? index[here] : here) * pitch;
+      next[r] = w + (index ? index[after] : after) * pitch;
+    }
+    const int64_t count = end - j < ROWS ? end - j : ROWS;
+    if (count == ROWS) some_rows(row, next, q, scale, pitch, some, ROWS);
+    else
+      for (int64_t r = 0; r < count; r++) some_rows(row + r, next + r, q, scale, pitch, some + r, 1);
+    for (int64_t r = 0; r < count; r++) {
+      const int64_t o = index ? index[j + r] : j + r;
+      y[o] = some[r] * wscale[o] + (bias ? bias[o] : 0);
+    }
   }
 }

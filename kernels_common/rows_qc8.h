@@ -4,22 +4,35 @@
 #ifndef ES_ROWS_QC8_H
 #define ES_ROWS_QC8_H
 
-enum { GROUP = 32, SUMS = 4, AHEAD = 2048 };
+enum { GROUP = 32, ROWS = 4, STEP = 64 };
 
-// n: a multiple of 32.
-ES_INLINE float row(const uint8_t *w, const uint8_t *next, const int8_t *q, const float *scale, int64_t n) {
-  PF s[SUMS] = {0};
-  int64_t i = 0;
-  for (; i + SUMS * GROUP <= n; i += SUMS * GROUP) {
-    const uint8_t *ahead = i + AHEAD < n ? w + i + AHEAD : next + (n < AHEAD ? i : i + AHEAD - n);
+// y[r] = sum_g scale[g] sum_i w[r][i] q[i] for `count` rows side by side; n: a multiple of 32. What lies in the same
+// place of the next rows is asked for. From the end to the beginning, as columns_qc8 does.
+ES_INLINE void some_rows(const uint8_t *const *w, const uint8_t *const *next, const int8_t *q, const float *scale,
+                         int64_t n, float *y, const int count) {
+  PF s[ROWS];
 #pragma unroll
-    for (int r = 0; r < SUMS; r++) {
-      if (r % 2 == 0) es_ask(ahead + r * GROUP);
-      const int64_t at = i + r * GROUP;
-      s[r] += __builtin_convertvector(products(w + at, q + at), PF) * scale[at / GROUP];
+  for (int r = 0; r < count; r++) s[r] = (PF){0};
+  int64_t i = n;
+  if (i % STEP) {
+    i -= GROUP;
+#pragma unroll
+    for (int r = 0; r < count; r++) {
+      es_ask(next[r] + i);
+      s[r] += __builtin_convertvector(products(w[r] + i, q + i), PF) * scale[i / GROUP];
     }
   }
-  for (; i < n; i += GROUP) s[0] += __builtin_convertvector(products(w + i, q + i), PF) * scale[i / GROUP];
-  return SUM_P(s[0] + s[1] + (s[2] + s[3]));
+  while (i > 0) {
+    i -= STEP;
+#pragma unroll
+    for (int r = 0; r < count; r++) es_ask(next[r] + i);
+#pragma unroll
+    for (int r = 0; r < count; r++) {
+      s[r] += __builtin_convertvector(products(w[r] + i, q + i), PF) * scale[i / GROUP];
+      s[r] += __builtin_convertvector(products(w[r] + i + GROUP, q + i + GROUP), PF) * scale[i / GROUP + 1];
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < count; r++) y[r] = SUM_P(s[r]);
 }
 #endif
