@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from edgesparse.demo import Recipe
     from edgesparse.demo_server import DemoServer
+    from edgesparse.demo_site import Site
 
 commands = typer.Typer()
 
@@ -32,9 +33,13 @@ RACES = {"small": ("small",), "full": ("full",), "both": ("small", "full"), "non
     epilog="Example: edgesparse demo model.onnx --sparsity 0,0.5,0.9 --labels labels.txt --sample cat.jpg"
 )
 def demo(
-    model: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="[MODEL.onnx]", help="a model of your own, on the page beside the two of the demo"),
+    models: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(
+            metavar="[MODEL.onnx | LM.edge..]",
+            help="a model of your own, on the page beside the two of the demo; or one or two bundles of language "
+            "models for browsers, on a page of their own",
+        ),
     ] = None,
     sparsity: Annotated[str, typer.Option(metavar="0,0.5,0.9", help="for your model: how many zeros")] = SPARSITIES,
     pattern: Annotated[
@@ -66,32 +71,65 @@ def demo(
     json: Json = False,
 ) -> None:
     """Show networks dense and sparse, side by side, in a web page on this machine. Ctrl-C stops it."""
+    model = models[0] if models else None
+    own = labels or shape or sample or sparsity != SPARSITIES or pattern != PATTERN
     if race not in RACES:
         raise InputError(f"--race {race!r} is none of {', '.join(RACES)}", hint="--race small is built fastest")
     if export is not None and (port is not None or open or host != HOST):
         raise InputError("--export writes files and serves nothing", hint="leave --host, --port and --open out")
-    if model is None and (labels or shape or sample or sparsity != SPARSITIES or pattern != PATTERN):
+    if models and models[0].is_dir():
+        if own or race != "both":
+            raise InputError(
+                "--sparsity, --pattern, --labels, --sample, --shape and --race are not for language models",
+                hint="edgesparse demo lm.edge",
+            )
+        return _show(lambda: _language_site(models, export), export, host, port, open, force, json)
+    if models and len(models) > 1:
+        raise InputError(
+            f"{len(models)} models", where=str(models[1]), hint="give one, or two bundles of language models"
+        )
+    if model is None and own:
         raise InputError(
             "--sparsity, --pattern, --labels, --sample and --shape belong to a model of yours",
             hint="edgesparse demo model.onnx --labels ..",
         )
-    from edgesparse import demo as networks
-    from edgesparse import report
-    from edgesparse.demo_server import DemoServer
-    from edgesparse.demo_site import check_site, content_bytes, site, write_site
 
-    recipes = [networks.digits(), *(networks.race(size) for size in RACES[race])]
-    if model is not None:
-        recipes.append(_own(model, sparsity, pattern, labels, shape))
-    if export is not None:
-        check_site(export, force=force)
-    server = None if export is not None else DemoServer({}, host, port)  # what is wrong with the port is said at once
-    try:
+    def content() -> Site:
+        from edgesparse import demo as networks
+        from edgesparse import report
+        from edgesparse.demo_site import site
+
+        recipes = [networks.digits(), *(networks.race(size) for size in RACES[race])]
+        if model is not None:
+            recipes.append(_own(model, sparsity, pattern, labels, shape))
         folders: list[Path] = []
         for recipe in reversed(recipes):  # the user's model first: it is the one that may be refused
             with report.progress("demo:") as on_progress:
                 folders.insert(0, networks.build(recipe, on_progress))
-        content = site(folders, sample or (), export=export is not None)
+        return site(folders, sample or (), export=export is not None)
+
+    return _show(content, export, host, port, open, force, json)
+
+
+def _language_site(bundles: list[Path], export: Path | None) -> Site:
+    from edgesparse.demo_language import language_site
+
+    return language_site(bundles, export=export is not None)
+
+
+def _show(
+    made: Callable[[], Site], export: Path | None, host: str, port: int | None, browser: bool, force: bool, json: bool
+) -> None:
+    """Write the site that ``made`` gives as the folder ``export``, or serve it."""
+    from edgesparse import report
+    from edgesparse.demo_server import DemoServer
+    from edgesparse.demo_site import check_site, content_bytes, write_site
+
+    if export is not None:
+        check_site(export, force=force)
+    server = None if export is not None else DemoServer({}, host, port)  # what is wrong with the port is said at once
+    try:
+        content = made()
         facts: dict[str, object] = {"files": len(content), "bytes": content_bytes(content)}
         size = report.kilobytes(content_bytes(content))
         if export is not None:
@@ -103,7 +141,7 @@ def demo(
             return
         assert server is not None
         server.content = content
-        _serve(server, facts, open, json)
+        _serve(server, facts, browser, json)
     finally:
         if server is not None:
             server.close()

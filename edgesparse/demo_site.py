@@ -56,7 +56,7 @@ def site(networks: Sequence[Path], samples: Sequence[Path] = (), *, export: bool
     document = {"edgesparse": __version__, "networks": documents, "samples": shown, "offline": export}
     found[DOCUMENT] = json.dumps(document).encode()
     if export:
-        found[WORKER] = _worker((package / PAGES / WORKER).read_text(), found)
+        found[WORKER] = worker((package / PAGES / WORKER).read_text(), found)
     else:
         found[WORKER] = (package / PAGES / RETIRED).read_bytes()
     return found
@@ -102,13 +102,13 @@ def content_bytes(content: Site) -> int:
     return sum(len(data) if isinstance(data, bytes) else data.stat().st_size for data in content.values())
 
 
-def _worker(text: str, content: Site) -> bytes:
+def worker(text: str, content: Site) -> bytes:
     """The service worker, told what to keep at once. Other content is another worker, which replaces the old one."""
     hashed = hashlib.sha256()
     for name, data in sorted(content.items()):
         hashed.update(f"{name}\0".encode())
         hashed.update(data if isinstance(data, bytes) else data.read_bytes())
-    kept = [n for n in content if not n.startswith("networks/") or n.split("/")[1] == DIGITS]
+    kept = [n for n in content if not n.startswith(("networks/", "models/")) or n.split("/")[1] == DIGITS]
     later = [n for n in content if n.startswith(f"networks/{LATER}/")]
     rest = [n for n in content if n not in kept and n not in later]
     text = text.replace('"%%VERSION%%"', json.dumps(hashed.hexdigest()[:24]))

@@ -94,7 +94,7 @@ def test_the_same_text_as_by_edgesparse_generate(folder: Path, name: str, prompt
     bundle = folder / f"{name}.edge"
     text, expected = _expected(bundle, prompt, CHANCE if chance else Request(max_tokens=20))
     options = OPTIONS if chance else {"maxTokens": 20}
-    flags = _relaxed_flags()
+    flags = relaxed_flags()
     found = run(bundle, f"""
     const lm = await edge.loadHere({{ threads: 1 }});
     told(await written(lm, {json.dumps(prompt)}, {json.dumps(options)}));
@@ -105,7 +105,7 @@ def test_the_same_text_as_by_edgesparse_generate(folder: Path, name: str, prompt
     assert (stats["promptTokens"], stats["decoded"]) == (expected.prompt_tokens, expected.cost.decoded)
 
 
-def _relaxed_flags() -> list[str]:
+def relaxed_flags() -> list[str]:
     path = next(node_runtime._candidates())
     return [*node_runtime._relaxed_flags(node_runtime._version(path)), "--no-liftoff"]
 
