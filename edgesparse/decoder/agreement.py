@@ -97,7 +97,9 @@ def _session(model: ir.Model) -> Any:
     options.log_severity_level = 4
     held = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     if held <= _PROTO_BYTES:
-        return onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), options)
+        copy = model.clone()
+        ir.external_data.load_to_model(copy)
+        return onnxruntime.InferenceSession(ir.to_proto(copy).SerializeToString(), options)
     with tempfile.TemporaryDirectory() as folder:
         ir.save(model, Path(folder, "model.onnx"), external_data="weights")
         return onnxruntime.InferenceSession(str(Path(folder, "model.onnx")), options)

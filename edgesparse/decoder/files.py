@@ -21,11 +21,13 @@ LARGEST_BYTES = 1_500_000_000
 def load_decoder(path: str | Path) -> tuple[Decoder, Tokenizer | None]:
     """The decoder in the ONNX file at ``path``, and its tokenizer; None where it has none and tokens are not bytes.
 
+    Weights beside the file stay there, mapped.
+
     Raises:
         InputError: as `importer.load`, or damaged metadata.
         UnsupportedError: not a decoder that can be read.
     """
-    model = load(path)
+    model = load(path, mapped=True)
     decoder = recognise(model)
     return decoder, tokenizer_of(model, decoder.vocabulary)
 

@@ -23,7 +23,7 @@ from edgesparse.types import Array
 
 FACTS, RULES, RULE, NEURONS = "edgesparse.decoder", "edgesparse.rules", "edgesparse.rule", "edgesparse.neurons"
 _Kind = TypeVar("_Kind", bound=BaseModel)
-_PIECE = 1 << 22  # elements that are hashed at once
+_PIECE = 1 << 20  # elements that are hashed at once
 _HINT = "run `edgesparse calibrate-activations` on this model"
 Linears = Mapping[tuple[int, str], ir.Node]
 """The MatMul of each linear layer, by (block, site)."""

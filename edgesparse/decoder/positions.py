@@ -69,6 +69,7 @@ class _Probe:
         self.inputs = list(copy.graph.inputs)
         self.context = _table_length(copy.graph, {n for row in self.rows for n in row[1:3]})
         copy.metadata_props.clear()
+        ir.external_data.load_to_model(copy)  # what is left of it, which bytes can hold
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

@@ -144,16 +144,15 @@ class _Reader:
     def logits(self) -> ir.Value:
         """The output that no Attention makes."""
         attentions = [node for node in self.model.graph if is_op(node, "Attention")]
+        why = [f"; {label(node)}: {reason}" for node in self.model.graph if (reason := refusal(node))]
         if not attentions:
-            why = [f"; {label(node)}: {reason}" for node in self.model.graph if (reason := refusal(node))]
             raise unsupported(f"no attention over a cache of keys and values{''.join(why[:1])}", "the graph")
         cached = {value for node in attentions for value in node.outputs[1:]}
         left = [value for value in self.model.graph.outputs if value not in cached]
         if len(left) != 1:
-            names = ", ".join(f"'{value.name}'" for value in left)
-            raise unsupported(
-                f"outputs beside keys, values and one of logits: {names or 'none of logits'}", "the graph"
-            )
+            names = ", ".join(f"'{value.name}'" for value in left) or "none of logits"
+            what = f"outputs beside keys, values and one of logits: {names}{''.join(why[:1])}"
+            raise unsupported(what, "the graph")
         return left[0]
 
     def block(self, add: ir.Node) -> tuple[Block, Found, dict[str, ir.Node], ir.Value]:

@@ -7,6 +7,8 @@ Inputs ``input_ids`` and ``position_ids`` (1, T), int64, ``past_key_values.N.key
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
@@ -21,6 +23,26 @@ OPSET, IR_VERSION = 23, 10
 def to_onnx(decoder: Decoder) -> ir.Model:
     """The model, with the decoder's rules in its metadata. Weights are shared with the decoder, not copied."""
     return _Writer(decoder).model()
+
+
+class _Turned(ir.Tensor[Any]):
+    """A matrix that is stored transposed. NumPy writes what does not lie in order element by element, at a third of the
+    speed; pieces of some rows stay in the cache."""
+
+    _ROWS = 32
+
+    def tobytes(self) -> bytes:
+        return self._in_order().tobytes()
+
+    def tofile(self, file: Any) -> None:
+        file.write(self._in_order().data)
+
+    def _in_order(self) -> Array:
+        view = self.numpy()
+        made = np.empty(view.shape, view.dtype)
+        for start in range(0, view.shape[1], self._ROWS):
+            made[:, start : start + self._ROWS] = view[:, start : start + self._ROWS]
+        return made
 
 
 class _Writer:
@@ -193,10 +215,9 @@ class _Writer:
     def weight(self, name: str, array: Array) -> ir.Value:
         if array.dtype not in (np.float32, np.float16, np.int64):
             array = array.astype(np.float32)
-        value = ir.Value(
-            name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape),
-            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-        )  # fmt: skip
+        kind = _Turned if array.ndim == 2 and not array.flags.c_contiguous else ir.Tensor
+        dtype = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        value = ir.Value(name=name, const_value=kind(array, name=name), shape=ir.Shape(array.shape), type=dtype)
         self.graph.register_initializer(value)
         return value
 

@@ -194,3 +194,18 @@ def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | Non
     found, tokenizer = load_decoder(tmp_path / "lm.onnx")
     check_same(made, found)
     assert tokenizer is None
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_weights_of_others_beside_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: bool) -> None:
+    """Which are run once, to see whether they were read right; with weights as stored, or folded by our passes."""
+    monkeypatch.setattr(files, "LARGEST_BYTES", 1000)
+    made = halved(decoder())
+    model = to_onnx(made)
+    if folds:
+        simplify(model)
+    model.metadata_props.clear()
+    save_decoder(model, tmp_path / "lm.onnx")
+    found, _ = load_decoder(tmp_path / "lm.onnx")
+    tokens = np.arange(10)[None]
+    np.testing.assert_allclose(reference.logits(found, tokens), reference.logits(made, tokens), atol=1e-4)
