@@ -90,6 +90,15 @@ def check_agreement(
         )  # fmt: skip
 
 
+def as_bytes(model: ir.Model) -> bytes:
+    """``model`` with all its weights within it, which it keeps: onnx_ir would close files that others read from."""
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            value.const_value = ir.tensor(value.const_value.numpy(), name=value.name)
+    data: bytes = ir.to_proto(model).SerializeToString()
+    return data
+
+
 def _session(model: ir.Model) -> Any:
     import onnxruntime
 
@@ -97,9 +106,7 @@ def _session(model: ir.Model) -> Any:
     options.log_severity_level = 4
     held = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     if held <= _PROTO_BYTES:
-        copy = model.clone()
-        ir.external_data.load_to_model(copy)
-        return onnxruntime.InferenceSession(ir.to_proto(copy).SerializeToString(), options)
+        return onnxruntime.InferenceSession(as_bytes(model.clone()), options)
     with tempfile.TemporaryDirectory() as folder:
         ir.save(model, Path(folder, "model.onnx"), external_data="weights")
         return onnxruntime.InferenceSession(str(Path(folder, "model.onnx")), options)

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from edgesparse.decoder.agreement import Inputs
+from edgesparse.decoder.agreement import Inputs, as_bytes
 from edgesparse.decoder.metadata import facts_of
 from edgesparse.errors import EdgeSparseError, UnsupportedError
 from edgesparse.passes.match import attribute_int, is_op, label, operand
@@ -69,13 +69,13 @@ class _Probe:
         self.inputs = list(copy.graph.inputs)
         self.context = _table_length(copy.graph, {n for row in self.rows for n in row[1:3]})
         copy.metadata_props.clear()
-        ir.external_data.load_to_model(copy)  # what is left of it, which bytes can hold
+        data = as_bytes(copy)
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         try:
-            self.session: Any = onnxruntime.InferenceSession(ir.to_proto(copy).SerializeToString(), options)
+            self.session: Any = onnxruntime.InferenceSession(data, options)
         except Exception as error:  # noqa: BLE001 onnxruntime's own types
             self.fail(0, f"onnxruntime cannot load what computes its angles and mask: {error}")
 
