@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.command import as_typed
 from bench.machine import facts
-from bench.results import save
+from bench.results import write_rows
 from edgesparse.decoder.achieved import achieved
 from edgesparse.decoder.allocated import Allocated
 from edgesparse.decoder.cats import calibrate_cats
@@ -46,6 +46,9 @@ WINDOW, CALIBRATING, JUDGING = 256, 64, 96
 LAZY = 16  # windows for PPL-p% sparsity
 MOST_NEURONS = 0.95
 SCORES: dict[str, Callable[..., Allocated]] = {"teal": teal, "wina": wina}
+ALLOCATIONS = {
+    "teal": ("uniform", "block"), "wina": ("uniform", "block", "network"), "rsparse": ("uniform", "network"),
+}  # fmt: skip
 NEURONS: dict[str, Callable[..., Decoder]] = {"cats": calibrate_cats, "chess": calibrate_chess}
 NEURON_SITES = {"cats": ("up", "down"), "chess": ("q", "o", "up", "down")}
 
@@ -100,8 +103,8 @@ def cases(decoder: Decoder, windows: Array, sparsities: Sequence[float], methods
             yield "random", "uniform", s, None, partial(calibrate_random, decoder, s)
         if "topk" in methods:
             yield "topk", "uniform", s, None, partial(calibrate_topk, decoder, windows, s)
-        for method in ("teal", "wina", "rsparse"):
-            for allocation in ("uniform", "block", "network") if method in methods else ():
+        for method, allocations in ALLOCATIONS.items():
+            for allocation in allocations if method in methods else ():
                 yield method, allocation, s, None, partial(makers.make, method, allocation, s)
         for method, calibrate in NEURONS.items():
             if method in methods:
@@ -116,9 +119,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sparsity", default=SPARSITIES, help="default %(default)s")
     parser.add_argument("--methods", default="random,teal,wina,rsparse,topk,cats,chess", help="default %(default)s")
     parser.add_argument("--json", type=Path, help="write one JSON line per result to this file")
+    parser.add_argument("--own", action=argparse.BooleanOptionalAction, default=True, help="PPL-p%% sparsity, too")
     given = parser.parse_args(arguments)
     command = as_typed(parser, arguments, given.json)
     rows: list[dict[str, Any]] = []
+
+    def add(row: dict[str, Any]) -> None:
+        rows.append(row)
+        if given.json is not None:  # each at once: all of them take an hour
+            write_rows(given.json, rows)
+
     try:
         decoder, calibrating, judging = data()
         common: dict[str, Any] = {
@@ -136,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made = make()
             seconds = time.process_time() - start
             found = achieved(made, judging)
-            rows.append({
+            add({
                 **common, "method": method, "allocation": allocation, "sparsity": s, "neurons": neurons,
                 "bits_per_byte": found.score.bits, "achieved": found.sparsity, "bytes_per_token": found.bytes_per_token,
                 "layers": {f"{index}.{site}": round(share, 4) for (index, site), share in found.shares.items()},
@@ -146,11 +156,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{method} {allocation} {s:g}: {found.score.bits:.4f} bits per byte, {found.sparsity:.1%} not read",
                 flush=True,
             )
-        rows += own(decoder, calibrating, common)
+        for row in own(decoder, calibrating, common) if given.own else ():
+            add(row)
     except EdgeSparseError as error:
         print(f"bench.activation_sparsity: {error}", file=sys.stderr)
         return error.exit_code
-    save(given.json, rows)
     return 0
 
 

@@ -25,12 +25,12 @@ def calibrate_activations(
     output: Out,
     text: Annotated[Path, typer.Option(metavar="FILE", help="to make thresholds on; a quarter of it judges them")],
     sparsity: Annotated[
-        float,
+        Optional[float],  # noqa: UP045
         typer.Option(
             help="from 0 to less than 1: teal, wina, rsparse, topk: of the weights of all linear layers; cats, chess, "
-            "relu: of the neurons"
+            "relu: of the neurons. Needed, but by relu: without it what is zero is skipped, exactly"
         ),
-    ],
+    ] = None,
     method: Annotated[
         str, typer.Option(help="teal, wina, rsparse, topk, cats, chess, relu, or random, to compare with")
     ] = "wina",
@@ -70,7 +70,10 @@ def calibrate_activations(
     from edgesparse.decoder.tokenizer import tokenizer_of
     from edgesparse.options import load_model
 
-    check_sparsity(sparsity)
+    if sparsity is None and method != "relu":
+        raise InputError("how much is to be skipped?", where="--sparsity", hint="--sparsity 0.5 skips half")
+    share = sparsity or 0.0
+    check_sparsity(share)
     try:
         content = text.read_bytes()
     except OSError as error:
@@ -87,7 +90,7 @@ def calibrate_activations(
     tokens = np.array(tokenizer.encode(content), np.int64)
     with report.progress("calibrate-activations") as on_progress:
         found = calibrate(
-            decoder, tokens, method, sparsity, allocation=allocation,  # type: ignore[arg-type]  # it is checked there
+            decoder, tokens, method, share, allocation=allocation,  # type: ignore[arg-type]  # it is checked there
             window=window, most_windows=windows, dense_positions=dense_positions, report=report_neurons,
             on_progress=on_progress,
         )  # fmt: skip

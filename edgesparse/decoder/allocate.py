@@ -7,7 +7,7 @@ is in its own file, as it looks at the loss.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -16,13 +16,14 @@ import numpy as np
 from edgesparse.decoder import reference
 from edgesparse.decoder.model import SITES, Block, Decoder
 from edgesparse.decoder.perplexity import AT_ONCE
-from edgesparse.decoder.sites import Place, Progress, Shares, nothing, places
+from edgesparse.decoder.sites import Place, Progress, nothing, places
 from edgesparse.decoder.thresholds import Thresholds
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 
 Allocation = Literal["uniform", "block", "network"]
 HIGHEST = 0.98  # no layer skips more
+ATTENTION = ("q", "k", "v", "o")
 _STEP = 0.05  # of the weights of a layer of average size
 _LAST = 0.25  # the part of each window, at its end, in which the error is measured
 
@@ -95,32 +96,50 @@ def _path(decoder: Decoder, index: int, block: Block, thresholds: Thresholds, x:
     layers = dict(block.linears())
     sites = tuple(site for site in SITES if site in layers)
     sizes = {site: layers[site].weight.size for site in sites}
-    total = sum(sizes.values())
-    step = _STEP * total / len(sites)
-    turn = reference.turns(decoder, x.shape[1])
-    last = slice(x.shape[1] - max(1, int(x.shape[1] * _LAST)), None)
-    rows = max(1, AT_ONCE // x.shape[1])
-    parts = [x[i : i + rows] for i in range(0, len(x), rows)]
-
-    def outputs(shares: Shares) -> list[Array]:
-        ruled = {
-            site: replace(found, rule=thresholds.rule((index, site), shares.get((index, site), 0.0)))
-            for site, found in layers.items()
-        }
-        under = replace(block, **ruled)  # type: ignore[arg-type]
-        return [reference.block_output(decoder, index, under, part, turn)[:, last] for part in parts]
-
-    dense = outputs({})
-    size = sum(float(np.square(y - part[:, last]).sum(dtype=np.float64)) for y, part in zip(dense, parts, strict=True))
-
-    def error(shares: Shares) -> float:
-        found = sum(float(np.square(a - b).sum(dtype=np.float64)) for a, b in zip(outputs(shares), dense, strict=True))
-        return found / size
-
-    sparsities, steps, errors = greedy(
-        sites, sizes, step, sparsity, lambda now: error({(index, s): v for s, v in now.items()})
-    )
+    step = _STEP * sum(sizes.values()) / len(sites)
+    output = _Output(decoder, index, block, thresholds, x)
+    sparsities, steps, errors = greedy(sites, sizes, step, sparsity, output.error)
     return Path(sites, np.array(sparsities), np.array([[at[site] for site in sites] for at in steps]), np.array(errors))
+
+
+class _Output:
+    """Of one block at the last positions. Only attention looks at the others; and it is computed anew only where its
+    own shares have changed."""
+
+    def __init__(self, decoder: Decoder, index: int, block: Block, thresholds: Thresholds, x: Array) -> None:
+        positions = x.shape[1]
+        self.decoder, self.late = decoder, replace(decoder, dense_positions=0)
+        self.index, self.block, self.thresholds = index, block, thresholds
+        self.last = max(positions - max(1, int(positions * _LAST)), decoder.dense_positions)
+        self.turn = reference.turns(decoder, positions)
+        rows = max(1, AT_ONCE // positions)
+        self.parts = [x[i : i + rows] for i in range(0, len(x), rows)]
+        self.attended: dict[tuple[float, ...], list[Array]] = {}
+        self.dense = self.of({})
+        self.size = sum(
+            float(np.square(y - part[:, self.last :]).sum(dtype=np.float64))
+            for y, part in zip(self.dense, self.parts, strict=True)
+        )
+
+    def error(self, shares: Mapping[str, float]) -> float:
+        pairs = zip(self.of(shares), self.dense, strict=True)
+        return sum(float(np.square(a - b).sum(dtype=np.float64)) for a, b in pairs) / self.size
+
+    def of(self, shares: Mapping[str, float]) -> list[Array]:
+        ruled = {
+            site: replace(found, rule=self.thresholds.rule((self.index, site), shares.get(site, 0.0)))
+            for site, found in self.block.linears()
+        }
+        block = replace(self.block, **ruled)  # type: ignore[arg-type]
+        key = tuple(shares.get(site, 0.0) for site in ATTENTION)
+        if key not in self.attended:
+            while len(self.attended) > len(ATTENTION):  # the current one and its candidates
+                self.attended.pop(next(iter(self.attended)))
+            self.attended[key] = [
+                reference.attended(self.decoder, self.index, block, part, self.turn)[:, self.last :]
+                for part in self.parts
+            ]
+        return [reference.fed_forward(self.late, self.index, block, x) for x in self.attended[key]]
 
 
 def greedy(

@@ -16,8 +16,8 @@ from edgesparse.decoder.sites import Place, Progress, Shares, layer, nothing, we
 from edgesparse.decoder.thresholds import Thresholds, bare
 from edgesparse.types import Array
 
-ROUNDS = 8
-MOST_TOKENS = 4096
+ROUNDS = 6
+MOST_TOKENS = 2048
 _PROBE = 0.06  # by how much a share is raised to see what that costs
 _REACH = 0.12  # by how much shares move in the first round, at most twice that
 _HALVINGS = 2  # of the reach, where a move was no gain, before the end
@@ -35,7 +35,7 @@ def by_network(
 ) -> dict[Place, float]:
     """Shares that skip ``sparsity`` of all weights, and with which the network foretells as the dense one does.
 
-    The cost of shares is the divergence ``KL(dense || sparse)`` of the next token on ``windows`` (at most 4096 tokens,
+    The cost of shares is the divergence ``KL(dense || sparse)`` of the next token on ``windows`` (at most 2048 tokens,
     evenly taken). In a round each layer's share is raised a little, one layer at a time, which gives the cost ``m`` of
     a weight more that is not read there; then all move by ``reach * log(mean(m) / m)``, the sum kept. A move that is no
     gain is taken back and the reach halved: the result is never worse than ``start``, on these windows.

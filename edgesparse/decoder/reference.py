@@ -54,12 +54,18 @@ def block_output(
     decoder: Decoder, index: int, block: Block, x: Array, turn: tuple[Array, Array], watch: Watch | None = None
 ) -> Array:
     """``x``: (sequences, positions, dim) -> the same shape; ``turn``: cosines and sines, (positions, rotary / 2)."""
-    dense = decoder.dense_positions
+    return fed_forward(decoder, index, block, attended(decoder, index, block, x, turn, watch), watch)
+
+
+def attended(
+    decoder: Decoder, index: int, block: Block, x: Array, turn: tuple[Array, Array], watch: Watch | None = None
+) -> Array:
+    """``x += o(attention(norm(x)))``: the first half of a block."""
 
     def apply(site: str, layer: Linear, value: Array) -> Array:
         if watch:
             watch(index, site, value)
-        return linear(layer, value, dense)
+        return linear(layer, value, decoder.dense_positions)
 
     h = rms_norm(x, block.attention_norm, decoder.norm_eps)
     q, k, v = (_heads(apply(s, getattr(block, s), h), decoder.head_dim) for s in ("q", "k", "v"))
@@ -69,7 +75,17 @@ def block_output(
         k = rms_norm(k, block.k_norm, decoder.norm_eps)
     q, k = rotate(q, turn, decoder.interleaved), rotate(k, turn, decoder.interleaved)
     h = apply("o", block.o, attention(decoder, block, q, k, v))
-    x = x + (h if block.post_attention_norm is None else rms_norm(h, block.post_attention_norm, decoder.norm_eps))
+    return x + (h if block.post_attention_norm is None else rms_norm(h, block.post_attention_norm, decoder.norm_eps))
+
+
+def fed_forward(decoder: Decoder, index: int, block: Block, x: Array, watch: Watch | None = None) -> Array:
+    """``x += down(act(gate(norm(x))) * up(norm(x)))``: the second half, each position by itself."""
+
+    def apply(site: str, layer: Linear, value: Array) -> Array:
+        if watch:
+            watch(index, site, value)
+        return linear(layer, value, decoder.dense_positions)
+
     h = rms_norm(x, block.mlp_norm, decoder.norm_eps)
     act = ACTIVATIONS[decoder.activation]
     if block.gate is None:
@@ -79,7 +95,7 @@ def block_output(
         if watch:
             watch(index, "act", a)
         if block.neurons is not None:
-            a = kept(a, block.neurons, dense)
+            a = kept(a, block.neurons, decoder.dense_positions)
         neurons = a * apply("up", block.up, h[..., block.predictor :])
     h = apply("down", block.down, neurons)
     return x + (h if block.post_mlp_norm is None else rms_norm(h, block.post_mlp_norm, decoder.norm_eps))

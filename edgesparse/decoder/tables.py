@@ -88,5 +88,5 @@ def _range(threshold: list[float] | None) -> str:
     return f"{low:.3g}" if np.isclose(low, high) else f"{low:.3g} to {high:.3g}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
+def _percent(share: float) -> float:
+    return round(100 * share, 1)
