@@ -39,7 +39,8 @@ STEMS = (
     "dense_qb4", "columns_qb4", "rows_qb4", "blocks_qb4", "select_qb4", "quantise_f32", "quantise16_f32",
 )  # fmt: skip
 ARGUMENTS, MOST_THREADS, HUGE, AREA = 20, 8, 1 << 21, 1 << 28
-BLOCK = 32
+BLOCK = {"dense": 32, "columns": 64}
+"""Inputs that share a scale. 32 is what Q4_0 has; scales are read whatever is skipped, so that fewer are better."""
 
 
 class Call(ctypes.Structure):
@@ -162,7 +163,7 @@ class Stack:
     def _inputs(self, inputs: int, rule: bool) -> Call:
         q, scale, total, index, start, count = self._lists
         if self._layout == "columns" and rule:
-            given: Given = (self._x, self._limit, index, q, scale, total, start, count, inputs, BLOCK, 0)
+            given: Given = (self._x, self._limit, index, q, scale, total, start, count, inputs, BLOCK["columns"], 0)
             return self._call("select_qb4", given)
         stem = "quantise16_f32" if self._layout == "blocks" else "quantise_f32"
         return self._call(stem, (self._x, q, scale, total, inputs))
@@ -191,14 +192,14 @@ class Stack:
             )
             return self._call("blocks_qb4", given, shares(begins, threads))
         room = -(-outputs // STRIP) * STRIP * inputs
-        weights, scales = self._filled(room // 2), self._scales(room // BLOCK)
+        weights, scales = self._filled(room // 2), self._scales(room // BLOCK[layout])
         if layout == "columns":
             self.bytes += int((weights.nbytes * self._active) + scales.nbytes)
-            ends = (inputs, outputs, BLOCK)
+            ends = (inputs, outputs, BLOCK[layout])
             given = (weights, scales, None, index, start, q, scale, total, self._y, *ends)
             return self._call("columns_qb4", given, _equal(-(-outputs // STRIP), threads))
         self.bytes += weights.nbytes + scales.nbytes
-        given = (weights, scales, None, q, scale, total, self._y, inputs, outputs, BLOCK)
+        given = (weights, scales, None, q, scale, total, self._y, inputs, outputs, BLOCK[layout])
         return self._call("dense_qb4", given, _equal(outputs // 16, threads))
 
     def seconds(self, cpus: Sequence[int], tokens: int) -> list[float]:
