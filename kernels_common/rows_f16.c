@@ -2,7 +2,6 @@
 #include "weight_f16.h"
 #define T uint16_t
 #define LOAD widen_f16
-#define LOAD1 widen_f16_1
 enum { TOKENS = 4 };
 #include "rows.h"
 

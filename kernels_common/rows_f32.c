@@ -2,7 +2,6 @@
 #include "es.h"
 #define T float
 #define LOAD load_vf
-#define LOAD1 load1
 enum { TOKENS = 4 };
 #include "rows.h"
 

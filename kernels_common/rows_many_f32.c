@@ -2,7 +2,6 @@
 #include "es.h"
 #define T float
 #define LOAD load_vf
-#define LOAD1 load1
 enum { TOKENS = ES_VL == 16 ? 16 : 8 };
 #include "rows.h"
 

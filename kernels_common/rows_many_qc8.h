@@ -20,10 +20,8 @@ void ES_KERNEL(rows_many_qc8)(const uint8_t *w, const float *wscale, const float
         const float *by = scale + t * q_pitch / GROUP;
         const uint8_t *row[ROWS];
         float some[ROWS];
-        for (int64_t r = 0; r < count; r++) row[r] = w + (o + r) * pitch;
-        if (count == ROWS) some_rows(row, row, x, by, pitch, some, ROWS);
-        else
-          for (int64_t r = 0; r < count; r++) some_rows(row + r, row + r, x, by, pitch, some + r, 1);
+        for (int64_t r = 0; r < ROWS; r++) row[r] = w + (r < count ? o + r : to - 1) * pitch;
+        some_rows(row, row, x, by, pitch, some);
         for (int64_t r = 0; r < count; r++)
           y[t * y_pitch + o + r] = some[r] * wscale[o + r] + (bias ? bias[o + r] : 0);
       }

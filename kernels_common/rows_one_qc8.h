@@ -18,11 +18,8 @@ void ES_KERNEL(rows_qc8)(const uint8_t *w, const float *wscale, const float *bia
       row[r] = w + (index ? index[here] : here) * pitch;
       next[r] = w + (index ? index[after] : after) * pitch;
     }
-    const int64_t count = end - j < ROWS ? end - j : ROWS;
-    if (count == ROWS) some_rows(row, next, q, scale, pitch, some, ROWS);
-    else
-      for (int64_t r = 0; r < count; r++) some_rows(row + r, next + r, q, scale, pitch, some + r, 1);
-    for (int64_t r = 0; r < count; r++) {
+    some_rows(row, next, q, scale, pitch, some);
+    for (int64_t r = 0; r < ROWS && j + r < end; r++) {
       const int64_t o = index ? index[j + r] : j + r;
       y[o] = some[r] * wscale[o] + (bias ? bias[o] : 0);
     }
