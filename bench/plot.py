@@ -21,7 +21,8 @@ Line = Mapping[float, float]  # sparsity -> ms, or percent
 
 
 def svg(
-    title: str, lines: Mapping[tuple[str, str], Line], ideal_from_ms: float | None, unit: str = "ms"
+    title: str, lines: Mapping[tuple[str, str], Line], ideal_from_ms: float | None, unit: str = "ms",
+    axis: str = "sparsity of the pruned layers",
 ) -> str:  # fmt: skip
     """``lines``: (what has a colour, what has a dash) -> its points, at least one, in ``unit``.
 
@@ -37,7 +38,7 @@ def svg(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         _text(LEFT, 22, title, size=15),
-        *_axes(top_ms, unit),
+        *_axes(top_ms, unit, axis),
     ]
     if ideal_from_ms is not None:
         ends = _points({0.0: ideal_from_ms, 1.0: 0.0}, top_ms)
@@ -73,7 +74,7 @@ def _points(line: Line, top_ms: float) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
-def _axes(top_ms: float, unit: str) -> list[str]:
+def _axes(top_ms: float, unit: str, axis: str) -> list[str]:
     parts = []
     for i in range(6):
         ms = top_ms * i / 5
@@ -85,7 +86,7 @@ def _axes(top_ms: float, unit: str) -> list[str]:
         parts.append(f'<line x1="{x:.1f}" y1="{BOTTOM}" x2="{x:.1f}" y2="{BOTTOM + 4}" stroke="#444"/>')
         parts.append(_text(x, BOTTOM + 18, f"{i / 10:g}", anchor="middle"))
     parts.append(f'<line x1="{LEFT}" y1="{BOTTOM}" x2="{RIGHT}" y2="{BOTTOM}" stroke="#444"/>')
-    parts.append(_text((LEFT + RIGHT) / 2, BOTTOM + 38, "sparsity of the pruned layers", anchor="middle"))
+    parts.append(_text((LEFT + RIGHT) / 2, BOTTOM + 38, axis, anchor="middle"))
     parts.append(_text(LEFT - 6, TOP - 8, unit, anchor="end"))
     return parts
 

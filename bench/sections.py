@@ -8,6 +8,7 @@ from typing import Any
 
 from bench import (
     accuracy_tables,
+    activation_tables,
     allocation,
     download,
     first_inference,
@@ -79,6 +80,8 @@ def section(rows: Sequence[Row]) -> str:
         return _allocation(rows)
     if what == "accuracy":
         return accuracy_tables.accuracy(rows)
+    if what == "activation sparsity":
+        return activation_tables.activation_sparsity(rows)
     if what == "rearrangement":
         return _rearrangement(rows)
     if what == "layer times":
@@ -92,7 +95,10 @@ def section(rows: Sequence[Row]) -> str:
 
 def pictures(rows: Sequence[Row]) -> dict[str, str]:
     """File name -> SVG, which the section shows."""
-    return accuracy_tables.pictures(rows) if rows[0].get("what") == "accuracy" else {}
+    what = rows[0].get("what")
+    if what == "activation sparsity":
+        return activation_tables.pictures(rows)
+    return accuracy_tables.pictures(rows) if what == "accuracy" else {}
 
 
 def is_section(row: Row) -> bool:
