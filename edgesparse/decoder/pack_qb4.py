@@ -99,26 +99,33 @@ def fit(w: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float16
             "some weights are not finite, or too large for scales of 16 bits", where="int4 weights",
             hint="compile with --weights f32 or int8",
         )  # fmt: skip
-    count = np.arange(len(w))
-    most = w[count, np.abs(w).argmax(axis=1)]
-    best_v, best_s = np.zeros_like(w), np.zeros(len(w), np.float16)
-    best = np.square(w).sum(axis=1)
+    most = w[np.arange(len(w)), np.abs(w).argmax(axis=1)]
+    room = np.empty_like(w)
+    scale, best = np.zeros(len(w), np.float16), np.einsum("bi,bi->b", w, w)
 
-    def consider(s: NDArray[np.float16]) -> None:
-        wide = s.astype(np.float32)[:, None]
-        v = np.rint(w / np.where(wide == 0, np.float32(1), wide))
-        np.clip(v, -8, 7, out=v)
-        v[s == 0] = 0
-        error = np.square(w - v * wide).sum(axis=1)
-        better = error < best
-        best[better], best_s[better] = error[better], s[better]
-        best_v[better] = v[better]
+    def consider(other: NDArray[np.float16]) -> None:
+        _nearest(w, other, room)
+        np.multiply(room, other.astype(np.float32)[:, None], out=room)
+        np.subtract(w, room, out=room)
+        errors = np.einsum("bi,bi->b", room, room)
+        better = errors < best
+        best[better], scale[better] = errors[better], other[better]
 
     for denominator in DENOMINATORS:
         consider((most / np.float32(denominator)).astype(np.float16))
-    squares = np.square(best_v).sum(axis=1)
-    consider(((w * best_v).sum(axis=1) / np.where(squares > 0, squares, 1)).astype(np.float16))
-    return best_v, best_s
+    v = _nearest(w, scale, room)
+    squares = np.einsum("bi,bi->b", v, v)
+    consider((np.einsum("bi,bi->b", w, v) / np.where(squares > 0, squares, np.float32(1))).astype(np.float16))
+    return _nearest(w, scale, room), scale
+
+
+def _nearest(w: NDArray[np.float32], scale: NDArray[np.float16], out: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Integers -8..7; 0 where the scale is 0."""
+    with np.errstate(divide="ignore"):
+        inverse = np.where(scale == 0, np.float32(0), 1 / scale.astype(np.float32))
+    np.multiply(w, inverse[:, None], out=out)
+    np.rint(out, out=out)
+    return np.clip(out, -8, 7, out=out)
 
 
 def dense_qb4(nibbles: Nibbles) -> Packed:
