@@ -28,7 +28,7 @@ from bench.machine import facts
 from bench.results import save
 from edgesparse.build import kernel_object, zig
 from edgesparse.decoder.gqsa import shares
-from edgesparse.decoder.pack_qb4 import STRIP
+from edgesparse.decoder.pack_qb4 import PANEL, STRIP
 from edgesparse.devices import load_device
 from edgesparse.kernels import find
 from edgesparse.report import print_table
@@ -191,7 +191,8 @@ class Stack:
                 outputs,
             )
             return self._call("blocks_qb4", given, shares(begins, threads))
-        room = -(-outputs // STRIP) * STRIP * inputs
+        step = STRIP if layout == "columns" else PANEL
+        room = -(-outputs // step) * step * inputs
         weights, scales = self._filled(room // 2), self._scales(room // BLOCK[layout])
         if layout == "columns":
             self.bytes += int((weights.nbytes * self._active) + scales.nbytes)
@@ -200,7 +201,7 @@ class Stack:
             return self._call("columns_qb4", given, _equal(-(-outputs // STRIP), threads))
         self.bytes += weights.nbytes + scales.nbytes
         given = (weights, scales, None, q, scale, total, self._y, inputs, outputs, BLOCK[layout])
-        return self._call("dense_qb4", given, _equal(outputs // 16, threads))
+        return self._call("dense_qb4", given, _equal(-(-outputs // PANEL), threads))
 
     def seconds(self, cpus: Sequence[int], tokens: int) -> list[float]:
         """Of each of ``tokens``. The stack was made for as many threads as there are ``cpus``."""
