@@ -20,17 +20,29 @@ ES_INLINE int64_t place(int64_t o, int64_t width) {
   return o / BYTES * BYTES + o % 16 / 4 * LANES + o % BYTES / 16 * 4 + o % 4;
 }
 
+// Four of the lines of the next rows, as line `at` of these is at entries 4k..4k+3. Of the widest tiles, 16 rows at a
+// time: 8% faster where rows are skipped, but slower for narrower ones.
+ES_INLINE void ask(const uint8_t *const *next, int64_t at, int64_t width, int k) {
+  if (width == MOST) {
+    const int64_t step = (MOST - 64 - at) / 8 + k;
+    next += step / 32 * 16 + step % 4 * 4;
+    at = MOST - 64 - step % 32 / 4 * 64;
+  } else {
+    next += 4 * k;
+  }
+#pragma unroll
+  for (int e = 0; e < 4; e++) es_ask(next[e] + at);
+}
+
 ES_INLINE void wide(float *sum, const uint8_t *const *row, const uint8_t *const *next, const group *g, float scale,
-                    int64_t at, const int count) {
+                    int64_t at, int64_t width, const int count) {
   I s[4 * 4];
 #pragma unroll
   for (int i = 0; i < 4 * count; i++) s[i] = (I){} + g->start;
 #pragma clang loop unroll(disable)
   for (int k = 0; k < ENTRIES / 4; k++) {
     const uint8_t *const *r = row + 4 * k;
-    if (at % 64 == 0)
-#pragma unroll
-      for (int e = 0; e < 4; e++) es_ask(next[4 * k + e] + at);
+    if (at % 64 == 0) ask(next, at, width, k);
 #pragma unroll
     for (int i = 0; i < count; i++) {
       const int64_t here = at + i * BYTES;
@@ -81,8 +93,8 @@ ES_INLINE void columns_tile(float *total, const uint8_t *w, const int32_t *index
     const float by = scale[first / ENTRIES];
     int64_t at = width;
     for (; at % BYTES; at -= PIECE) piece(total, row[b], row[b ^ 1], &g, by, at - PIECE);
-    for (; at % CHUNK; at -= BYTES) wide(total, row[b], row[b ^ 1], &g, by, at - BYTES, 1);
-    for (; at > 0; at -= CHUNK) wide(total, row[b], row[b ^ 1], &g, by, at - CHUNK, WIDE);
+    for (; at % CHUNK; at -= BYTES) wide(total, row[b], row[b ^ 1], &g, by, at - BYTES, width, 1);
+    for (; at > 0; at -= CHUNK) wide(total, row[b], row[b ^ 1], &g, by, at - CHUNK, width, WIDE);
   }
 }
 
