@@ -64,7 +64,7 @@ __attribute__((noreturn)) static void print(const char *first, const char *secon
 
 // A number such as 0.95, at most `most`.
 static float decimal(const char *option, const char *word, float most) {
-  float value = 0, unit = 1;
+  double value = 0, unit = 1;
   int digits = 0, point = 0;
   for (const char *p = word; *p; p++) {
     if (*p == '.' && !point) {
@@ -72,12 +72,12 @@ static float decimal(const char *option, const char *word, float most) {
       continue;
     }
     if (*p < '0' || *p > '9') fail("not a number in range: ", option, word, 0);
-    value = value * 10 + (float)(*p - '0');
+    value = value * 10 + (double)(*p - '0');
     if (point) unit *= 10;
     if (++digits > 9) break;
   }
   if (!digits || value / unit > most) fail("not a number in range: ", option, word, 0);
-  return value / unit;
+  return (float)(value / unit);
 }
 
 static void parse(int argc, const char *const *argv, request *r) {
