@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
+from edgesparse.decoder.metadata import LONGEST
 from edgesparse.decoder.model import Activation
 from edgesparse.errors import InputError
 from edgesparse.types import Array
@@ -77,7 +78,7 @@ class Config(BaseModel):
     num_key_value_heads: PositiveInt | None = None
     head_dim: PositiveInt | None = None
     vocab_size: PositiveInt
-    max_position_embeddings: PositiveInt
+    max_position_embeddings: int = Field(gt=0, le=LONGEST)
     rms_norm_eps: PositiveFloat = 1e-6
     rope_theta: PositiveFloat | None = None
     rope_scaling: dict[str, Any] | None = None

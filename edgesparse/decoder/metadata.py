@@ -22,6 +22,8 @@ from edgesparse.errors import InputError
 from edgesparse.types import Array
 
 FACTS, RULES, RULE, NEURONS = "edgesparse.decoder", "edgesparse.rules", "edgesparse.rule", "edgesparse.neurons"
+LONGEST = 1 << 22
+"""Positions that RoPE tables are made for, at most: a number in a damaged file must not take all memory."""
 _Kind = TypeVar("_Kind", bound=BaseModel)
 _PIECE = 1 << 20  # elements that are hashed at once
 _HINT = "run `edgesparse calibrate-activations` on this model"
@@ -35,7 +37,7 @@ class Facts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(default="decoder", max_length=200)
-    context: int = Field(gt=0, le=1 << 31)
+    context: int = Field(gt=0, le=LONGEST)
     dense_positions: int = Field(default=4, ge=0)
     bos: int = Field(default=-1, ge=-1)
     stops: tuple[int, ...] = ()

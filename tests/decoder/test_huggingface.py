@@ -130,6 +130,8 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "a type that is a list": (edit_config(model_type=["llama"]), "is not known"),
     "a negative size": (edit_config(hidden_size=-1), "hidden_size: input should be greater than 0"),
     "a size that is text": (edit_config(hidden_size="32"), "hidden_size: input should be a valid integer"),
+    "a context without end": (
+        edit_config(max_position_embeddings=1 << 40), "max_position_embeddings: input should be less than or equal"),
     "another activation": (edit_config(hidden_act="mish"), "hidden_act 'mish' is not known"),
     "heads that do not share": (edit_config(num_key_value_heads=3), "4 heads do not share 3"),
     "another scaling": (edit_config(rope_scaling={"rope_type": "yarn", "factor": 2.0}), "RoPE scaled as 'yarn'"),
