@@ -53,8 +53,10 @@ ES_INLINE void columns(
   const int64_t width = (outputs + 127) / 128 * 128, pitch = width / 2, rows = (inputs + 31) / 32 * 32;
   const int64_t blocks = (inputs + block - 1) / block, groups = index ? blocks : rows / 32;
   const int64_t wide = !index && block == 64, all = index ? start[blocks] : rows;
-  for (int64_t from = 128 * begin; from < 128 * end; from += MOST) {
-    const int64_t some = 128 * end - from < MOST ? 128 * end - from : MOST;
+  const int64_t strips = end - begin, turns = (128 * strips + MOST - 1) / MOST;
+  for (int64_t turn = 0; turn < turns; turn++) {
+    const int64_t from = 128 * (begin + strips * turn / turns);
+    const int64_t some = 128 * (begin + strips * (turn + 1) / turns) - from;
     float f[MOST];
     es_zero(f, some);
     es_ahead ahead = {w + from / 2, index, pitch, some / 128, 0, 0, all};

@@ -7,11 +7,10 @@
 void ES_KERNEL(quantise16_f32)(const float *value, int8_t *q, float *scale, int32_t *offset, int64_t count) {
   int64_t i = 0;
   for (; i < count; i += 16) {
-    float some[16] = {0};
-    const int64_t last = count - i < 16 ? count - i : 16;
-    for (int64_t j = 0; j < last; j++) some[j] = value[i + j];
+    float last[16] = {0};
+    for (int64_t j = i; j < count && count - i < 16; j++) last[j - i] = value[j];
     int32_t sum;
-    es_quantise(some, q + i, scale + i / 16, &sum, 16);
+    es_quantise(count - i < 16 ? last : value + i, q + i, scale + i / 16, &sum, 16);
     offset[i / 16] = -64 * sum;
   }
   for (; i % 32; i++) q[i] = 0;

@@ -37,11 +37,13 @@ ES_INLINE vf4 scales(const uint16_t *p, int64_t block) {
   return half4(twice);
 }
 
-enum { ROWS = 4 };
+enum { MOST = 4, AHEAD_BYTES = 2048 };
 
+// `many` rows at a time, 1 or MOST (a constant): all of them are one stream, some of them share what they read of x.
 ES_INLINE void rows(
     const uint8_t *w, const uint16_t *wscale, const float *bias, const int32_t *index, const int8_t *q,
-    const float *scale, const int32_t *sum, float *y, int64_t inputs, int64_t block, int64_t begin, int64_t end) {
+    const float *scale, const int32_t *sum, float *y, int64_t inputs, int64_t block, int64_t begin, int64_t end,
+    int many) {
   const int64_t units = (inputs + 127) / 128, whole = inputs / 128, groups = (inputs + 31) / 32 - 4 * whole;
   const int64_t per = 128 / block;
   int8_t rest[128] = {0};  // the last unit, whose activations may end early
@@ -49,15 +51,15 @@ ES_INLINE void rows(
   int32_t rest_sum[4] = {0};
   for (int64_t i = 0; i < 32 * groups; i++) rest[i] = q[128 * whole + i];
   for (int64_t g = 0; g < groups; g++) rest_scale[g] = scale[4 * whole + g], rest_sum[g] = sum[4 * whole + g];
-  for (int64_t j = begin; j < end; j += ROWS) {
-    const int64_t count = end - j < ROWS ? end - j : ROWS;
-    int64_t row[ROWS];
-    const uint8_t *at[ROWS], *next[ROWS];
-    const uint16_t *of[ROWS];
-    vf f[ROWS] = {};
-    vf4 less[ROWS] = {};  // the 8 of u - 8 is taken out of the sums of a whole group
-    for (int64_t r = 0; r < ROWS; r++) {
-      const int64_t here = j + (r < count ? r : 0), after = here + ROWS < end ? here + ROWS : here;
+  for (int64_t j = begin; j < end; j += many) {
+    const int64_t count = end - j < many ? end - j : many;
+    int64_t row[MOST];
+    const uint8_t *at[MOST], *next[MOST];
+    const uint16_t *of[MOST];
+    vf f[MOST] = {};
+    vf4 less[MOST] = {};  // the 8 of u - 8 is taken out of the sums of a whole group
+    for (int64_t r = 0; r < many; r++) {
+      const int64_t here = j + (r < count ? r : 0), after = here + many < end ? here + many : here;
       row[r] = index ? index[here] : here;
       at[r] = w + row[r] * units * 64;
       of[r] = wscale + row[r] * units * per;
@@ -69,16 +71,17 @@ ES_INLINE void rows(
       const int32_t *t = u < whole ? sum + 4 * u : rest_sum;
       const vf4 by = load4(s) * UPPER, eight = (vf4){t[0], t[1], t[2], t[3]} * 8 / UPPER;
 #pragma unroll
-      for (int64_t r = 0; r < ROWS; r++) {
+      for (int64_t r = 0; r < many; r++) {
         const vf4 both = scales(of[r] + u * per, block) * by;
-        // into the cache that has room for it: hardware sees no order in rows
-        __builtin_prefetch(next[r] + 64 * u, 0, 2);
+        // hardware sees no order in some of the rows: into the L2 cache, which waits for more lines at once
+        if (many > 1) __builtin_prefetch(next[r] + 64 * u, 0, 2);
+        else __builtin_prefetch(at[r] + 64 * u + AHEAD_BYTES);
         f[r] = unit(f[r], at[r] + 64 * u, both, x);
         less[r] += both * eight;
       }
     }
 #pragma unroll
-    for (int64_t r = 0; r < ROWS; r++) {
+    for (int64_t r = 0; r < many; r++) {
       const float total = total_vf(f[r]) - total4(less[r]);
       if (r < count) y[row[r]] = bias ? total + bias[row[r]] : total;
     }
@@ -93,6 +96,11 @@ ES_INLINE void rows(
 void ES_KERNEL(rows_qb4)(
     const uint8_t *w, const uint16_t *wscale, const float *bias, const int32_t *index, const int8_t *q,
     const float *scale, const int32_t *sum, float *y, int64_t inputs, int64_t block, int64_t begin, int64_t end) {
-  if (block == 32) rows(w, wscale, bias, index, q, scale, sum, y, inputs, 32, begin, end);
-  else rows(w, wscale, bias, index, q, scale, sum, y, inputs, 64, begin, end);
+  if (block == 32) {
+    if (index) rows(w, wscale, bias, index, q, scale, sum, y, inputs, 32, begin, end, MOST);
+    else rows(w, wscale, bias, 0, q, scale, sum, y, inputs, 32, begin, end, 1);
+  } else {
+    if (index) rows(w, wscale, bias, index, q, scale, sum, y, inputs, 64, begin, end, MOST);
+    else rows(w, wscale, bias, 0, q, scale, sum, y, inputs, 64, begin, end, 1);
+  }
 }

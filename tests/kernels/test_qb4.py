@@ -43,7 +43,7 @@ def case(op: str, arrays: Sequence[Array], shape: Sequence[int], label: str, /, 
 def one_token(random: np.random.Generator, op: str) -> Iterator[tuple[list[Array], dict[str, int], str]]:
     """w, wscale, bias, q, scale, sum; the attributes; a label."""
     shapes = [(int(random.integers(1, 150)), inputs) for inputs in SIZES]
-    shapes += [(outputs, 70) for outputs in (*SIZES, 257, 2100)] + [(130, 1000), (40, 513)]
+    shapes += [(outputs, 70) for outputs in (*SIZES, 257, 2100, 8500)] + [(130, 1000), (40, 513)]
     for outputs, inputs in shapes:
         for block in BLOCKS:
             x = normal(random, inputs)
