@@ -8,6 +8,7 @@ ES_INLINE void tiles(const uint8_t *w, int64_t pitch, vb u[128 / ES_VL][8]) {
   for (int64_t i = 0; i < 32; i += 4)
     for (int m = 0; m < ES_PARTS; m++) {
       const uint8_t *at = w + i * pitch + 4 * ES_VL * m;
+      for (int r = 0; r < 4 && m == 0; r++) __builtin_prefetch(at + (32 + r) * pitch, 0, 2);  // the next 32 rows
       vb v[4];
       interleave(load_vb(at), load_vb(at + pitch), load_vb(at + 2 * pitch), load_vb(at + 3 * pitch), v);
       for (int k = 0; k < 4; k++) {
