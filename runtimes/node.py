@@ -26,7 +26,7 @@ LOADER = (
     "manifest.mjs", "errors.mjs",
 )  # fmt: skip
 TO_GENERATE = (  # beside these in bundles of language models
-    "language.mjs", "generate.mjs", "tokenizer.mjs", "bytepairs.mjs", "huggingface.mjs", "splits.mjs",
+    "language.mjs", "texts.mjs", "generate.mjs", "tokenizer.mjs", "bytepairs.mjs", "huggingface.mjs", "splits.mjs",
 )  # fmt: skip
 OLDEST = 18  # the first with DecompressionStream
 RELAXED_FLAG, RELAXED_WITH_FLAG, RELAXED_BY_DEFAULT = "--experimental-wasm-relaxed-simd", 20, 21

@@ -1,7 +1,7 @@
 // The script of the worker that remote.mjs starts: it loads one model and runs it.
 //
-// {id, call, given} is answered by {id, value} or {id, error}; {progress} and {reads} come of themselves, the latter
-// answered by {read, bytes} or {read, error}.
+// {id, call, given} is answered by {id, value} or {id, error}, maybe after some {id, part}; {progress} and {reads} come of
+// themselves, the latter answered by {read, bytes} or {read, error}. Other scripts add calls (texts.mjs).
 
 import { packed, RunError, unpacked } from "./errors.mjs";
 import { loadHere } from "./here.mjs";
@@ -19,7 +19,8 @@ function read(name) {
   });
 }
 
-const calls = {
+/** What can be asked for: (given, part) => value. */
+export const calls = {
   async load({ place, options, theirs }) {
     const onProgress = (progress) => post({ progress });
     model = await loadHere(place, { ...options, onProgress, ...(theirs ? { read } : {}) });
@@ -31,10 +32,15 @@ const calls = {
   time: ({ inputs, options }) => model.time(inputs, options),
 };
 
+/** The SyncModel. */
+export function loaded() {
+  return model;
+}
+
 async function answer({ id, call, given }) {
   try {
     if (call !== "load" && model === undefined) throw new RunError("closed", "the model is not loaded");
-    const value = await calls[call](given);
+    const value = await calls[call](given, (part) => post({ id, part }));
     post({ id, value }, call === "run" ? Object.values(value).map((array) => array.buffer) : []);
   } catch (error) {
     post({ id, error: packed(error) });

@@ -34,7 +34,7 @@ export interface GenerateOptions {
   dense?: boolean;
   /** Ends the text. */
   signal?: AbortSignal;
-  /** Gets, after each token, what `LanguageModel.stats` is then. */
+  /** Gets, after each token or a few, what `LanguageModel.stats` is then. */
   onStats?: (stats: Stats) => void;
 }
 

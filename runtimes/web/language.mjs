@@ -6,10 +6,12 @@
 //
 // Types: language.d.ts.
 
+import { ON_NODE } from "./engine.mjs";
 import { InputError, LoadError, RunError } from "./errors.mjs";
 import { generate } from "./generate.mjs";
 import { loadBeside as loadModel, loadHereBeside as loadModelHere } from "./model.mjs";
 import { Characters, tokenizerOf } from "./tokenizer.mjs";
+import { nodeWorker } from "./workers.mjs";
 
 export { EdgeSparseError, features, InputError, LoadError, RunError, whyNoThreads } from "./model.mjs";
 
@@ -46,7 +48,7 @@ export class LanguageModel {
    * options.sliding: where the context is full, forget the oldest tokens rather than end;
    * options.dense: no rule of activation sparsity holds;
    * options.signal: an AbortSignal that ends the text;
-   * options.onStats: gets, after each token, what `stats` is then.
+   * options.onStats: gets, after each token or a few, what `stats` is then.
    *
    * Throws InputError; RunError, of code "busy" while another text is written.
    */
@@ -64,7 +66,8 @@ export class LanguageModel {
         this.#cost = cost;
         options.onStats?.(this.stats);
       };
-      for await (const token of generate(this.#model, this.encode(prompt), { ...options, onCost })) {
+      const write = this.#model.remote ? elsewhere : generate;
+      for await (const token of write(this.#model, this.encode(prompt), { ...options, onCost })) {
         this.#tokens.push(token);
         const piece = characters.of(token);
         if (piece) yield piece;
@@ -112,12 +115,53 @@ export function loadHere(base, options) {
 
 /** load() of a module that lies beside the files of a bundle: index.mjs, in packages. */
 export async function loadBeside(beside, base, options) {
-  return written(await loadModel(beside, base, options));
+  return written(await loadModel(beside, base, options, newWorker));
 }
 
 /** As loadBeside, for loadHere(). */
 export async function loadHereBeside(beside, base, options) {
   return written(await loadModelHere(beside, base, options));
+}
+
+async function newWorker() {
+  if (ON_NODE) return nodeWorker(new URL("./texts.mjs", import.meta.url));
+  return new Worker(new URL("./texts.mjs", import.meta.url), { type: "module", name: "edgesparse language model" });
+}
+
+/** As generate(), of a model in a worker, where the loop is, too; it ends when nobody wants more. */
+async function* elsewhere(model, prompt, options) {
+  const { maxTokens, temperature, topP, seed, stops, sliding, dense, signal, onCost } = options;
+  const plain = { maxTokens, temperature, topP, seed, stops, sliding, dense };
+  const given = { prompt, options: plain, aborted: signal?.aborted };
+  const parts = [];
+  let isOver = false, more = () => {};
+  const wake = () => more();
+  const writing = model.remote.call("generate", given, [], (part) => {
+    parts.push(part);
+    wake();
+  });
+  const stop = () => void model.remote.call("stop").catch(() => {}); // it may be gone, which `writing` tells
+  writing.catch(() => {}).finally(() => {
+    isOver = true;
+    wake();
+  });
+  signal?.addEventListener("abort", stop);
+  try {
+    for (;;) {
+      while (parts.length > 0) {
+        const { tokens, cost } = parts.shift();
+        onCost(cost);
+        yield* tokens;
+      }
+      if (isOver) break;
+      await new Promise((resolve) => { more = resolve; });
+    }
+    await writing;
+  } finally {
+    signal?.removeEventListener("abort", stop);
+    if (!isOver) stop();
+    await writing.catch(() => {});
+  }
 }
 
 async function written(model) {

@@ -26,8 +26,9 @@ export class Model {
   constructor({ manifest, isa, threads, why, tokenizerFile }, runs, inWorker) {
     this.manifest = manifest;
     this.tokenizerFile = tokenizerFile;
-    /** The SyncModel, where there is no worker. */
+    /** The SyncModel, where there is no worker; otherwise what speaks with it. */
     this.here = inWorker ? null : runs;
+    this.remote = inWorker ? runs : null;
     this.inputs = manifest.inputs;
     this.outputs = manifest.outputs;
     this.isa = isa;
@@ -90,14 +91,14 @@ export function loadHere(base, options) {
   return loadHereBeside({ folder: BESIDE }, base, options);
 }
 
-/** load() of a module that lies beside the files of a bundle: index.mjs, in packages. */
-export async function loadBeside(beside, base, options) {
+/** load() of a module that lies beside the files of a bundle: index.mjs, in packages. `start`: as of loadRemote(). */
+export async function loadBeside(beside, base, options, start) {
   const [where, given] = placeAndOptions(beside, base, options);
   const place = await placeOf(where);
   const why = [];
   if (given.worker ?? IN_PAGE) {
     try {
-      const [facts, remote] = await loadRemote(place, given);
+      const [facts, remote] = await loadRemote(place, given, start);
       return new Model(facts, remote, true);
     } catch (error) {
       if (error.code !== "worker" || (given.strict && given.worker)) throw error;

@@ -16,7 +16,7 @@ async function newWorker() {
 class Remote {
   #peer;
   #options;
-  #calls = new Map(); // id -> {resolve, reject}
+  #calls = new Map(); // id -> {resolve, reject, onPart}
   #last = 0;
   #gone; // why nothing more can be asked: an error
 
@@ -26,11 +26,12 @@ class Remote {
     this.#peer = new Peer(worker, (message) => this.#take(message), gone);
   }
 
-  call(call, given, transfer) {
+  /** `onPart` gets what comes before the answer. */
+  call(call, given, transfer, onPart) {
     if (this.#gone) return Promise.reject(this.#gone);
     return new Promise((resolve, reject) => {
       const id = ++this.#last;
-      this.#calls.set(id, { resolve, reject });
+      this.#calls.set(id, { resolve, reject, onPart });
       this.#peer.busy();
       this.#peer.post({ id, call, given }, transfer);
     });
@@ -75,6 +76,7 @@ class Remote {
     } else {
       const call = this.#calls.get(message.id);
       if (call === undefined) return; // closed meanwhile
+      if (message.part !== undefined) return void call.onPart?.(message.part);
       this.#calls.delete(message.id);
       if (this.#calls.size === 0) this.#peer.idle();
       if (message.error) call.reject(unpacked(message.error));
@@ -98,14 +100,17 @@ function copied(arrays) {
   return [copies, Object.values(copies).map((array) => array.buffer)];
 }
 
-/** Load the bundle at `place` (see placeOf) in a worker: [what it says of the model, Remote]. Throws LoadError. */
-export async function loadRemote(place, options) {
+/**
+ * Load the bundle at `place` (see placeOf) in a worker, which `start()` may make of another script that does what host.mjs
+ * does: [what it says of the model, Remote]. Throws LoadError.
+ */
+export async function loadRemote(place, options, start = newWorker) {
   const { threads, relaxed, strict, cache, verify, read, signal, onProgress } = options;
   const aborted = () => new LoadError("aborted", "loading was aborted", "", signal.reason);
   if (signal?.aborted) throw aborted();
   let remote;
   try {
-    remote = new Remote(await newWorker(), { read, onProgress });
+    remote = new Remote(await start(), { read, onProgress });
   } catch (cause) {
     throw new LoadError("worker", `no worker can be started: ${cause.message}`, "load with worker: false", cause);
   }
