@@ -93,7 +93,8 @@ class Makers:
     def make(self, method: str, allocation: str, sparsity: float) -> Decoder:
         if method == "rsparse":
             return split(self.allocated("wina"), self.shares("wina", allocation, sparsity))
-        return self.allocated(method).thresholds.decoder(self.decoder, self.shares(method, allocation, sparsity))
+        made, shares = self.allocated(method), self.shares(method, allocation, sparsity)
+        return made.settled(lambda scored: scored.decoder(self.decoder, shares))
 
 
 def cases(decoder: Decoder, windows: Array, sparsities: Sequence[float], methods: Sequence[str]) -> Iterator[Case]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgesparse.decoder.allocate import Allocation, Paths, by_block, check_allocation, uniform
@@ -14,6 +14,8 @@ from edgesparse.errors import InputError
 from edgesparse.types import Array
 
 GREEDY_TOKENS = 2048  # blocks are computed some hundred times on so many
+
+SETTLINGS, SETTLING_TOKENS = 2, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,19 @@ class Allocated:
 
     def at(self, sparsity: float, on_progress: Progress = nothing) -> Decoder:
         """Only allocation by the network has work left to do. Raises InputError above ``highest``."""
-        return self.thresholds.decoder(self.decoder, self.shares(sparsity, on_progress))
+        shares = self.shares(sparsity, on_progress)
+        return self.settled(lambda scored: scored.decoder(self.decoder, shares))
+
+    def settled(self, make: Callable[[Thresholds], Decoder]) -> Decoder:
+        """What ``make`` gives for thresholds on what layers read when those before them skip, too.
+
+        That is smaller than in the dense network: its thresholds would skip more than was asked for.
+        """
+        made = make(self.thresholds)
+        some = self.windows[:: -(-self.windows.size // SETTLING_TOKENS)]
+        for _ in range(SETTLINGS):
+            made = make(thresholds(self.thresholds.method, sample(made, some), self.thresholds.norms))
+        return made
 
     def shares(self, sparsity: float, on_progress: Progress = nothing) -> dict[Place, float]:
         """Of the inputs of each layer, those that are skipped."""

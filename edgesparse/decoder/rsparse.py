@@ -62,7 +62,7 @@ def split(
         splits[place] = best_split(scored.thresholds, scored.decoder, place, share)
     if generations:
         splits = _evolve(scored, shares, splits, generations, seed, on_progress)
-    return _ruled(scored, shares, splits)
+    return scored.settled(lambda found: _ruled(found, scored.decoder, shares, splits))
 
 
 def split_rule(scored: Thresholds, decoder: Decoder, place: Place, sparsity: float, rho: float) -> InputRule | None:
@@ -92,9 +92,8 @@ def best_split(scored: Thresholds, decoder: Decoder, place: Place, sparsity: flo
     return RHOS[int(np.argmin(errors))]
 
 
-def _ruled(scored: Allocated, shares: Shares, splits: Shares) -> Decoder:
-    rules = {p: split_rule(scored.thresholds, scored.decoder, p, shares[p], rho) for p, rho in splits.items()}
-    return with_rules(scored.decoder, rules)
+def _ruled(scored: Thresholds, decoder: Decoder, shares: Shares, splits: Shares) -> Decoder:
+    return with_rules(decoder, {p: split_rule(scored, decoder, p, shares[p], rho) for p, rho in splits.items()})
 
 
 def _evolve(
@@ -104,7 +103,7 @@ def _evolve(
     some = scored.windows[:: -(-scored.windows.size // _JUDGES)]
 
     def judged(splits: dict[Place, float]) -> _Person:
-        return score(_ruled(scored, shares, splits), some).bits, splits
+        return score(_ruled(scored.thresholds, scored.decoder, shares, splits), some).bits, splits
 
     def mutated(splits: Shares) -> dict[Place, float]:
         place = list(splits)[generator.integers(len(splits))]
