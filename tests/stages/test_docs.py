@@ -23,7 +23,9 @@ def test_every_operator_names_its_kernels() -> None:
     assert without == RENAMES
     named = {kernel for operator in OPERATORS.values() for kernel in operator.kernels}
     in_table = {kernel.op for kernel in table()}
-    others = {op for op in in_table - named if op in CONTRACTS and CONTRACTS[op].reference.__module__ not in OF_DECODERS}
+    others = {
+        op for op in in_table - named if op in CONTRACTS and CONTRACTS[op].reference.__module__ not in OF_DECODERS
+    }
     assert named <= in_table and others <= OF_THE_COMPILER
 
 
