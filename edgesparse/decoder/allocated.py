@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from edgesparse.decoder.allocate import Allocation, Paths, by_block, check_allocation, uniform
+from edgesparse.decoder.allocate import HIGHEST, Allocation, Paths, by_block, check_allocation, uniform
 from edgesparse.decoder.allocate_network import by_network
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.sites import Place, Progress, check_sparsity, nothing, sample
@@ -14,7 +14,6 @@ from edgesparse.errors import InputError
 from edgesparse.types import Array
 
 GREEDY_TOKENS = 2048  # blocks are computed some hundred times on so many
-
 SETTLINGS, SETTLING_TOKENS = 2, 4096
 
 
@@ -72,6 +71,11 @@ def allocated(
     """``norms``: what each input is weighted with, at the layers that have one. Errors as in `calibrate_teal`."""
     check_sparsity(highest)
     check_allocation(allocation)
+    if allocation != "uniform" and highest > HIGHEST:
+        raise InputError(
+            f"a sparsity of {highest:g}: allocation leaves every layer {1 - HIGHEST:.0%} of its inputs",
+            where="--sparsity", hint="--allocation uniform has no such limit",
+        )  # fmt: skip
     decoder = bare(decoder)
     scored = thresholds(method, sample(decoder, windows, on_progress), norms)
     paths = None

@@ -117,5 +117,5 @@ def check_sparsity(sparsity: float) -> None:
     """Raises InputError for what is no share, or leaves nothing."""
     if not 0 <= sparsity < 1:
         raise InputError(
-            f"--sparsity {sparsity:g} is not from 0 to less than 1", hint="--sparsity 0.5 skips half of the weights"
+            f"a sparsity of {sparsity:g} is not from 0 to less than 1", hint="--sparsity 0.5 skips half of the weights"
         )

@@ -321,6 +321,8 @@ def test_sparsity_that_is_no_share_is_refused(calibrate: Callable[..., Decoder],
 
 
 def test_methods_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match="leaves every layer 2%"):
+        calibrate_teal(made(), text(made()), 0.99)
     for calibrate in (calibrate_cats, calibrate_chess):
         with pytest.raises(InputError, match="has none"):
             calibrate(made(gate=False), text(made()), 0.5)
