@@ -39,7 +39,8 @@ STEMS = ("select_f32", "quantise_f32", "probe_read_f32")
 CORES = os.sched_getaffinity(0)
 TURN_BYTES, PARTS = 160e6, 4
 """Matrices that take turns: five times the largest cache that a few cores share. One turn is a quarter of them: what
-memory gives changes from one hundredth of a second to the next, where other machines use it as well."""
+memory gives changes from one hundredth of a second to the next, where other machines use it as well. Prompts are bound
+by arithmetic: one matrix a turn."""
 PROBE_BYTES, PROBE_PART = 1 << 28, 1 << 25
 FAST = 0.1
 
@@ -213,7 +214,7 @@ def results(given: Any) -> Iterator[Result]:
             tile = 0 if given.by == "output" else given.tile or pack.tile_for(outputs)
             size = outputs * inputs * WIDTH[kind]
             for tokens in given.tokens:
-                number_of = PARTS * max(1, -(-int(TURN_BYTES) // (PARTS * size)))
+                number_of = PARTS * (max(1, -(-int(TURN_BYTES) // (PARTS * size))) if tokens == 1 else 1)
                 layers = [Layer(kind, outputs, inputs, tile, tokens, seed) for seed in range(number_of)]
                 shares = given.active if tokens == 1 else (1.0,)
                 works: list[Work] = [
