@@ -296,9 +296,9 @@ def test_allocation_by_the_network_is_no_worse_on_its_own_text() -> None:
         return float((np.exp(p) * (p - q))[:, 2:].sum(-1).mean())
 
     block, network = (allocated("teal", decoder, tokens, 0.6, None, a) for a in ("block", "network"))
-    shares = network.shares(0.6)
-    assert overall(decoder, shares) == pytest.approx(0.6, abs=1e-6)
-    assert divergence(network.thresholds.decoder(decoder, shares)) <= divergence(block.at(0.6)) + 1e-6
+    assert overall(decoder, network.shares(0.6)) == pytest.approx(0.6, abs=1e-6)
+    first, moved = (a.thresholds.decoder(decoder, a.shares(0.6)) for a in (block, network))
+    assert divergence(moved) <= divergence(first) + 1e-6
 
 
 def test_bytes_of_a_token() -> None:
