@@ -5,11 +5,11 @@
 #define ES_COLUMNS_MANY_H
 #include "es.h"
 
-enum { DEPTH = 128, PIECE = 16, CHUNK = VECTORS * ES_VL };
+enum { DEPTH = 128, PIECE = 16, CHUNK = VECTORS * ES_VL, LINE = 64 / sizeof(T) };
 
-// sum[t, 0..nv * ES_VL - 1] += sum_i x[t, i] w[i, ...] for nt tokens.
-ES_INLINE void block(const T *w, const float *x, float *sum, int64_t depth, int64_t width, int64_t x_pitch,
-                     int64_t sum_pitch, const int nt, const int nv) {
+// sum[t, 0..nv * ES_VL - 1] += sum_i x[t, i] w[i, ...] for nt tokens. ahead: weights to ask for meanwhile, or null.
+ES_INLINE void block(const T *w, const T *ahead, const float *x, float *sum, int64_t depth, int64_t width,
+                     int64_t x_pitch, int64_t sum_pitch, const int nt, const int nv) {
   vf s[TOKENS][PIECE > VECTORS ? PIECE : VECTORS];
 #pragma unroll
   for (int t = 0; t < nt; t++)
@@ -19,6 +19,9 @@ ES_INLINE void block(const T *w, const float *x, float *sum, int64_t depth, int6
     vf v[PIECE > VECTORS ? PIECE : VECTORS];
 #pragma unroll
     for (int i = 0; i < nv; i++) v[i] = LOAD(w + k * width + i * ES_VL);
+    if (ahead)
+#pragma unroll
+      for (int i = 0; i < nv * ES_VL; i += LINE) es_ask(ahead + k * width + i);
 #pragma unroll
     for (int t = 0; t < nt; t++) {
       const vf f = splat_vf(x[t * x_pitch + k]);
@@ -32,14 +35,15 @@ ES_INLINE void block(const T *w, const float *x, float *sum, int64_t depth, int6
     for (int i = 0; i < nv; i++) store_vf(sum + t * sum_pitch + i * ES_VL, s[t][i]);
 }
 
-ES_INLINE void all_tokens(const T *w, const float *x, float *sum, int64_t tokens, int64_t depth, int64_t width,
-                          int64_t x_pitch, int64_t sum_pitch, const int nv) {
+ES_INLINE void all_tokens(const T *w, const T *ahead, const float *x, float *sum, int64_t tokens, int64_t depth,
+                          int64_t width, int64_t x_pitch, int64_t sum_pitch, const int nv) {
   int64_t t = 0;
-  for (; t + TOKENS <= tokens; t += TOKENS)
-    block(w, x + t * x_pitch, sum + t * sum_pitch, depth, width, x_pitch, sum_pitch, TOKENS, nv);
-  for (; t + 2 <= tokens; t += 2)
-    block(w, x + t * x_pitch, sum + t * sum_pitch, depth, width, x_pitch, sum_pitch, 2, nv);
-  if (t < tokens) block(w, x + t * x_pitch, sum + t * sum_pitch, depth, width, x_pitch, sum_pitch, 1, nv);
+  for (; t + TOKENS <= tokens; t += TOKENS, ahead = 0)
+    block(w, ahead, x + t * x_pitch, sum + t * sum_pitch, depth, width, x_pitch, sum_pitch, TOKENS, nv);
+  for (; t + 2 <= tokens; t += 2, ahead = 0)
+    block(w, ahead, x + t * x_pitch, sum + t * sum_pitch, depth, width, x_pitch, sum_pitch, 2, nv);
+  if (t < tokens)
+    block(w, ahead, x + t * x_pitch, sum + t * sum_pitch, depth, width, x_pitch, sum_pitch, 1, nv);
 }
 
 // The last outputs, fewer than 16: y has no room for whole vectors.
@@ -48,7 +52,7 @@ ES_INLINE void some_outputs(const T *w, const float *x, float *y, int64_t tokens
   for (int64_t t = 0; t < tokens; t++) {
     float sum[PIECE] = {0};
     for (int64_t o = 0; o < count; o++) sum[o] = y[t * y_pitch + o];
-    block(w, x + t * x_pitch, sum, depth, width, 0, 0, 1, PIECE / ES_VL);
+    block(w, 0, x + t * x_pitch, sum, depth, width, 0, 0, 1, PIECE / ES_VL);
     for (int64_t o = 0; o < count; o++) y[t * y_pitch + o] = sum[o];
   }
 }
@@ -64,12 +68,13 @@ ES_INLINE void columns_many(const T *w, const float *bias, const float *x, float
     for (int64_t i = 0; i < inputs; i += DEPTH) {
       const int64_t depth = inputs - i < DEPTH ? inputs - i : DEPTH;
       const T *at = w + from * inputs + i * width;
+      const T *ahead = i + 2 * DEPTH <= inputs ? at + DEPTH * width : 0;  // the next inputs, if there are as many
       float *to = y + from;
       int64_t o = 0;
       for (; o + CHUNK <= whole; o += CHUNK)
-        all_tokens(at + o, x + i, to + o, tokens, depth, width, x_pitch, y_pitch, VECTORS);
+        all_tokens(at + o, ahead ? ahead + o : 0, x + i, to + o, tokens, depth, width, x_pitch, y_pitch, VECTORS);
       for (; o < whole; o += PIECE)
-        all_tokens(at + o, x + i, to + o, tokens, depth, width, x_pitch, y_pitch, PIECE / ES_VL);
+        all_tokens(at + o, ahead ? ahead + o : 0, x + i, to + o, tokens, depth, width, x_pitch, y_pitch, PIECE / ES_VL);
       if (o < own) some_outputs(at + o, x + i, to + o, tokens, depth, width, x_pitch, y_pitch, own - o);
     }
   }
