@@ -179,8 +179,8 @@ def build(
     on_progress: Callable[[int, int, str], None] | None = None,
     generates: bool = False,
 ) -> Artifact:
-    """Compile and link. ``on_progress(done, total, what)`` is called as objects become ready. ``generates``: the program
-    is the one for language models.
+    """Compile and link. ``on_progress(done, total, what)`` is called as objects become ready. ``generates``: a language
+    model, whose program is another one.
 
     Raises:
         BuildError: the compiler refused something; nothing is left behind.

@@ -219,9 +219,11 @@ def explain(
     from edgesparse import tables
     from edgesparse.explain import explain as verdicts
     from edgesparse.manifest import read_manifest
+    from edgesparse.manifest_decoder import refuse_layers
 
     if model.is_dir():
         manifest = read_manifest(model)
+        refuse_layers(manifest.decoder, model)
         return tables.explanation(model, manifest.device, verdicts(manifest.layers), json)
     from edgesparse.bands import in_bands
     from edgesparse.bundle import layers

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgesparse.errors import InputError
 from edgesparse.manifest import Layer, read_manifest
+from edgesparse.manifest_decoder import refuse_layers
 from edgesparse.types import Shape
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _of_bundle(path: Path) -> Compiled:
     from edgesparse.runtimes.files import read_weights
 
     manifest = read_manifest(path)
+    refuse_layers(manifest.decoder, path)
     if manifest.layers and not any(x.writes for x in manifest.layers):
         raise InputError(
             "a bundle of an older version, which does not say where its weights are", where=str(path),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from edgesparse.errors import InputError
 
 HEADER = 5
 """Integers of the input `tokens` before the tokens: position, count, flags, target, seed; see runtimes/c/decoder.h."""
@@ -13,6 +16,15 @@ WANTED, ALL_INPUTS = 1, 2
 SITES = ("q", "k", "v", "o", "gate", "up", "down")
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+def refuse_layers(decoder: DecoderFacts | None, bundle: Path) -> None:
+    """Raises InputError: a language model, where what is asked for is told layer by layer."""
+    if decoder is not None:
+        raise InputError(
+            "is a language model: its layers are run by a loop, and not listed one by one", where=str(bundle),
+            hint=f"edgesparse generate {bundle} PROMPT --json says what each of them reads",
+        )  # fmt: skip
 
 
 class SiteFacts(BaseModel):

@@ -24,8 +24,8 @@ FORMS: tuple[Form, ...] = ("f32", "f16", "int8", "int4")
 KERNELS: Mapping[str, str] = {"f32": "f32", "f16": "f16", "int8": "qc8", "int4": "qb4"}
 """What kernels call a form."""
 BREAK_EVEN: Mapping[str, float] = {"f32": 0.85, "f16": 0.8, "int8": 0.7, "int4": 0.45}
-"""The share of inputs above which computing with all of them is no slower: int8 and int4 as whole decoders were measured
-on a Zen 4 (`bench.llm`), floats an estimate."""
+"""The share of inputs above which computing with all of them is no slower: int8 and int4 as measured on a Zen 4
+(`bench.llm`), floats an estimate."""
 BLOCK = 32
 """Weights of 4 bits that share a scale."""
 
