@@ -17,7 +17,7 @@ from edgesparse.decoder.model import InputRule
 from edgesparse.demo_language import language_site
 from edgesparse.demo_site import write_site
 from tests.decoder.made import decoder, with_rules
-from tests.runtimes.test_web_language import relaxed_flags, run
+from tests.runtimes.language_scripts import relaxed_flags, run
 from tests.web import chromium, npm_install
 
 from .demo_page import DESKTOP, PATIENCE_MS, PHONE, Opened, opened, plain, served

@@ -3,79 +3,32 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from edgesparse import runtimes
-from edgesparse.decoder import bundle as contents
-from edgesparse.decoder.compile import compile_decoder
-from edgesparse.decoder.model import InputRule
 from edgesparse.decoder.texts import continue_text, tokenizer_in
-from edgesparse.runtimes import node as node_runtime
 from edgesparse.runtimes.generation import Request
 from tests.conftest import require
-from tests.decoder.made import decoder, with_rules
 from tests.web import ISOLATED, NO_EVAL, chromium, npm, run_packaged, serve
 
 from .firefox_page import told_by_firefox
-from .test_web_tokenizer import tokenizer_bin
+from .language_scripts import language_bundles, relaxed_flags, run
 
 PROMPTS = ("a", "the edge", "é日 of the sparse")
 CHANCE = Request(max_tokens=24, temperature=1.5, top_p=0.9, seed=7)
 OPTIONS = {"maxTokens": 24, "temperature": 1.5, "topP": 0.9, "seed": 7}
 
 
-def _of_bytes(folder: Path, name: str = "lm", **more: Any) -> Path:
-    """A decoder of bytes with random weights that skips inputs; its text is hardly ever UTF-8."""
-    model = with_rules(
-        decoder(vocabulary=256, **more), lambda site, inputs: InputRule("teal", 0.5, np.array([0.5], np.float32))
-    )
-    return compile_decoder(model, "browser", folder / f"{name}.edge", weights="f32", context=more.get("context"))
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("language")
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setattr(contents, "FILE_BYTES", 50_000)  # so that there are several
-    _of_bytes(folder)
-    monkeypatch.undo()
-    model = decoder(vocabulary=285, bos=1, stops=(1, 2))
-    compile_decoder(
-        model, "browser", folder / "words.edge", weights="int8", tokenizer=("tokenizer.bin", tokenizer_bin())
-    )
-    (folder / "index.html").write_text('<!doctype html><title>test</title><link rel="icon" href="data:,">')
+    language_bundles(folder)
     return folder
-
-
-def run(bundle: Path, body: str, *flags: str) -> Any:
-    """What the script prints as JSON, with ``lm`` the model in this thread, and ``edge`` its module."""
-    require("node")
-    text = f"""
-    import * as edge from {json.dumps((bundle / "index.mjs").as_uri())};
-    import assert from "node:assert/strict";
-    const told = (value) => console.log(JSON.stringify(value));
-    async function written(lm, prompt, options) {{
-      const pieces = [], texts = lm.generate(prompt, options);
-      for (;;) {{
-        const {{ value, done }} = await texts.next();
-        if (done) return {{ pieces, text: pieces.join(""), finish: value, tokens: lm.tokens, stats: lm.stats }};
-        pieces.push(value);
-      }}
-    }}
-    {body}"""
-    command = [next(node_runtime._candidates()), *flags, "--input-type=module", "-e", text]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return lines[0] if len(lines) == 1 else lines
 
 
 def _expected(bundle: Path, prompt: str, request: Request) -> tuple[str, Any]:
@@ -103,11 +56,6 @@ def test_the_same_text_as_by_edgesparse_generate(folder: Path, name: str, prompt
     assert (found["text"], found["finish"]) == (text, expected.stopped)
     stats = found["stats"]
     assert (stats["promptTokens"], stats["decoded"]) == (expected.prompt_tokens, expected.cost.decoded)
-
-
-def relaxed_flags() -> list[str]:
-    path = next(node_runtime._candidates())
-    return [*node_runtime._relaxed_flags(node_runtime._version(path)), "--no-liftoff"]
 
 
 def test_characters_are_whole(folder: Path) -> None:
@@ -199,75 +147,6 @@ def test_threads_write_the_same(folder: Path) -> None:
     }
     """)  # fmt: skip
     assert one == two
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "code"),
-    [
-        ("weights.1.bin", None, "fetch"),
-        ("weights.0.bin", b"1234", "damaged"),
-        ("weights.2.bin", b"", "damaged"),
-        ("tokenizer.bin", None, "fetch"),
-        ("tokenizer.bin", b"12345", "damaged"),
-    ],
-)
-def test_damaged_bundles(folder: Path, tmp_path: Path, name: str, content: bytes | None, code: str) -> None:
-    bundle = tmp_path / "broken.edge"
-    shutil.copytree(folder / ("words.edge" if "tokenizer" in name else "lm.edge"), bundle)
-    (bundle / name).unlink()
-    if content is not None:
-        (bundle / name).write_bytes(content)
-    for worker in ("false", "true"):
-        run(bundle, f"""
-        await assert.rejects(edge.load({{ worker: {worker} }}), {{ name: "LoadError", code: "{code}" }});
-        told(0);
-        """)  # fmt: skip
-
-
-def test_weights_of_other_bytes_are_found_out(folder: Path, tmp_path: Path) -> None:
-    bundle = tmp_path / "broken.edge"
-    shutil.copytree(folder / "lm.edge", bundle)
-    data = bytearray((bundle / "weights.1.bin").read_bytes())
-    data[7] ^= 1
-    (bundle / "weights.1.bin").write_bytes(data)
-    run(bundle, """
-    await edge.load({ threads: 1 });
-    await assert.rejects(edge.load({ verify: true }), { code: "damaged", message: /weights.1.bin/ });
-    told(0);
-    """)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "more", ["", "decoder.context = 0", "decoder.tokenizer = '../x'", "decoder.weight_files = [{}]"]
-)
-def test_a_manifest_that_asks_for_what_is_not(folder: Path, tmp_path: Path, more: str) -> None:
-    """Too much memory is said so; numbers and names are checked."""
-    bundle = tmp_path / "asks.edge"
-    shutil.copytree(folder / "lm.edge", bundle)
-    path = bundle / "manifest.json"
-    document = json.loads(path.read_text())
-    if more:
-        key, value = more.removeprefix("decoder.").split(" = ")
-        document["decoder"][key] = json.loads(value.replace("'", '"'))
-    else:
-        document["weights_bytes"] = 5_000_000_000
-    path.write_text(json.dumps(document))
-    run(bundle, """
-    await assert.rejects(edge.load(), { name: "LoadError", code: "manifest" });
-    told(0);
-    """)  # fmt: skip
-
-
-def test_no_memory(folder: Path) -> None:
-    """Weights and caches of more than an engine gives: said so, with the bytes."""
-    found = run(folder / "lm.edge", """
-    const grow = WebAssembly.Memory.prototype.grow;
-    WebAssembly.Memory.prototype.grow = () => { throw new RangeError("no more"); };
-    const error = await edge.loadHere({ threads: 1 }).then(() => null, (error) => error);
-    WebAssembly.Memory.prototype.grow = grow;
-    told([error?.name, error?.code, error?.message]);
-    """)  # fmt: skip
-    assert found[:2] == ["LoadError", "memory"] and "bytes of WebAssembly memory" in found[2]
 
 
 @pytest.fixture(scope="module")

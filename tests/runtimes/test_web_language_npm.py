@@ -13,7 +13,7 @@ from tests.conftest import PROJECT
 from tests.decoder.made import decoder
 from tests.web import ISOLATED, chromium, npm_install, run_packaged, serve
 
-from .test_web_language import run
+from .language_scripts import run
 from .test_web_tokenizer import tokenizer_bin
 
 RIGHT = """\
