@@ -43,6 +43,7 @@ memory gives changes from one hundredth of a second to the next, where other mac
 by arithmetic: one matrix a turn."""
 PROBE_BYTES, PROBE_PART = 1 << 28, 1 << 25
 FAST = 0.1
+LARGE_PAGE = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +99,25 @@ def library(isa: str, kind: str) -> ctypes.CDLL:
         return ctypes.CDLL(str(work / "kernels.so"))
 
 
-def memory(size: int) -> Array:
-    """Bytes at the beginning of a page; pages are small, as those of a file that is mapped."""
-    area = mmap.mmap(-1, max(size, 1))
-    area.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(area, np.uint8)
+def memory(size: int, large: bool) -> Array:
+    """Bytes at the beginning of a page: a large one, as sessions put weights there, or a small one, as those of a file
+    that is mapped."""
+    area = mmap.mmap(-1, size + LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    area.madvise(mmap.MADV_HUGEPAGE if large else mmap.MADV_NOHUGEPAGE)
+    all_of_it = np.frombuffer(area, np.uint8)
+    first = -all_of_it.ctypes.data % LARGE_PAGE
+    return all_of_it[first : first + size]
 
 
 class Layer:
     """One matrix of random weights and its input, ``tokens`` of them. Without ``tile`` its weights are by output."""
 
-    def __init__(self, kind: str, outputs: int, inputs: int, tile: int, tokens: int, seed: int) -> None:
+    def __init__(
+        self, kind: str, outputs: int, inputs: int, tile: int, tokens: int, seed: int, large: bool
+    ) -> None:  # fmt: skip
         random = np.random.default_rng(seed)
         self.kind, self.outputs, self.inputs, self.tile, self.tokens = kind, outputs, inputs, tile, tokens
-        self.w = memory(-(-outputs // 16) * 16 * inputs * WIDTH[kind])
+        self.w = memory(-(-outputs // 16) * 16 * inputs * WIDTH[kind], large)
         block = random.integers(1, 256, 1 << 20).astype(np.uint8)
         if kind != "qc8":
             block = random.standard_normal(1 << 18).astype({"f32": np.float32, "f16": np.float16}[kind]).view(np.uint8)
@@ -175,8 +181,9 @@ def rounds(works: Sequence[Work], threads: int, repeats: int) -> Array:
 class Probe:
     """Reads a part of memory that was not read for long, another one each time."""
 
-    def __init__(self, isa: str) -> None:
-        self.read, self.data, self.out = library(isa, "qc8").read, memory(PROBE_BYTES), np.zeros((16, 16), np.float32)
+    def __init__(self, isa: str, large: bool) -> None:
+        self.read, self.out = library(isa, "qc8").read, np.zeros((16, 16), np.float32)
+        self.data = memory(PROBE_BYTES, large)
         self.data[:] = 0
 
     def __call__(self, thread: int, threads: int, turn: int) -> None:
@@ -207,7 +214,8 @@ def some_layers(layers: Sequence[Layer], active: float, isa: str, most_threads: 
 
 
 def results(given: Any) -> Iterator[Result]:
-    probe = Probe(given.isa)
+    large = given.pages == "large"
+    probe = Probe(given.isa, large)
     for outputs, inputs in given.shapes:
         dense: dict[int, float] = {}
         for kind in given.kinds:
@@ -215,7 +223,7 @@ def results(given: Any) -> Iterator[Result]:
             size = outputs * inputs * WIDTH[kind]
             for tokens in given.tokens:
                 number_of = PARTS * (max(1, -(-int(TURN_BYTES) // (PARTS * size))) if tokens == 1 else 1)
-                layers = [Layer(kind, outputs, inputs, tile, tokens, seed) for seed in range(number_of)]
+                layers = [Layer(kind, outputs, inputs, tile, tokens, seed, large) for seed in range(number_of)]
                 shares = given.active if tokens == 1 else (1.0,)
                 works: list[Work] = [
                     probe,
@@ -252,6 +260,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--by", choices=("input", "output"), default="input", help="how weights lie, and what is skipped"
     )
     parser.add_argument("--tile", type=int, default=0, help="outputs of a tile; 0: as `pack.tile_for` says")
+    parser.add_argument(
+        "--pages",
+        choices=("large", "small"),
+        default="large",
+        help="of memory that weights lie in; sessions' are large",
+    )
     parser.add_argument("--repeats", type=int, default=40)
     parser.add_argument("--json", type=Path, help="write one JSON line per result to this file")
     given = parser.parse_args(arguments)
@@ -280,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print_table("", heads, rows)
     machine = {**facts(*sorted(os.sched_getaffinity(0)))}
-    save(given.json, ({**asdict(r), "by": given.by, "machine": machine} for r in found))
+    save(given.json, ({**asdict(r), "by": given.by, "pages": given.pages, "machine": machine} for r in found))
 
 
 if __name__ == "__main__":
