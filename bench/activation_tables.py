@@ -16,10 +16,11 @@ _TOP = 1.0  # bits that the picture shows at most
 
 def activation_sparsity(rows: Sequence[Row]) -> str:
     first = rows[0]
+    commands = "; ".join(f"`{command}`" for command in dict.fromkeys(row["command"] for row in rows))
     whole = _sorted([r for r in rows if "percent" not in r and r["allocation"] != "neurons"])
     neurons = _sorted([r for r in rows if r.get("allocation") == "neurons"])
     parts = [
-        f"## Activation sparsity\n\n`{first['command']}`\n\n`{first['model']}` dense: "
+        f"## Activation sparsity\n\n{commands}\n\n`{first['model']}` dense: "
         f"{first['dense_bits_per_byte']:.4f} bits per byte, {first['dense_bytes_per_token'] / 1e6:.2f} MB of weights of"
         " 8 bits read for each token. Sparsity: the share of the weights of all linear layers that is not read; the"
         " first four positions of each window stay dense. Thresholds are made on 64 even windows of 256 bytes of text,"
