@@ -15,13 +15,15 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from bench.command import as_typed
 from bench.decode_kernels import library
 from bench.llm_shape import SHAPES, Shape
 from bench.machine import facts
@@ -48,7 +50,7 @@ class Result:
     ``prompt_tokens_s``: of a prompt of 64. ``resident_mb``: memory that the session added, ``needed_mb`` weights and
     caches."""
 
-    what: str
+    variant: str
     shape: str
     threads: int
     tokens_s: float
@@ -61,6 +63,20 @@ class Result:
     active: float
     resident_mb: float
     needed_mb: float
+
+
+COLUMNS = (
+    "shape", "weights", "threads", "tokens/s", "x dense", "MB/token", "GB/s", "memory GB/s", "of it", "active",
+    "prompt tokens/s", "resident MB", "weights and caches MB",
+)  # fmt: skip
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["shape"], row["variant"], str(row["threads"]), f"{row['tokens_s']:.1f}", f"{row['x_dense']:.2f}",
+        f"{row['mb']:.0f}", f"{row['gbs']:.1f}", f"{row['read_gbs']:.1f}", f"{row['of_read']:.0%}",
+        f"{row['active']:.0%}", f"{row['prompt_tokens_s']:.0f}", f"{row['resident_mb']:.0f}", f"{row['needed_mb']:.0f}",
+    )  # fmt: skip
 
 
 def random_decoder(shape: Shape) -> Decoder:
@@ -218,19 +234,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.weights = given.weights.split(",")
     given.active = [float(a) for a in given.active.split(",")]
     given.threads = [int(t) for t in given.threads.split(",")]
-    found = list(results(given))
-    dense = {(r.what.split(",")[0], r.threads): r.tokens_s for r in found if r.what.endswith(" 100% active")}
-    rows = [
-        (r.what, r.threads, round(r.tokens_s, 2), round(r.tokens_s / dense[r.what.split(",")[0], r.threads], 2),
-         round(r.best_tokens_s, 2), round(r.mb), round(r.gbs, 1), round(r.read_gbs, 1), round(r.of_read, 2),
-         round(r.active, 3), round(r.prompt_tokens_s), round(r.resident_mb), round(r.needed_mb))
-        for r in found
-    ]  # fmt: skip
-    columns = ("weights", "threads", "tokens/s", "x dense", "best", "MB/token", "GB/s", "read GB/s", "of it", "active",
-               "prompt tokens/s", "resident MB", "needed MB")  # fmt: skip
-    print_table("", columns, rows)
-    machine = {**facts(*sorted(os.sched_getaffinity(0)))}
-    save(given.json, ({**asdict(r), "machine": machine} for r in found))
+    rows = [asdict(r) for r in results(given)]
+    dense = {(r["variant"].split(",")[0], r["threads"]): r["tokens_s"] for r in rows if r["active"] == 1}
+    rows = [{**r, "x_dense": r["tokens_s"] / dense[r["variant"].split(",")[0], r["threads"]]} for r in rows]
+    print_table("", COLUMNS, [cells(row) for row in rows])
+    common = {"what": "decoders", "command": as_typed(parser, arguments, given.json)}
+    save(given.json, [{**common, "machine": facts(*sorted(os.sched_getaffinity(0))), **row} for row in rows])
 
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.command import as_typed
 from bench.llm_llama_cpp import LlamaCpp
 from bench.llm_shape import SHAPES, Shape
 from bench.machine import facts
@@ -56,13 +57,23 @@ class Call(ctypes.Structure):
 class Result:
     """``tokens_s``: the median over rounds; ``gbs``: 1e9 bytes of weights that were needed, a second."""
 
-    what: str
+    variant: str
     shape: str
     threads: int
     tokens_s: float
     best_tokens_s: float
     gbs: float
     version: str
+
+
+COLUMNS = ("shape", "weights", "threads", "tokens/s", "best", "GB/s", "x llama.cpp", "version")
+
+
+def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["shape"], row["variant"], str(row["threads"]), f"{row['tokens_s']:.1f}", f"{row['best_tokens_s']:.1f}",
+        f"{row['gbs']:.1f}", f"{row['x_peer']:.2f}", row["version"],
+    )  # fmt: skip
 
 
 class Kernels:
@@ -278,16 +289,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     given.active = [float(a) for a in given.active.split(",")]
     given.threads = [int(t) for t in given.threads.split(",")]
-    found = list(results(given))
-    peers = {r.threads: r.tokens_s for r in found if r.what.startswith("llama.cpp")}
-    rows = [
-        (r.what, r.threads, round(r.tokens_s, 1), round(r.best_tokens_s, 1), round(r.gbs, 1),
-         f"{r.tokens_s / peers[r.threads]:.2f}", r.version)
-        for r in found
-    ]  # fmt: skip
-    print_table("", ("weights", "threads", "tokens/s", "best", "GB/s", "x llama.cpp", "version"), rows)
-    machine = {**facts(*sorted(os.sched_getaffinity(0)))}
-    save(given.json, ({**asdict(r), "machine": machine} for r in found))
+    rows = [asdict(r) for r in results(given)]
+    peers = {r["threads"]: r["tokens_s"] for r in rows if r["variant"].startswith("llama.cpp")}
+    rows = [{**r, "x_peer": r["tokens_s"] / peers[r["threads"]]} for r in rows]
+    print_table("", COLUMNS, [cells(row) for row in rows])
+    common = {"what": "int4 and llama.cpp", "command": as_typed(parser, arguments, given.json)}
+    save(given.json, [{**common, "machine": facts(*sorted(os.sched_getaffinity(0))), **row} for row in rows])
 
 
 if __name__ == "__main__":

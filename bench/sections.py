@@ -14,6 +14,9 @@ from bench import (
     first_inference,
     footprint,
     layer_times,
+    llm,
+    llm_int4,
+    llm_web,
     predictions,
     profile_cost,
     profiles,
@@ -51,6 +54,24 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
         "Predictions",
         "`edgesparse predict` beside what networks took: by published figures, after `edgesparse calibrate`, and after"
         " `profile` of the other networks. `layers off by`: as many times as long or as short the middle layer is.",
+    ),
+    "decoders": (
+        llm,
+        "Language models, whole",
+        "Decoders with random weights, token by token, all variants open at once and in turns with a loop that only reads"
+        " memory. `active`: of the inputs of linear layers; GB/s count the weights that a token needs. Read at most by"
+        " large pages, in which sessions keep weights.",
+    ),
+    "int4 and llama.cpp": (
+        llm_int4,
+        "Weights of 4 bits beside llama.cpp",
+        "All linear layers of the shape, choosing and quantising inputs included, attention, norms and sampling not; in"
+        " turns with llama.cpp, of which the whole decoder is timed, on the same cores.",
+    ),
+    "decoders in WebAssembly": (
+        llm_web,
+        "Language models in WebAssembly",
+        "`generate` in node.js and in a worker of Chromium, one thread on one core.",
     ),
 }
 """Benchmarks that are one table: what their lines say they are -> module with COLUMNS and cells(row), title, text."""
