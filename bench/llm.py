@@ -235,7 +235,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.active = [float(a) for a in given.active.split(",")]
     given.threads = [int(t) for t in given.threads.split(",")]
     rows = [asdict(r) for r in results(given)]
-    dense = {(r["variant"].split(",")[0], r["threads"]): r["tokens_s"] for r in rows if r["active"] == 1}
+    dense = {
+        (r["variant"].split(",")[0], r["threads"]): r["tokens_s"] for r in rows if r["variant"].endswith(" 100% active")
+    }
     rows = [{**r, "x_dense": r["tokens_s"] / dense[r["variant"].split(",")[0], r["threads"]]} for r in rows]
     print_table("", COLUMNS, [cells(row) for row in rows])
     common = {"what": "decoders", "command": as_typed(parser, arguments, given.json)}

@@ -58,8 +58,8 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
     "decoders": (
         llm,
         "Language models, whole",
-        "Decoders with random weights, token by token, all variants open at once and in turns with a loop that only reads"
-        " memory. `active`: of the inputs of linear layers; GB/s count the weights that a token needs. Read at most by"
+        "Decoders with random weights, token by token, all variants open at once and in turns with a loop that only"
+        " reads memory. `active`: of the inputs of linear layers; GB/s count the weights that a token needs. Read at most by"
         " large pages, in which sessions keep weights.",
     ),
     "int4 and llama.cpp": (
