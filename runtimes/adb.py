@@ -15,6 +15,7 @@ from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
 from edgesparse.runtimes.adb_client import adb_program, choose, complaint, start
 from edgesparse.runtimes.device import QUESTION_S, DeviceSession, OnPush, answer, printable
+from edgesparse.runtimes.lines import OnLine
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
 
 KINDS = ("executable",)
@@ -91,8 +92,9 @@ class AdbLink:
             self.description = f"{facts['device']} ({self.serial})"
         return facts
 
-    def run(self, command: str, timeout_s: float) -> Finished:
-        done = start([*self._adb, "shell", "-T", f"({command}); printf '\\n%s' {MARK.decode().strip()}$?"], timeout_s)
+    def run(self, command: str, timeout_s: float, on_line: OnLine | None = None) -> Finished:
+        marked = f"({command}); printf '\\n%s' {MARK.decode().strip()}$?"
+        done = start([*self._adb, "shell", "-T", marked], timeout_s, on_line=on_line)
         stdout, mark, code = done.stdout.rpartition(MARK)
         if not mark or not code.isdigit() or len(code) > 3:
             raise self._broken("while it ran a command", done)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.runtimes.device import LONGEST_OUTPUT_BYTES, QUESTION_S, printable, too_long
+from edgesparse.runtimes.lines import Lines, OnLine
 from edgesparse.runtimes.program import Finished
 
 INSTALL = "apt-get install adb, or pip install adbutils, which brings one, or set $ADB to where it is"
@@ -21,8 +22,11 @@ LOOK_S = 1.0  # how often `start` lets somebody look how far it is: to a pipe, a
 SETTLE_S = 2.0  # how long a device may take to be recognised after the server has started
 
 
-def start(command: Sequence[str], timeout_s: float, meanwhile: Callable[[], None] | None = None) -> Finished:
-    """Run adb to its end, and ``meanwhile`` about every `LOOK_S`.
+def start(
+    command: Sequence[str], timeout_s: float, meanwhile: Callable[[], None] | None = None,
+    on_line: OnLine | None = None,
+) -> Finished:  # fmt: skip
+    """Run adb to its end, and ``meanwhile`` about every `LOOK_S`. ``on_line`` gets each line of stdout as it comes.
 
     Raises:
         TimeoutError: it took longer.
@@ -37,6 +41,7 @@ def start(command: Sequence[str], timeout_s: float, meanwhile: Callable[[], None
         said = {pipe.fileno(): bytearray() for pipe in (process.stdout, process.stderr) if pipe is not None}
         for pipe in said:
             waiting.register(pipe, selectors.EVENT_READ)
+        stdout, lines = next(iter(said)), None if on_line is None else Lines(on_line)
         try:
             while waiting.get_map():
                 left = end - time.monotonic()
@@ -48,6 +53,8 @@ def start(command: Sequence[str], timeout_s: float, meanwhile: Callable[[], None
                 for key, _ in ready:
                     more = os.read(key.fd, 1 << 16)
                     said[key.fd] += more
+                    if lines is not None and key.fd == stdout:
+                        lines.feed(more)
                     if not more:
                         waiting.unregister(key.fd)
                 if sum(map(len, said.values())) > LONGEST_OUTPUT_BYTES:

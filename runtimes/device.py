@@ -6,6 +6,7 @@ program and the weights, under the SHA-256 of their content, and a folder for ea
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import signal
@@ -63,8 +64,12 @@ class Link(Protocol):
     description: str
     disk: str
 
-    def run(self, command: str, timeout_s: float) -> Finished:
-        """Run ``command``, one line, in the device's sh. Raises TimeoutError; the command may then still run."""
+    def run(self, command: str, timeout_s: float, on_line: OnLine | None = None) -> Finished:
+        """Run ``command``, one line, in the device's sh. Raises TimeoutError; the command may then still run.
+
+        ``on_line`` is called in this thread, while the command runs, with each line that it has ended on stdout. What
+        that raises is raised here; the command may then still run, too.
+        """
 
     def push(self, files: Sequence[Path], folder: str, timeout_s: float, on_push: OnPush | None = None) -> None:
         """Copy files into a folder of the device. Raises RuntimeFailure where that fails or takes too long."""
@@ -172,13 +177,17 @@ class DeviceSession(ProgramSession):
             "wait $p; code=$?; rm -f pid; exit $code"
         )
         try:
-            done = self._link.run(command, self._timeout_s)
+            done = self._link.run(command, self._timeout_s, on_line)
         except TimeoutError as error:
             self._ask(_kill(self._folder))
             raise self._late("the program") from error
-        if on_line is not None:  # a link tells nothing before the program has ended
-            for line in done.stdout.splitlines()[:-1]:
-                on_line(line)
+        except RuntimeFailure:
+            raise
+        except BaseException:  # of on_line, or Control-C: the program would go on until the session is closed
+            with contextlib.suppress(RuntimeFailure):
+                self._ask(_kill(self._folder))
+            raise
+        if on_line is not None:
             done = done._replace(stdout=last_line(done.stdout))
         facts = self._facts(done)
         if outputs:

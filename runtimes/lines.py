@@ -8,7 +8,22 @@ import threading
 from collections.abc import Callable, Sequence
 
 OnLine = Callable[[bytes], None]
-"""Called with each line that a program prints."""
+"""Called with each line that a program prints, and its end."""
+
+
+class Lines:
+    """Hands over lines whose parts arrive one by one. What no line feed follows is none yet."""
+
+    def __init__(self, on_line: OnLine) -> None:
+        self._on_line, self._begun = on_line, bytearray()
+
+    def feed(self, part: bytes) -> None:
+        whole, end, rest = part.rpartition(b"\n")
+        if end:
+            lines, self._begun = bytes(self._begun) + whole, bytearray()
+            for line in lines.split(b"\n"):
+                self._on_line(line + b"\n")
+        self._begun += rest
 
 
 def run_lines(arguments: Sequence[str], timeout_s: float, on_line: OnLine | None) -> subprocess.CompletedProcess[bytes]:

@@ -125,8 +125,10 @@ class ProgramSession(Session):
         on_token: generation.OnToken | None,
     ) -> generation.Generated:  # fmt: skip
         def on_line(line: bytes) -> None:
-            if on_token is not None and line.strip().isdigit():
-                on_token(int(line))
+            if on_token is not None and (word := line.strip()).isdigit():
+                if len(word) > 9 or int(word) >= decoder.vocabulary:
+                    raise self._failure(f"the program printed a token that there is not: {word[:20].decode()}")
+                on_token(int(word))
 
         with self._files(np.asarray(prompt, np.int32)) as folder:
             words = [*self._command, *generation.options(decoder, request), "--json", "--stream"]

@@ -99,8 +99,7 @@ class Session(ABC):
     def generate(
         self, prompt: Sequence[int], request: generation.Request, on_token: generation.OnToken | None = None
     ) -> generation.Generated:
-        """Continue the tokens ``prompt``; ``on_token`` is called with each new one, where the runtime streams them at
-        once, else at the end.
+        """Continue the tokens ``prompt``; ``on_token`` is called with each new one while the others are still to come.
 
         Raises:
             InputError: no language model, a prompt that does not fit, or a number that cannot be.

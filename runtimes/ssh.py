@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import queue
 import shlex
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +24,7 @@ from edgesparse.runtimes.device import (
     printable,
     too_long,
 )
+from edgesparse.runtimes.lines import Lines, OnLine
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, Finished
 from edgesparse.runtimes.ssh_login import log_in, parse
 
@@ -108,17 +111,28 @@ class SshLink:
         system, _, architecture = printable(uname).partition(" ")
         return system, architecture, home
 
-    def run(self, command: str, timeout_s: float) -> Finished:
-        done = self._heard(self._run(_in_sh(command)), timeout_s, "while it ran a command")
+    def run(self, command: str, timeout_s: float, on_line: OnLine | None = None) -> Finished:
+        heard: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()  # None: it has ended
+        lines = None if on_line is None else Lines(heard.put)
+        future = self._begin(self._run(_in_sh(command), lines), timeout_s)
+        if on_line is not None:
+            future.add_done_callback(lambda _: heard.put(None))
+            try:
+                while (line := heard.get()) is not None:
+                    on_line(line)
+            except BaseException:
+                future.cancel()
+                raise
+        done = self._heard(future, "while it ran a command")
         if done.returncode is None:
             raise self._lost("while it ran a command", "the command has no exit code")
         exit_code = done.returncode if done.returncode >= 0 else 128 - done.returncode
         return Finished(exit_code, _bytes(done.stdout), _bytes(done.stderr))
 
-    async def _run(self, command: str) -> asyncssh.SSHCompletedProcess:
+    async def _run(self, command: str, lines: Lines | None) -> asyncssh.SSHCompletedProcess:
         process = await self._connection.create_process(command, encoding=None, stdin=asyncio.subprocess.DEVNULL)
         try:
-            said = await asyncio.gather(*(self._all(pipe) for pipe in (process.stdout, process.stderr)))
+            said = await asyncio.gather(self._all(process.stdout, lines), self._all(process.stderr))
             done = await process.wait()
         except BaseException:
             process.close()
@@ -126,10 +140,12 @@ class SshLink:
         done.stdout, done.stderr = said
         return done
 
-    async def _all(self, pipe: asyncssh.SSHReader[bytes]) -> bytes:
+    async def _all(self, pipe: asyncssh.SSHReader[bytes], lines: Lines | None = None) -> bytes:
         said = bytearray()
         while more := await pipe.read(1 << 16):
             said += more
+            if lines is not None:
+                lines.feed(more)
             if len(said) > LONGEST_OUTPUT_BYTES:
                 raise too_long(self.description)
         return bytes(said)
@@ -170,9 +186,14 @@ class SshLink:
         self._thread.join()
         self._loop.close()
 
+    def _begin(self, coroutine: Coroutine[Any, Any, T], timeout_s: float) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, timeout_s), self._loop)
+
     def _wait(self, coroutine: Coroutine[Any, Any, T], timeout_s: float) -> T:
         """What the coroutine returns. Raises TimeoutError."""
-        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(coroutine, timeout_s), self._loop)
+        return self._result(self._begin(coroutine, timeout_s))
+
+    def _result(self, future: Future[T]) -> T:
         try:
             return future.result()
         except asyncio.TimeoutError as error:  # another class before Python 3.11
@@ -182,18 +203,18 @@ class SshLink:
             raise
 
     def _do(self, coroutine: Coroutine[Any, Any, T], timeout_s: float, when: str) -> T:
-        """As `_heard`; raises RuntimeFailure where it takes too long, too."""
+        """As `_wait`; raises RuntimeFailure where the connection is broken, or it takes too long."""
         try:
-            return self._heard(coroutine, timeout_s, when)
+            return self._heard(self._begin(coroutine, timeout_s), when)
         except TimeoutError as error:
             raise self._failure(f"no answer within {timeout_s:g} s {when}", "look whether it is busy") from error
 
-    def _heard(self, coroutine: Coroutine[Any, Any, T], timeout_s: float, when: str) -> T:
-        """As `_wait`; raises RuntimeFailure where the connection is broken."""
+    def _heard(self, future: Future[T], when: str) -> T:
+        """What was begun. Raises TimeoutError, and RuntimeFailure where the connection is broken."""
         import asyncssh
 
         try:
-            return self._wait(coroutine, timeout_s)
+            return self._result(future)
         except TimeoutError:
             raise
         except (asyncssh.Error, OSError) as error:
