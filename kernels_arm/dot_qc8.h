@@ -55,6 +55,24 @@ ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
   two(sum, a, b, g->q + 4 * k);
   two(sum, c, d, g->q + 4 * k + 2);
 }
+
+// Interleaved weights: sums of the first and of the last two inputs of quads, for outputs 0, 1 and 2, 3.
+typedef struct { int32x4_t low, high; } sums;
+ES_INLINE sums none(const group *g) {
+  (void)g;
+  return (sums){vdupq_n_s32(0), vdupq_n_s32(0)};
+}
+ES_INLINE sums pair(sums s, V a, V b, const group *g, int k) {
+  int32_t first, second;
+  __builtin_memcpy(&first, g->q + 4 * k, 4);
+  __builtin_memcpy(&second, g->q + 4 * k + 4, 4);
+  const V qa = vreinterpretq_s8_s32(vdupq_n_s32(first)), qb = vreinterpretq_s8_s32(vdupq_n_s32(second));
+  const int16x8_t low = vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(qa)), vget_low_s8(b), vget_low_s8(qb));
+  s.low = vpadalq_s16(s.low, low);
+  s.high = vpadalq_s16(s.high, vmlal_high_s8(vmull_high_s8(a, qa), b, qb));
+  return s;
+}
+ES_INLINE I lanes(sums s) { return (I)vpaddq_s32(s.low, s.high); }
 #endif
 
 // 32 products of one output, in sums of neighbours.

@@ -23,6 +23,17 @@ ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
     for (int j = 0, o = 4 * i; j < 4; j++, o++) sum[i][j] += a[o] * q[0] + b[o] * q[1] + c[o] * q[2] + d[o] * q[3];
 }
 
+// Interleaved weights: quads k and k+1.
+typedef I sums;
+ES_INLINE sums none(const group *g) { return (I){} + g->start; }
+ES_INLINE sums pair(sums s, V a, V b, const group *g, int k) {
+  const int8_t *q = g->q + 4 * k;
+  for (int i = 0; i < 4; i++)
+    for (int r = 0; r < 4; r++) s[i] += a[4 * i + r] * q[r] + b[4 * i + r] * q[4 + r];
+  return s;
+}
+ES_INLINE I lanes(sums s) { return s; }
+
 // 32 products of one output.
 typedef vi1 P;
 typedef vf1 PF;

@@ -42,6 +42,24 @@ ES_INLINE void four(I *sum, V a, V b, V c, V d, const group *g, int k) {
   two(sum, c, d, g->pair[2 * k + 1]);
 }
 
+// Interleaved weights: sums of the first and of the last two inputs of quads, for outputs 0, 1 and 2, 3.
+typedef struct { I low, high; } sums;
+ES_INLINE sums none(const group *g) {
+  (void)g;
+  return (sums){{0}, {0}};
+}
+ES_INLINE sums pair(sums s, V a, V b, const group *g, int k) {
+  const V qa = wasm_v128_load64_splat(g->pair + 2 * k), qb = wasm_v128_load64_splat(g->pair + 2 * k + 2);
+  s.low += (I)wasm_i32x4_dot_i16x8(wasm_i16x8_extend_low_i8x16(a), qa);
+  s.high += (I)wasm_i32x4_dot_i16x8(wasm_i16x8_extend_high_i8x16(a), qa);
+  s.low += (I)wasm_i32x4_dot_i16x8(wasm_i16x8_extend_low_i8x16(b), qb);
+  s.high += (I)wasm_i32x4_dot_i16x8(wasm_i16x8_extend_high_i8x16(b), qb);
+  return s;
+}
+ES_INLINE I lanes(sums s) {
+  return (I)wasm_i32x4_add(wasm_i32x4_shuffle(s.low, s.high, 0, 2, 4, 6), wasm_i32x4_shuffle(s.low, s.high, 1, 3, 5, 7));
+}
+
 // 32 products of one output, in sums of neighbours.
 typedef vi4 P;
 typedef vf4 PF;

@@ -1,6 +1,7 @@
 """Decoder -> weights.bin and what the C knows of it: in which form each layer is stored, and where.
 
 A layer whose rule leaves out inputs is stored by input (columns), one of which outputs are left out by output (rows).
+One without a rule, of 8 or 4 bits, is interleaved: that is read fastest as a whole.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ KERNELS: Mapping[str, str] = {"f32": "f32", "f16": "f16", "int8": "qc8", "int4":
 BREAK_EVEN: Mapping[str, float] = {"f32": 0.85, "f16": 0.8, "int8": 0.7, "int4": 0.45}
 """The share of inputs above which computing with all of them is no slower: int8 and int4 as measured on a Zen 4
 (`bench.llm`), floats an estimate."""
+INTERLEAVED: frozenset[Form] = frozenset({"int8", "int4"})
+"""Forms with a layout for layers that need all of their inputs."""
 BLOCK = 32
 """Weights of 4 bits that share a scale."""
 
@@ -164,7 +167,7 @@ class Store:
             elif self.block_sparsity:
                 layout = "blocks"
             else:
-                layout = "columns" if self.form != "int4" or layer.rule is not None else "interleaved"
+                layout = "interleaved" if self.form in INTERLEAVED and layer.rule is None else "columns"
             matrices[site] = self._linear(site, layer, layout)
         neurons = None if block.neurons is None else self._rule(block.neurons, block.up.outputs)
         rows = min(block.window or self.context, self.context)
@@ -198,6 +201,8 @@ class Store:
         outputs, inputs = weight.shape
         if self.form == "int4":
             tile = pack_qb4.PANEL if layout == "interleaved" else pack_qb4.STRIP
+        elif layout == "interleaved":
+            tile = pack.PANEL
         tile = tile or pack.tile_for(outputs)
         before = self.blob.bytes
         at, scale = self._packed(weight, layout, tile)
@@ -223,9 +228,12 @@ class Store:
         if self.form == "f16":
             return add(pack.rows_f16(weight) if by_rows else pack.columns_f16(weight, tile)), -1
         if self.form == "int8":
-            packed, scale = pack.rows_qc8(weight, self.offset) if by_rows else pack.columns_qc8(
-                weight, tile, self.offset
-            )  # fmt: skip
+            if layout == "interleaved":
+                packed, scale = pack.dense_qc8(weight, self.offset)
+            elif by_rows:
+                packed, scale = pack.rows_qc8(weight, self.offset)
+            else:
+                packed, scale = pack.columns_qc8(weight, tile, self.offset)
             return add(packed), add(scale)
         nibbles = pack_qb4.quantise_qb4(weight, BLOCK)
         if layout == "interleaved":
@@ -236,7 +244,7 @@ class Store:
 
     def _table(self, site: str, weight: Array) -> Matrix:
         """The embedding or the head: rows are looked up."""
-        return self._matrix(site, weight.astype(np.float32), "interleaved" if self.form == "int4" else "rows")
+        return self._matrix(site, weight.astype(np.float32), "interleaved" if self.form in INTERLEAVED else "rows")
 
     def _vector(self, vector: Array | None) -> int:
         return -1 if vector is None else self.blob.add(vector.astype(np.float32))

@@ -1,4 +1,7 @@
-"""Linear layers of decoders, with weights by input (columns) or by output (rows). No ONNX operator: see `decoder`."""
+"""Linear layers of decoders, with weights by input (columns), by output (rows) or interleaved (dense).
+
+No ONNX operator: see `decoder`.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ def bind(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine)
     tile, offset = int(call.attrs.get("tile", 0)), offset_for(machine.isa)  # type: ignore[arg-type]
     packed: dict[str, Array]
     if kind == "qc8":
-        w, scale = pack.rows_qc8(weight, offset) if by_row else pack.columns_qc8(weight, tile, offset)
+        if call.op.startswith("dense"):
+            w, scale = pack.dense_qc8(weight, offset)
+        else:
+            w, scale = pack.rows_qc8(weight, offset) if by_row else pack.columns_qc8(weight, tile, offset)
         packed = {"packed": w, "wscale": scale}
     elif by_row:
         packed = {"packed": pack.rows_f16(weight) if kind == "f16" else pack.rows_f32(weight)}
@@ -70,6 +76,11 @@ def reference_columns(inputs: Sequence[Array], attrs: Mapping[str, Attr], output
     return [(bias + weight[:, active] @ x[0, :count]).astype(np.float32)]
 
 
+def reference_dense(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
+    weight, bias, x = decoded(inputs, attrs)
+    return [(bias + weight @ x[0, : weight.shape[1]]).astype(np.float32)]
+
+
 def reference_rows(inputs: Sequence[Array], attrs: Mapping[str, Attr], outputs: Sequence[TensorSpec]) -> list[Array]:
     """No number where nothing is written."""
     weight, bias, x = decoded(inputs, attrs)
@@ -90,6 +101,10 @@ def _tiles(attrs: Mapping[str, Any]) -> int:
     return pack.tiles(attrs["outputs"], attrs["tile"])
 
 
+def _panels(attrs: Mapping[str, Any]) -> int:
+    return pack.tiles(attrs["outputs"], pack.PANEL)
+
+
 def _entries(attrs: Mapping[str, Any]) -> int:
     return int(attrs["entries"])
 
@@ -99,4 +114,6 @@ register(
     Contract("columns_many", INPUTS_F32, ("y",), reference_many, bind=bind, packs=True, items=_tiles),
     Contract("rows", INPUTS_F32, ("y",), reference_rows, bind=bind, packs=True, items=_entries),
     Contract("rows_many", INPUTS_F32, ("y",), reference_many, bind=bind, packs=True, items=_entries),
+    Contract("dense", INPUTS_QC8, ("y",), reference_dense, bind=bind, packs=True, items=_panels),
+    Contract("dense_many", INPUTS_QC8, ("y",), reference_many, bind=bind, packs=True, items=_panels),
 )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgesparse.decoder import pack_qb4 as pack
+from edgesparse.decoder.pack import interleaved
 from edgesparse.ops.columns import offset_for
 from edgesparse.ops.operator import Constants, Contract, Tensors, register
 from edgesparse.types import Array, Attr, Binding, Machine, OpCall, TensorSpec
@@ -131,12 +132,11 @@ def reference_row_qc8(inputs: Sequence[Array], attrs: Mapping[str, Any], outputs
 
 
 def bind_row(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
-    """Rows as `rows` reads them: of bytes, with 128 more on x86 and padded to 32."""
+    """Halves as `rows` reads them, bytes as `dense` does: with 128 more on x86."""
     packed: dict[str, Array] = {"packed": constants[call.inputs[0]].view(np.uint8)}
     if call.op == "row_qc8":
-        w = constants[call.inputs[0]].astype(np.int64) + offset_for(machine.isa)
         packed = {
-            "packed": np.pad(w, ((0, 0), (0, -w.shape[1] % 32))).astype(np.uint8),
+            "packed": interleaved(constants[call.inputs[0]], offset_for(machine.isa)),
             "wscale": constants[call.inputs[1]],
         }
     return [Binding(call.op, {**call.attrs, "w": "packed", "wscale": "wscale", "y": call.outputs[0]}, packed)]

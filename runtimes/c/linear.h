@@ -5,8 +5,8 @@
 #include "parts.h"
 
 enum { ES_F32, ES_F16, ES_QC8, ES_QB4, ES_FORMS };
-// By input, in tiles of outputs: a few inputs can be left out. By output: a few outputs can. Interleaved, or those blocks
-// that are not zero: of 4 bits, for layers that need all.
+// By input, in tiles of outputs: a few inputs can be left out. By output: a few outputs can. Interleaved, of 8 or 4 bits:
+// for layers that need all. Those blocks that are not zero, of 4 bits: for these, too.
 enum { ES_COLUMNS, ES_ROWS, ES_INTERLEAVED, ES_BLOCKS };
 #define ES_CASE(layout, form) ((layout) * ES_FORMS + (form))
 
@@ -123,6 +123,12 @@ static void es_dense(es_hand *hand, const es_linear *l, const float *x, int64_t 
     case ES_CASE(ES_ROWS, ES_QC8):
       if (tokens == 1) es_rows_qc8(w, scales, bias, 0, q, scale, sum, y, n, first, last);
       else es_rows_many_qc8(w, scales, bias, q, scale, sum, y, tokens, padded, y_pitch, n, first, last);
+      break;
+#endif
+#ifdef es_dense_qc8
+    case ES_CASE(ES_INTERLEAVED, ES_QC8):
+      if (tokens == 1) es_dense_qc8(w, scales, bias, q, scale, sum, y, n, m, begin, end);
+      else es_dense_many_qc8(w, scales, bias, q, scale, sum, y, tokens, padded, y_pitch, n, m, begin, end);
       break;
 #endif
 #ifdef es_dense_qb4

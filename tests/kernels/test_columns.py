@@ -103,7 +103,7 @@ def many(op: str, weight: Array, bias: Array, x: Array, kind: str, tile: int = 0
         apart[:, inputs:] = 0
     pitch = {("q_pitch" if kind == "qc8" else "x_pitch"): room, "y_pitch": outputs + 5}
     label = f"{kind} {outputs}x{inputs} tile {tile}, {tokens} tokens, {'' if bias.size else 'no '}bias"
-    ends = {"outputs": outputs, "tile": tile} if op.startswith("columns") else {"entries": outputs}
+    ends = {"entries": outputs} if op.startswith("rows") else {"outputs": outputs, **({"tile": tile} if tile else {})}
     arrays = [w, bias, *activations(apart, NO_INDEX, kind)]
     shape = ((tokens, outputs + 5), "f32")
     return called(op, arrays, shape, label, tokens=tokens, inputs=inputs, **ends, **pitch)

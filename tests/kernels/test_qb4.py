@@ -202,7 +202,7 @@ def test_row_f16(random: np.random.Generator) -> Iterator[Case]:
 @kernel_test("row_qc8", kernels=("row",), bound=lambda case, expected: [0.0])
 def test_row_qc8(random: np.random.Generator) -> Iterator[Case]:
     for columns in (1, 31, 32, 70):
-        w = random.integers(-127, 128, (6, columns)).astype(np.int8)
-        scale = np.abs(normal(random, 6))
-        for row in (0, 5):
+        w = random.integers(-127, 128, (38, columns)).astype(np.int8)
+        scale = np.abs(normal(random, 38))
+        for row in (0, 5, 16, 37):
             yield case("row_qc8", [w, scale], (columns,), f"row {row} of {columns}", row=row, columns=columns)

@@ -1,0 +1,3 @@
+// edgesparse-kernel: op=dense_many dtype=qc8 isa=simd128,relaxed
+#include "dot_qc8.h"
+#include "dense_many_qc8.h"
