@@ -117,7 +117,7 @@ class Layer:
     ) -> None:  # fmt: skip
         random = np.random.default_rng(seed)
         self.kind, self.outputs, self.inputs, self.tile, self.tokens = kind, outputs, inputs, tile, tokens
-        self.w = memory(-(-outputs // 16) * 16 * inputs * WIDTH[kind], large)
+        self.w = memory(-(-outputs // 64) * 64 * inputs * WIDTH[kind], large)
         block = random.integers(1, 256, 1 << 20).astype(np.uint8)
         if kind != "qc8":
             block = random.standard_normal(1 << 18).astype({"f32": np.float32, "f16": np.float16}[kind]).view(np.uint8)
@@ -135,7 +135,7 @@ class Prepared:
         types = (np.int32, room), (np.float32, room), (np.int32, 1)
         grouped = (np.int8, room), (np.float32, room // GROUP), (np.int32, room // GROUP)
         self.lists = [np.zeros(n, dtype) for dtype, n in types] + [np.zeros((tokens, n), dtype) for dtype, n in grouped]
-        self.y = np.zeros((tokens, layer.outputs), np.float32)
+        self.y = memory(4 * tokens * layer.outputs, False).view(np.float32)  # at a line of the cache, as arenas are
         self.entries = pack.tiles(layer.outputs, layer.tile) if layer.tile else round(layer.outputs * active)
         if not layer.tile:
             chosen = np.random.default_rng(0).choice(layer.outputs, self.entries, replace=False)
@@ -219,7 +219,8 @@ def results(given: Any) -> Iterator[Result]:
     for outputs, inputs in given.shapes:
         dense: dict[int, float] = {}
         for kind in given.kinds:
-            tile = 0 if given.by == "output" else given.tile or pack.tile_for(outputs)
+            wide = pack.SIDE_BY_SIDE if kind == "qc8" else pack.tile_for(outputs)
+            tile = 0 if given.by == "output" else given.tile or wide
             size = outputs * inputs * WIDTH[kind]
             for tokens in given.tokens:
                 number_of = PARTS * (max(1, -(-int(TURN_BYTES) // (PARTS * size))) if tokens == 1 else 1)
@@ -259,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--by", choices=("input", "output"), default="input", help="how weights lie, and what is skipped"
     )
-    parser.add_argument("--tile", type=int, default=0, help="outputs of a tile; 0: as `pack.tile_for` says")
+    parser.add_argument("--tile", type=int, default=0, help="outputs of a tile; 0: as models have them")
     parser.add_argument(
         "--pages",
         choices=("large", "small"),

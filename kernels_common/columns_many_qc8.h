@@ -5,8 +5,9 @@
 // them, until all inputs have been added.
 #ifndef ES_COLUMNS_MANY_QC8_H
 #define ES_COLUMNS_MANY_QC8_H
+#include "columns_place_qc8.h"
 
-enum { ENTRIES = 32, PIECE = 16, LANES = BYTES / 4, GROUPS = 8, SLAB = 16, QUADS = ENTRIES / 4 };
+enum { ENTRIES = 32, LANES = BYTES / 4, GROUPS = 8, SLAB = 16, QUADS = ENTRIES / 4 };
 
 // Weights of up to GROUPS x 32 inputs for BYTES outputs. Inputs behind the last one are multiplied by 0.
 #ifdef ES_QUADS
@@ -106,14 +107,6 @@ ES_INLINE void piece(const uint8_t *w, const float *wscale, const float *bias, c
       y[t * y_pitch + o] = sum[t][o / 4 * LANES + o % 4] * wscale[o] + (bias ? bias[o] : 0);
 }
 
-// From the order of lanes, where vector i holds outputs 4i..4i+3 of every 16, to that of outputs.
-ES_INLINE void finish(float *y, const float *wscale, const float *bias) {
-  float sum[BYTES];
-  for (int o = 0; o < BYTES; o++) sum[o] = y[o];
-  for (int o = 0; o < BYTES; o++)
-    y[o] = sum[o % 16 / 4 * LANES + o / 16 * 4 + o % 4] * wscale[o] + (bias ? bias[o] : 0);
-}
-
 // y[t, o] = bias[o] + wscale[o] sum_g scale[t, g] sum_i w[o, i] q[t, i] over the inputs i of group g, all inputs.
 // q: (tokens, q_pitch), a multiple of 32; scale, sum: (tokens, q_pitch / 32); y: (tokens, y_pitch); w, wscale and bias
 // as those of columns_qc8. Tiles begin..end-1 are computed, ceil(outputs / tile) in all.
@@ -122,9 +115,9 @@ void ES_KERNEL(columns_many_qc8)(const uint8_t *w, const float *wscale, const fl
                                  int64_t y_pitch, int64_t inputs, int64_t outputs, int64_t tile, int64_t begin,
                                  int64_t end) {
   for (int64_t t = begin; t < end; t++) {
-    const int64_t from = t * tile, own = outputs - from < tile ? outputs - from : tile;
-    const int64_t width = (own + PIECE - 1) / PIECE * PIECE, whole = own / BYTES * BYTES;
-    const uint8_t *all = w + from * inputs;
+    const span place = find_span(inputs, outputs, tile, t, t + 1);
+    const int64_t from = place.from, own = place.own, width = place.pitch, whole = own / BYTES * BYTES;
+    const uint8_t *all = w + place.at;
     float *to = y + from;
     for (int64_t k = 0; k < tokens; k++)
       for (int64_t o = 0; o < whole; o++) to[k * y_pitch + o] = 0;

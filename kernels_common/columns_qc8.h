@@ -5,44 +5,33 @@
 // sum[i] holds outputs 4i..4i+3 of every 16. WIDE vectors lie in a line of the cache, or as many as there are registers
 // for.
 //
-// 32 entries, which share a scale, are added up as whole numbers before they become floats. Those of a tile lie in the
-// first cache. The weights of the next 32 entries are asked for meanwhile, in the order in which they will be read:
-// the last line of every row, then the line before it. On a Zen 4 that read 18 GB/s, row after row 12; and from the
-// first line to the last it took 10% longer where rows were skipped, as what lies behind a row was fetched, too.
+// ENTRIES rows are read side by side, from the first output to the last, and what comes AHEAD_BYTES later is asked for:
+// in the same rows, and at their ends in the next ones. On a Zen 4 with large pages that reads 21 to 24 GB/s of rows of
+// 2048 bytes and more, half of them skipped; 8 rows or 32 side by side, or all of the next rows early, 5 to 20% less.
+// Between two visits sums lie in y, in the order in which lanes hold them.
 #ifndef ES_COLUMNS_QC8_H
 #define ES_COLUMNS_QC8_H
+#include "columns_place_qc8.h"
 
-enum { MOST = 512, ENTRIES = 32, PIECE = 16, LANES = BYTES / 4, CHUNK = WIDE * BYTES };
+enum { GROUP = 32, ENTRIES = 16, LANES = BYTES / 4, CHUNK = WIDE * BYTES, AHEAD_BYTES = 512 };
 
-// Where the sum of output o of a tile lies.
-ES_INLINE int64_t place(int64_t o, int64_t width) {
-  if (o >= width / BYTES * BYTES) return o;
-  return o / BYTES * BYTES + o % 16 / 4 * LANES + o % BYTES / 16 * 4 + o % 4;
+// What is asked for while outputs from `at` on are computed is `by` bytes into these rows.
+typedef struct { const uint8_t *const *row; int64_t by; } asked;
+ES_INLINE asked ask_for(const uint8_t *const *row, const uint8_t *const *next, int64_t at, int64_t turn) {
+  return at < turn ? (asked){row, at + AHEAD_BYTES} : (asked){next, at - turn};
 }
 
-// Four of the lines of the next rows, as line `at` of these is at entries 4k..4k+3. Of the widest tiles, 16 rows at a
-// time: 8% faster where rows are skipped, but slower for narrower ones.
-ES_INLINE void ask(const uint8_t *const *next, int64_t at, int64_t width, int k) {
-  if (width == MOST) {
-    const int64_t step = (MOST - 64 - at) / 8 + k;
-    next += step / 32 * 16 + step % 4 * 4;
-    at = MOST - 64 - step % 32 / 4 * 64;
-  } else {
-    next += 4 * k;
-  }
-#pragma unroll
-  for (int e = 0; e < 4; e++) es_ask(next[e] + at);
-}
-
-ES_INLINE void wide(float *sum, const uint8_t *const *row, const uint8_t *const *next, const group *g, float scale,
-                    int64_t at, int64_t width, const int count) {
+ES_INLINE void wide(float *sum, const uint8_t *const *row, asked ahead, const group *g, float scale, int64_t at,
+                    const int count) {
   I s[4 * 4];
 #pragma unroll
   for (int i = 0; i < 4 * count; i++) s[i] = (I){} + g->start;
-#pragma clang loop unroll(disable)
+#pragma unroll
   for (int k = 0; k < ENTRIES / 4; k++) {
     const uint8_t *const *r = row + 4 * k;
-    if (at % 64 == 0) ask(next, at, width, k);
+    if (at % 64 == 0)
+#pragma unroll
+      for (int e = 0; e < 4; e++) es_ask(ahead.row[4 * k + e] + ahead.by);
 #pragma unroll
     for (int i = 0; i < count; i++) {
       const int64_t here = at + i * BYTES;
@@ -69,51 +58,63 @@ ES_INLINE void piece(float *sum, const uint8_t *const *row, const uint8_t *const
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     const F f = __builtin_convertvector(s[i], F);
-    float *to = sum + at + 4 * i;
+    float *to = sum + 4 * i;
     store4(to, load4(to) + __builtin_shufflevector(f, f, 0, 1, 2, 3) * scale);
   }
 }
 
-// The weights of 32 entries; those of the last one where there are no more: they are multiplied by 0.
+// The weights of ENTRIES entries; those of the last one where there are no more: they are multiplied by 0.
 ES_INLINE void find_rows(const uint8_t **row, const uint8_t *w, const int32_t *index, int64_t first, int64_t count,
-                         int64_t width) {
+                         int64_t pitch) {
   for (int64_t e = 0; e < ENTRIES; e++) {
     const int64_t j = first + e < count ? first + e : count - 1;
-    row[e] = w + (index ? index[j] : j) * width;
+    row[e] = w + (index ? index[j] : j) * pitch;
   }
 }
 
-ES_INLINE void columns_tile(float *total, const uint8_t *w, const int32_t *index, const int8_t *q, const float *scale,
-                            const int32_t *sum, int64_t count, int64_t width) {
+// Half of the entries that share a scale, with zeros behind them in `some`.
+ES_INLINE group half(const int8_t *q, int8_t *some) {
+  int32_t sum = 0;
+  for (int e = 0; e < ENTRIES; e++) some[e] = q[e], sum += q[e];
+  return prepare(some, sum);
+}
+
+ES_INLINE void columns_span(const uint8_t *w, const float *wscale, const float *bias, const int32_t *index,
+                            const int8_t *q, const float *scale, float *y, int64_t count, int64_t own, int64_t pitch) {
+  const int64_t whole = own / BYTES * BYTES, turn = whole > AHEAD_BYTES ? (whole - AHEAD_BYTES) / 64 * 64 : 0;
   const uint8_t *row[2][ENTRIES];
-  if (count > 0) find_rows(row[0], w, index, 0, count, width);
+  float last[BYTES];
+  int8_t some[GROUP] = {0};
+  for (int64_t o = 0; o < whole; o++) y[o] = 0;
+  for (int64_t o = 0; o < BYTES; o++) last[o] = 0;
+  if (count > 0) find_rows(row[0], w, index, 0, count, pitch);
   for (int64_t first = 0, b = 0; first < count; first += ENTRIES, b ^= 1) {
-    find_rows(row[b ^ 1], w, index, first + ENTRIES, count, width);
-    const group g = prepare(q + first, sum[first / ENTRIES]);
-    const float by = scale[first / ENTRIES];
-    int64_t at = width;
-    for (; at % BYTES; at -= PIECE) piece(total, row[b], row[b ^ 1], &g, by, at - PIECE);
-    for (; at % CHUNK; at -= BYTES) wide(total, row[b], row[b ^ 1], &g, by, at - BYTES, width, 1);
-    for (; at > 0; at -= CHUNK) wide(total, row[b], row[b ^ 1], &g, by, at - CHUNK, width, WIDE);
+    const uint8_t *const *these = row[b], *const *next = row[b ^ 1];
+    find_rows(row[b ^ 1], w, index, first + ENTRIES, count, pitch);
+    const group g = half(q + first, some);
+    const float by = scale[first / GROUP];
+    int64_t at = 0;
+    for (; at + CHUNK <= whole; at += CHUNK) wide(y, these, ask_for(these, next, at, turn), &g, by, at, WIDE);
+    for (; at < whole; at += BYTES) wide(y, these, ask_for(these, next, at, turn), &g, by, at, 1);
+    for (; at < own; at += PIECE) piece(last + at - whole, these, next, &g, by, at);
   }
+  for (int64_t o = 0; o < whole; o += BYTES) finish(y + o, wscale + o, bias ? bias + o : 0);
+  for (int64_t o = whole; o < own; o++) y[o] = last[o - whole] * wscale[o] + (bias ? bias[o] : 0);
 }
 
 // y[o] = bias[o] + wscale[o] sum_g scale[g] sum_j w[o, index[j]] q[j] over the entries j of group g, 32 each, `count`
-// in all; without index, entry j is input j. w: tiles of `tile` outputs (a multiple of 16, at most 512), each (inputs,
-// width), the last as wide as what is left, rounded up to 16: bytes -127..127, on x86 with 128 added. q: (count rounded
-// up to 32), zeros at its end; scale, sum: as quantise_f32 gives them; wscale, bias (may be null), y: (outputs,).
-// Tiles begin..end-1 are computed, ceil(outputs / tile) in all.
+// in all; without index, entry j is input j. w: bytes -127..127, on x86 with 128 added, see columns_place_qc8.h. q:
+// (count rounded up to 32), zeros at its end; scale, sum: as quantise_f32 gives them; wscale, bias (may be null), y:
+// (outputs,). Tiles begin..end-1 are computed, ceil(outputs / tile) in all.
 void ES_KERNEL(columns_qc8)(const uint8_t *w, const float *wscale, const float *bias, const int32_t *index,
                             const int8_t *q, const float *scale, const int32_t *sum, float *y, int64_t count,
                             int64_t inputs, int64_t outputs, int64_t tile, int64_t begin, int64_t end) {
-  for (int64_t t = begin; t < end; t++) {
-    const int64_t from = t * tile, own = outputs - from < tile ? outputs - from : tile;
-    const int64_t width = (own + PIECE - 1) / PIECE * PIECE;
-    float total[MOST];
-    for (int64_t o = 0; o < width; o++) total[o] = 0;
-    columns_tile(total, w + from * inputs, index, q, scale, sum, count, width);
-    for (int64_t o = 0; o < own; o++)
-      y[from + o] = total[place(o, width)] * wscale[from + o] + (bias ? bias[from + o] : 0);
+  (void)sum;
+  const int64_t step = tile > NARROW ? end - begin : 1;  // tiles that lie side by side
+  for (int64_t t = begin; t < end; t += step) {
+    const span s = find_span(inputs, outputs, tile, t, t + step);
+    columns_span(w + s.at, wscale + s.from, bias ? bias + s.from : 0, index, q, scale, y + s.from, count, s.own,
+                 s.pitch);
   }
 }
 #endif

@@ -20,6 +20,11 @@ from edgesparse.types import Array
 PIECE = 16
 """The last tile of a matrix is padded to a multiple of so many outputs."""
 MAX_TILE = 512
+NARROW = 64
+"""The widest tile of bytes that has a place of its own."""
+SIDE_BY_SIDE = 128
+"""Outputs of a tile of bytes where those of an input are neighbours: threads share tiles evenly, also those of small
+layers beside large ones."""
 ROW_MULTIPLE = 32
 """Rows of bytes are padded to a multiple of so many inputs."""
 PANEL = 16
@@ -122,9 +127,22 @@ def columns_f16(weight: Array, tile: int) -> NDArray[np.float16]:
 
 
 def columns_qc8(weight: Array, tile: int, offset: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """For columns_qc8: (bytes, scale of each output). Raises InputError as `quantise_rows`."""
+    """For columns_qc8: (bytes, scale of each output), one dimension. Tiles wider than `NARROW` lie side by side: of an
+    input, all outputs are neighbours.
+
+    Raises:
+        InputError: as `quantise_rows`.
+        ValueError: the kernel has no such tile.
+    """
     q, scale = quantise_rows(weight)
-    return _columns(_bytes(q, offset), tile, offset), scale
+    outputs, inputs = weight.shape
+    if tile <= NARROW:
+        return _columns(_bytes(q, offset), tile, offset), scale
+    if tile % NARROW:
+        raise ValueError(f"a tile of {tile} outputs: a multiple of {NARROW} is needed")
+    packed = np.full((inputs, -(-outputs // NARROW) * NARROW), offset, np.uint8)
+    packed[:, :outputs] = _bytes(q, offset).T
+    return packed.reshape(-1), scale
 
 
 def rows_f32(weight: Array) -> NDArray[np.float32]:

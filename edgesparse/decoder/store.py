@@ -24,7 +24,7 @@ Form = Literal["f32", "f16", "int8", "int4"]
 FORMS: tuple[Form, ...] = ("f32", "f16", "int8", "int4")
 KERNELS: Mapping[str, str] = {"f32": "f32", "f16": "f16", "int8": "qc8", "int4": "qb4"}
 """What kernels call a form."""
-BREAK_EVEN: Mapping[str, float] = {"f32": 0.85, "f16": 0.8, "int8": 0.7, "int4": 0.45}
+BREAK_EVEN: Mapping[str, float] = {"f32": 0.85, "f16": 0.8, "int8": 0.9, "int4": 0.45}
 """The share of inputs above which computing with all of them is no slower: int8 and int4 as measured on a Zen 4
 (`bench.llm`), floats an estimate."""
 INTERLEAVED: frozenset[Form] = frozenset({"int8", "int4"})
@@ -203,6 +203,8 @@ class Store:
             tile = pack_qb4.PANEL if layout == "interleaved" else pack_qb4.STRIP
         elif layout == "interleaved":
             tile = pack.PANEL
+        elif self.form == "int8" and layout == "columns":
+            tile = pack.SIDE_BY_SIDE
         tile = tile or pack.tile_for(outputs)
         before = self.blob.bytes
         at, scale = self._packed(weight, layout, tile)

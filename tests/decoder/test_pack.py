@@ -38,6 +38,11 @@ def test_bytes_are_weights_to_half_of_their_scale(offset: int) -> None:
     columns, same = pack.columns_qc8(w, 32, offset)
     np.testing.assert_array_equal(columns.reshape(33, 32)[:, :20], packed[:, :33].T)
     np.testing.assert_array_equal(same, scale)
+    side_by_side, _ = pack.columns_qc8(w, 128, offset)
+    np.testing.assert_array_equal(side_by_side.reshape(33, 64)[:, :20], packed[:, :33].T)
+    assert (side_by_side.reshape(33, 64)[:, 20:] == offset).all()
+    with pytest.raises(ValueError, match="a multiple of 64"):
+        pack.columns_qc8(w, 80, offset)
 
 
 def test_rows_of_zeros_stay_zeros() -> None:
