@@ -40,8 +40,8 @@ def generate(
 ) -> None:
     """Continue a text with a language model; what it cost is on stderr."""
     from edgesparse import report, runtimes
-    from edgesparse.decoder.texts import continue_text, tokenizer_in
-    from edgesparse.runtimes.generation import Request, facts_of
+    from edgesparse.decoder.texts import continue_text, prompt_tokens, tokenizer_in
+    from edgesparse.runtimes.generation import Request, check_prompt, facts_of
 
     terminal = sys.stdout.isatty()
 
@@ -55,6 +55,8 @@ def generate(
         facts = facts_of(session.manifest, bundle)
         tokenizer = tokenizer_in(bundle, session.manifest)
         request = Request(max_tokens, temperature, top_p, seed, facts.stops, sliding_window, dense)
+        request.check()  # before anything is written
+        check_prompt(facts, prompt_tokens(session, tokenizer, prompt), sliding_window)
         if not json:
             on_text(prompt)
         text, found = continue_text(session, tokenizer, prompt, request, None if json else on_text)

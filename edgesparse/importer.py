@@ -123,8 +123,10 @@ def bind_default_shapes(model: ir.Model) -> list[str]:
     """Bind a symbolic first dimension (the batch) of every input to 1; returns a note for each.
 
     Raises:
-        InputError: another dimension is symbolic.
+        InputError: another dimension is symbolic, as those of language models are.
     """
+    from edgesparse.decoder.onnx_model import is_decoder  # reads files by this module
+
     notes = []
     for value in model.graph.inputs:
         if value.shape is None:
@@ -133,6 +135,11 @@ def bind_default_shapes(model: ir.Model) -> list[str]:
         if all(isinstance(d, int) for d in dims):
             continue
         if any(not isinstance(d, int) for d in dims[1:]):
+            if is_decoder(model):
+                raise InputError(
+                    "the model is a language model, which this command does not know",
+                    hint="edgesparse compile makes a bundle of it; generate and evaluate --perplexity run that",
+                )
             example = ",".join(str(d) if isinstance(d, int) else "1" for d in dims)
             raise InputError(
                 f"input '{value.name}' has symbolic dimensions: {tuple(map(_dim, dims))}",

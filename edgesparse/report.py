@@ -18,7 +18,7 @@ from rich.text import Text
 PIPED_WIDTH = 200
 LONGEST_NAME = 44
 # What a terminal obeys, or what turns text around: names in models and words of devices may hold it.
-_OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def stdout() -> Console:

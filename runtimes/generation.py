@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import Manifest
-from edgesparse.manifest_decoder import ALL_INPUTS, HEADER, WANTED, DecoderFacts
+from edgesparse.manifest_decoder import ALL_INPUTS, HEADER, SITES, WANTED, DecoderFacts
 from edgesparse.runtimes.arrays import Sample
 from edgesparse.types import Array
 
@@ -87,13 +87,24 @@ class Held(NamedTuple):
 
 
 def facts_of(manifest: Manifest, bundle: Path) -> DecoderFacts:
-    """Raises InputError: no language model."""
+    """Raises InputError: no language model, or facts that do not fit each other."""
     if manifest.decoder is None:
         raise InputError(
             "is not a language model, so it cannot generate", where=str(bundle),
             hint=f"edgesparse run {bundle} --input FILE runs it",
         )  # fmt: skip
-    return manifest.decoder
+    found = manifest.decoder
+    shapes = [port.shape for port in (*manifest.inputs, *manifest.outputs)]
+    if (
+        shapes != [(HEADER + found.chunk,), (2,), (found.vocabulary,), (1,), (1,), (found.blocks, len(SITES))]
+        or any(site.block >= found.blocks for site in found.sites)
+        or not -1 <= found.bos < found.vocabulary or max(found.stops, default=0) >= found.vocabulary
+    ):  # fmt: skip
+        raise InputError(
+            "what it says of the language model does not fit its inputs and outputs", where=f"{bundle}/manifest.json",
+            hint="compile the model again, or copy the bundle again",
+        )  # fmt: skip
+    return found
 
 
 def refuse(manifest: Manifest, bundle: Path) -> None:

@@ -172,8 +172,14 @@ def _read(file: BinaryIO) -> mmap.mmap:
 
 
 def aligned(size_bytes: int) -> Array:
-    """Uninitialised bytes at a 64-byte boundary."""
-    room = np.empty(size_bytes + ALIGN, np.uint8)
+    """Uninitialised bytes at a 64-byte boundary. Raises RuntimeFailure: there are not as many."""
+    try:
+        room = np.empty(size_bytes + ALIGN, np.uint8)
+    except MemoryError as error:
+        raise RuntimeFailure(
+            f"no {size_bytes / 1e9:.1f} GB of memory for what the model computes with",
+            hint="use another machine, or compile a language model for fewer positions: --context",
+        ) from error
     start = -room.ctypes.data % ALIGN
     return room[start : start + size_bytes]
 

@@ -14,6 +14,7 @@ from edgesparse.bundle import check_target_path, write_files
 from edgesparse.decoder import bundle as contents
 from edgesparse.decoder.blob import Blob
 from edgesparse.decoder.emit import HEADER, model_c, places
+from edgesparse.decoder.metadata import LONGEST
 from edgesparse.decoder.model import SITES, Decoder
 from edgesparse.decoder.store import Form, Store, StoredDecoder, describe_rules, form_of
 from edgesparse.devices import Device, load_device
@@ -55,8 +56,8 @@ def compile_decoder(
     weights = form_of(weights)
     _check_blocks(decoder, weights, block_sparsity)
     context = decoder.context if context is None else context
-    if context < 1:
-        raise InputError(f"a context of {context} positions", where="--context", hint="give 1 or more")
+    if not 1 <= context <= LONGEST:
+        raise InputError(f"a context of {context} positions", where="--context", hint=f"give 1 to {LONGEST}")
     target = load_device(device).target
     chunk = min(CHUNK, context)
     with workspace(out.absolute().parent) as work:

@@ -119,6 +119,16 @@ class Config(BaseModel):
     def tied(self) -> bool:
         return self.family.tied if self.tie_word_embeddings is None else self.tie_word_embeddings
 
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """Tokens that end a text."""
+        found = self.eos_token_id
+        return () if found is None else (found,) if isinstance(found, int) else tuple(found)
+
+    @property
+    def special_tokens(self) -> tuple[int, ...]:
+        return self.stops if self.bos_token_id is None else (self.bos_token_id, *self.stops)
+
     def window(self, layer: int) -> int:
         """Positions that a token of ``layer`` sees, 0 for all."""
         if not self.sliding_window:
@@ -171,6 +181,8 @@ def _check(config: Config, path: Path) -> None:
         else f"hidden_size {config.hidden_size} in {config.num_attention_heads} heads"
         if config.head_dim is None and config.hidden_size % config.num_attention_heads
         else f"heads of {config.size}, an odd number" if config.size % 2
+        else f"bos_token_id {config.bos_token_id} or eos_token_id {config.eos_token_id} in a vocabulary of "
+        f"{config.vocab_size}" if not all(0 <= token < config.vocab_size for token in config.special_tokens)
         else f"sliding_window {window}" if window is not None and window < 0
         else "layer_types: one of 'full_attention' and 'sliding_attention' for each layer"
         if types is not None

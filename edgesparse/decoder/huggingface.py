@@ -48,7 +48,7 @@ def load_huggingface(folder: Path) -> Decoder:
         logit_cap=config.final_logit_softcapping or 0.0,
         embedding_scale=_embedding_scale(config.hidden_size, embedding.dtype) if family.scaled_embedding else 1.0,
         bos=-1 if config.bos_token_id is None or not family.bos else config.bos_token_id,
-        stops=_stops(config),
+        stops=config.stops,
     )  # fmt: skip
     tensors.check_all_read()
     return decoder
@@ -95,11 +95,6 @@ def _norm(config: Config, tensors: _Tensors, name: str, size: int) -> Array:
 def _embedding_scale(dim: int, dtype: np.dtype[Any]) -> float:
     """The root of ``dim``, rounded as the weights are: so it was in training."""
     return float(np.sqrt(dim).astype(dtype))
-
-
-def _stops(config: Config) -> tuple[int, ...]:
-    found = config.eos_token_id
-    return () if found is None else (found,) if isinstance(found, int) else tuple(found)
 
 
 class _Tensors:

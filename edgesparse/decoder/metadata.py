@@ -11,7 +11,7 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -40,7 +40,7 @@ class Facts(BaseModel):
     context: int = Field(gt=0, le=LONGEST)
     dense_positions: int = Field(default=4, ge=0)
     bos: int = Field(default=-1, ge=-1)
-    stops: tuple[int, ...] = ()
+    stops: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
 
 class _Stored(BaseModel):

@@ -29,9 +29,10 @@ from edgesparse.decoder.layers import (
     unsupported,
     weight,
 )  # fmt: skip
-from edgesparse.decoder.metadata import Facts, Linears, facts_of, rules_of, with_rules
+from edgesparse.decoder.metadata import FACTS, Facts, Linears, facts_of, rules_of, with_rules
 from edgesparse.decoder.model import Block, Decoder
 from edgesparse.decoder.positions import Positions, read_positions
+from edgesparse.errors import InputError
 from edgesparse.passes.decoders import canonical
 from edgesparse.passes.match import (
     attribute_float,
@@ -127,6 +128,11 @@ class _Reader:
         last = head.linear.weight
         tied = last.shape == table.shape and (np.shares_memory(last, table) or np.array_equal(last, table))
         facts = facts_of(self.model) or Facts(context=positions.context or _UNSTATED_CONTEXT)
+        if (most := max(facts.bos, *facts.stops, -1)) >= len(table):
+            raise InputError(
+                f"token {most} begins or ends a text; the vocabulary has {len(table)}", where=FACTS,
+                hint="import the checkpoint again",
+            )  # fmt: skip
         return Decoder(
             name=facts.name,
             embedding=table,

@@ -47,7 +47,11 @@ static int32_t es_sample(const float *logits, float *chances, int32_t *order, in
       if (logits[i] > logits[best]) best = i;
     return best;
   }
-  for (int64_t i = 0; i < count; i++) chances[i] = logits[i] / temperature;
+  for (int32_t i = 1; i < count; i++)
+    if (logits[i] > logits[best]) best = i;
+  // the largest becomes 0: nothing is infinite, however small the temperature
+  const float most = logits[best];
+  for (int64_t i = 0; i < count; i++) chances[i] = (logits[i] - most) / temperature;
   es_softmax_f32(chances, chances, 0, 1, count, 1, 0);
   float all = 1;
   int64_t kept = count;

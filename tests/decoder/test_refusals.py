@@ -1,0 +1,129 @@
+"""Decoders and bundles that are damaged or not what they say: refused in words, before anything is written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgesparse import cli
+from edgesparse.decoder.checkpoint import load_checkpoint
+from edgesparse.decoder.compile import compile_decoder
+from edgesparse.decoder.files import save_decoder
+from edgesparse.decoder.onnx_model import decoder_of
+from edgesparse.decoder.to_onnx import to_onnx
+from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.manifest import read_manifest
+from edgesparse.runtimes.generation import facts_of
+from edgesparse.runtimes.library import aligned
+from tests.decoder import hf_model
+from tests.decoder.made import decoder
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_decoder(decoder(vocabulary=256), "host", tmp_path_factory.mktemp("lm") / "lm.edge", weights="f32")
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["edgesparse", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers(value: float, data_dir: Path, tmp_path: Path) -> None:
+    data = bytearray((data_dir / "aidreams260k/aidreams260K.bin").read_bytes())
+    struct.pack_into("<f", data, 28 + 4 * 70_000, value)
+    path = tmp_path / "lm.bin"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"of block . holds NaN or infinite values"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("said", [{"eos_token_id": -3}, {"eos_token_id": [2, 300]}, {"bos_token_id": 300}])
+def test_tokens_outside_of_the_vocabulary(said: dict[str, Any], tmp_path: Path) -> None:
+    config = {**hf_model.BASE, **said}
+    folder = hf_model.write(tmp_path / "lm", config, hf_model.random_tensors(config))
+    with pytest.raises(InputError, match="in a vocabulary of 300"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(("stops", "what"), [([70], "the vocabulary has 70"), ([-1], "greater than or equal to 0")])
+def test_metadata_with_tokens_outside_of_the_vocabulary(stops: list[int], what: str) -> None:
+    model = to_onnx(decoder())
+    facts = json.loads(model.metadata_props["edgesparse.decoder"])
+    model.metadata_props["edgesparse.decoder"] = json.dumps({**facts, "stops": stops})
+    with pytest.raises(InputError, match=what):
+        decoder_of(model)
+
+
+@pytest.mark.parametrize(
+    "said", [{"blocks": 10**9}, {"blocks": 1}, {"chunk": 33}, {"vocabulary": 70}, {"bos": 256}, {"stops": [256]}]
+)
+def test_a_manifest_that_contradicts_itself(said: dict[str, Any], bundle: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle, tmp_path / "lm.edge")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["decoder"].update(said)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="does not fit its inputs and outputs"):
+        facts_of(read_manifest(copy), copy)
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("word", "--max-tokens", "0"), "--max-tokens: 0"),
+        (("word", "--temperature", "nan"), "--temperature: nan"),
+        (("", "--seed", "1"), "the prompt is empty"),
+        (("word " * 20,), "the context is 32"),
+    ],
+)
+def test_nothing_is_written_before_the_error(
+    words: tuple[str, ...], what: str, bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "generate", bundle, *words) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and what in err
+
+
+def test_a_prompt_that_is_no_utf8_is_json(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["edgesparse", "generate", str(bundle), "\udcff", "--max-tokens", "2", "--json"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert json.loads(capfd.readouterr().out)["prompt"] == "\udcff"
+
+
+def test_temperatures_that_are_hardly_any(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for heat in ("0", "1e-30", "1e-38"):
+        call(monkeypatch, "generate", bundle, "word", "--max-tokens", "8", "--temperature", heat, "--json")
+        found.append(json.loads(capfd.readouterr().out)["tokens"])
+    assert found[0] == found[1] == found[2] and 0 not in found[0]
+
+
+def test_more_memory_than_there_is() -> None:
+    with pytest.raises(RuntimeFailure, match="GB of memory"):
+        aligned(1 << 60)
+    with pytest.raises(InputError, match="a context of 3000000000 positions"):
+        compile_decoder(decoder(), context=3_000_000_000)
+
+
+@pytest.mark.parametrize("command", ["explain", "size", "whatif"])
+def test_commands_that_do_not_know_language_models(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_decoder(to_onnx(decoder()), tmp_path / "lm.onnx")
+    assert call(monkeypatch, command, tmp_path / "lm.onnx") == 2
+    assert "the model is a language model" in capfd.readouterr().err
