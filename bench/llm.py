@@ -98,15 +98,16 @@ def random_decoder(shape: Shape) -> Decoder:
     )  # fmt: skip
 
 
-def with_shares(decoder: Decoder, shares: Sequence[float]) -> dict[float, Decoder]:
-    """``decoder`` by share of active inputs: a threshold for each layer, its quantile over `CALIBRATED` tokens."""
+def with_shares(decoder: Decoder, shares: Sequence[float], windows: Array | None = None) -> dict[float, Decoder]:
+    """``decoder`` by share of active inputs: a threshold for each layer, its quantile over ``windows``, (n, w), or else
+    `CALIBRATED` random tokens."""
     found: dict[tuple[int, str], dict[float, float]] = {}
 
     def watch(block: int, site: str, x: Array) -> None:
         found[block, site] = {s: float(np.quantile(np.abs(x), 1 - s)) for s in shares}
 
     tokens = np.random.default_rng(1).integers(0, decoder.vocabulary, (1, CALIBRATED))
-    logits(decoder, tokens, watch)
+    logits(decoder, tokens if windows is None else windows, watch)
 
     def ruled(index: int, block: Block, share: float) -> Block:
         def rule(site: str) -> InputRule:

@@ -59,8 +59,8 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
         llm,
         "Language models, whole",
         "Decoders with random weights, token by token, all variants open at once and in turns with a loop that only"
-        " reads memory. `active`: of the inputs of linear layers; GB/s count the weights that a token needs. Read at most by"
-        " large pages, in which sessions keep weights.",
+        " reads memory, from large pages, in which sessions keep weights. `active`: of the inputs of linear layers; GB/s"
+        " count the weights that a token needs.",
     ),
     "int4 and llama.cpp": (
         llm_int4,
