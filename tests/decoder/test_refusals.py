@@ -20,7 +20,7 @@ from edgesparse.decoder.onnx_model import decoder_of
 from edgesparse.decoder.to_onnx import to_onnx
 from edgesparse.errors import InputError, RuntimeFailure
 from edgesparse.manifest import read_manifest
-from edgesparse.runtimes.generation import facts_of
+from edgesparse.runtimes.generation import Request, facts_of, options
 from edgesparse.runtimes.library import aligned
 from tests.decoder import hf_model
 from tests.decoder.made import decoder
@@ -111,6 +111,11 @@ def test_temperatures_that_are_hardly_any(
         call(monkeypatch, "generate", bundle, "word", "--max-tokens", "8", "--temperature", heat, "--json")
         found.append(json.loads(capfd.readouterr().out)["tokens"])
     assert found[0] == found[1] == found[2] and 0 not in found[0]
+
+
+def test_programs_take_the_smallest_top_p(bundle: Path) -> None:
+    words = options(facts_of(read_manifest(bundle), bundle), Request(top_p=1e-12))
+    assert float(words[words.index("--top-p") + 1]) > 0
 
 
 def test_more_memory_than_there_is() -> None:
