@@ -22,6 +22,7 @@ from bench import (
     profiles,
     rearrangement,
 )
+from bench.arm import decoder_loops, decoders
 from edgesparse.report import short
 
 Row = Mapping[str, Any]
@@ -59,8 +60,8 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
         llm,
         "Language models, whole",
         "Decoders with random weights, token by token, all variants open at once and in turns with a loop that only"
-        " reads memory, from large pages, in which sessions keep weights. `active`: of the inputs of linear layers; GB/s"
-        " count the weights that a token needs.",
+        " reads memory, from large pages, in which sessions keep weights. `active`: of the inputs of linear layers;"
+        " GB/s count the weights that a token needs.",
     ),
     "int4 and llama.cpp": (
         llm_int4,
@@ -72,6 +73,19 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
         llm_web,
         "Language models in WebAssembly",
         "`generate` in node.js and in a worker of Chromium, one thread on one core.",
+    ),
+    "decoders on arm64": (
+        decoders,
+        "arm64: executed instructions of a token",
+        "The program of the bundle, counted under an emulator, exactly; no times. neon: on a core without dot products"
+        " of bytes. `active`: of the weights of linear layers that have a rule; the head has none, and `instructions a"
+        " weight` are of all weights, skipped or not. TinyLlama's block has random weights and a vocabulary of 256.",
+    ),
+    "decoder loops on arm64": (
+        decoder_loops,
+        "arm64: inner loops of decoding, estimated",
+        "Estimates of llvm-mca, not measurements, of the inner loop of each kernel with its weights in the first cache."
+        " Where a core's memory gives fewer bytes a cycle, that is the limit.",
     ),
 }
 """Benchmarks that are one table: what their lines say they are -> module with COLUMNS and cells(row), title, text."""
