@@ -80,9 +80,10 @@ ES_INLINE I dot(I sum, V quad, const group *g, int k) {
 typedef struct { int32_t even[8], odd[8], start; } group;  // activations 4k, 4k + 2 and 4k + 1, 4k + 3 as 16 bits
 ES_INLINE group prepare(const int8_t *q, int32_t sum) {
   group g;
-  for (int k = 0; k < 8; k++) {
-    g.even[k] = (int32_t)((uint32_t)q[4 * k + 2] << 16 | (uint16_t)q[4 * k]);
-    g.odd[k] = (int32_t)((uint32_t)q[4 * k + 3] << 16 | (uint16_t)q[4 * k + 1]);
+  for (int k = 0; k < 8; k += 4) {
+    const __m128i v = load_v((const uint8_t *)q + 4 * k);
+    _mm_storeu_si128((__m128i *)(g.even + k), _mm_srai_epi16(_mm_slli_epi16(v, 8), 8));
+    _mm_storeu_si128((__m128i *)(g.odd + k), _mm_srai_epi16(v, 8));
   }
   g.start = -128 * sum;
   return g;
