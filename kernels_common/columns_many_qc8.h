@@ -126,7 +126,7 @@ void ES_KERNEL(columns_many_qc8)(const uint8_t *w, const float *wscale, const fl
         add(to + o, y_pitch, all + o, q, scale, sum, tokens, q_pitch, inputs, i, width, 1);
     for (int64_t k = 0; k < tokens; k++)
       for (int64_t o = 0; o < whole; o += BYTES)
-        finish(to + k * y_pitch + o, wscale + from + o, bias ? bias + from + o : 0);
+        finish(to + k * y_pitch + o, to + k * y_pitch + o, wscale + from + o, bias ? bias + from + o : 0);
     for (int64_t o = whole; o < own; o += PIECE)
       for (int64_t k = 0; k < tokens; k += SLAB) {
         const int64_t at = k * q_pitch / ENTRIES;

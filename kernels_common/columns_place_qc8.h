@@ -18,10 +18,10 @@ ES_INLINE span find_span(int64_t inputs, int64_t outputs, int64_t tile, int64_t 
   return (span){from, own, from * inputs, (own + PIECE - 1) / PIECE * PIECE};
 }
 
-// From the order of lanes, where vector i holds outputs 4i..4i+3 of every 16, to that of outputs.
-ES_INLINE void finish(float *y, const float *wscale, const float *bias) {
+// From the order of lanes, where vector i holds outputs 4i..4i+3 of every 16, to that of outputs. y may be `from` or bias.
+ES_INLINE void finish(float *y, const float *from, const float *wscale, const float *bias) {
   float sum[BYTES];
-  for (int o = 0; o < BYTES; o++) sum[o] = y[o];
+  for (int o = 0; o < BYTES; o++) sum[o] = from[o];
   for (int o = 0; o < BYTES; o++)
     y[o] = sum[o % 16 / 4 * (BYTES / 4) + o / 16 * 4 + o % 4] * wscale[o] + (bias ? bias[o] : 0);
 }

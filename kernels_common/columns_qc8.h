@@ -8,12 +8,12 @@
 // ENTRIES rows are read side by side, from the first output to the last, and what comes AHEAD_BYTES later is asked for:
 // in the same rows, and at their ends in the next ones. On a Zen 4 with large pages that reads 21 to 24 GB/s of rows of
 // 2048 bytes and more, half of them skipped; 8 rows or 32 side by side, or all of the next rows early, 5 to 20% less.
-// Between two visits sums lie in y, in the order in which lanes hold them.
+// Between two visits sums lie in the cache, in the order in which lanes hold them.
 #ifndef ES_COLUMNS_QC8_H
 #define ES_COLUMNS_QC8_H
 #include "columns_place_qc8.h"
 
-enum { GROUP = 32, ENTRIES = 16, LANES = BYTES / 4, CHUNK = WIDE * BYTES, AHEAD_BYTES = 512 };
+enum { GROUP = 32, ENTRIES = 16, LANES = BYTES / 4, CHUNK = WIDE * BYTES, AHEAD_BYTES = 512, MOST = 6144 };
 
 // What is asked for while outputs from `at` on are computed is `by` bytes into these rows.
 typedef struct { const uint8_t *const *row; int64_t by; } asked;
@@ -79,13 +79,14 @@ ES_INLINE group half(const int8_t *q, int8_t *some) {
   return prepare(some, sum);
 }
 
+// Up to MOST outputs. y may be the bias.
 ES_INLINE void columns_span(const uint8_t *w, const float *wscale, const float *bias, const int32_t *index,
                             const int8_t *q, const float *scale, float *y, int64_t count, int64_t own, int64_t pitch) {
   const int64_t whole = own / BYTES * BYTES, turn = whole > AHEAD_BYTES ? (whole - AHEAD_BYTES) / 64 * 64 : 0;
   const uint8_t *row[2][ENTRIES];
-  float last[BYTES];
+  float sum[MOST], last[BYTES];
   int8_t some[GROUP] = {0};
-  for (int64_t o = 0; o < whole; o++) y[o] = 0;
+  for (int64_t o = 0; o < whole; o++) sum[o] = 0;
   for (int64_t o = 0; o < BYTES; o++) last[o] = 0;
   if (count > 0) find_rows(row[0], w, index, 0, count, pitch);
   for (int64_t first = 0, b = 0; first < count; first += ENTRIES, b ^= 1) {
@@ -94,18 +95,18 @@ ES_INLINE void columns_span(const uint8_t *w, const float *wscale, const float *
     const group g = half(q + first, some);
     const float by = scale[first / GROUP];
     int64_t at = 0;
-    for (; at + CHUNK <= whole; at += CHUNK) wide(y, these, ask_for(these, next, at, turn), &g, by, at, WIDE);
-    for (; at < whole; at += BYTES) wide(y, these, ask_for(these, next, at, turn), &g, by, at, 1);
+    for (; at + CHUNK <= whole; at += CHUNK) wide(sum, these, ask_for(these, next, at, turn), &g, by, at, WIDE);
+    for (; at < whole; at += BYTES) wide(sum, these, ask_for(these, next, at, turn), &g, by, at, 1);
     for (; at < own; at += PIECE) piece(last + at - whole, these, next, &g, by, at);
   }
-  for (int64_t o = 0; o < whole; o += BYTES) finish(y + o, wscale + o, bias ? bias + o : 0);
+  for (int64_t o = 0; o < whole; o += BYTES) finish(y + o, sum + o, wscale + o, bias ? bias + o : 0);
   for (int64_t o = whole; o < own; o++) y[o] = last[o - whole] * wscale[o] + (bias ? bias[o] : 0);
 }
 
 // y[o] = bias[o] + wscale[o] sum_g scale[g] sum_j w[o, index[j]] q[j] over the entries j of group g, 32 each, `count`
 // in all; without index, entry j is input j. w: bytes -127..127, on x86 with 128 added, see columns_place_qc8.h. q:
 // (count rounded up to 32), zeros at its end; scale, sum: as quantise_f32 gives them; wscale, bias (may be null), y:
-// (outputs,). Tiles begin..end-1 are computed, ceil(outputs / tile) in all.
+// (outputs,), and may be the bias. Tiles begin..end-1 are computed, ceil(outputs / tile) in all.
 void ES_KERNEL(columns_qc8)(const uint8_t *w, const float *wscale, const float *bias, const int32_t *index,
                             const int8_t *q, const float *scale, const int32_t *sum, float *y, int64_t count,
                             int64_t inputs, int64_t outputs, int64_t tile, int64_t begin, int64_t end) {
@@ -113,8 +114,11 @@ void ES_KERNEL(columns_qc8)(const uint8_t *w, const float *wscale, const float *
   const int64_t step = tile > NARROW ? end - begin : 1;  // tiles that lie side by side
   for (int64_t t = begin; t < end; t += step) {
     const span s = find_span(inputs, outputs, tile, t, t + step);
-    columns_span(w + s.at, wscale + s.from, bias ? bias + s.from : 0, index, q, scale, y + s.from, count, s.own,
-                 s.pitch);
+    const int64_t parts = (s.own + MOST - 1) / MOST, most = ((s.own + parts - 1) / parts + 63) / 64 * 64;
+    for (int64_t o = 0; o < s.own; o += most) {
+      const int64_t from = s.from + o, own = s.own - o < most ? s.own - o : most;
+      columns_span(w + s.at + o, wscale + from, bias ? bias + from : 0, index, q, scale, y + from, count, own, s.pitch);
+    }
   }
 }
 #endif

@@ -110,6 +110,15 @@ def test_inputs_that_do_not_count_are_left_out(rule: str, tmp_path: Path) -> Non
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_inputs_that_do_not_count_are_left_out_of_bytes(rule: str, tmp_path: Path) -> None:
+    model = with_rules(decoder(bias=True), RULES[rule])
+    bundle = compile_decoder(model, "host", tmp_path / "lm.edge", weights="int8", break_even=1)
+    found, expected = one_by_one(model, bundle, 10)
+    error = np.linalg.norm(found - expected, axis=-1) / np.linalg.norm(expected, axis=-1)
+    assert np.median(error) < 0.04  # a value near its threshold may fall on either side
+
+
 NEURONS = {
     "one threshold": NeuronRule("cats", 0.5, np.array([0.15], np.float32)),
     "one for each neuron": NeuronRule("chess", 0.5, np.linspace(0, 0.3, 80, dtype=np.float32)),
