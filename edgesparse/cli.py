@@ -91,6 +91,7 @@ _SPACE, _NAME = "check the permissions and the free space there", "give another 
 _REFUSED = {
     errno.ENOSPC: _SPACE, errno.EROFS: _SPACE, errno.EACCES: _SPACE, errno.EPERM: _SPACE, errno.EDQUOT: _SPACE,
     errno.EFBIG: _SPACE, errno.EISDIR: _NAME, errno.ENOTDIR: _NAME, errno.ENAMETOOLONG: _NAME, errno.ELOOP: _NAME,
+    errno.EIO: "give another file, or look after the disk",
 }  # fmt: skip
 
 

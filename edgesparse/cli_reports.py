@@ -73,6 +73,8 @@ def evaluate(
     """Run labelled samples and count the right answers; with --against beside another model. Of a language model, with
     --perplexity: bits per byte, and perplexity per token."""
     if perplexity is not None:
+        if data is not None:
+            raise InputError("--perplexity and --data exclude each other", hint="give one of them")
         from edgesparse.cli_generate import perplexity as foretell
 
         return foretell(model, perplexity, window, stride, windows, dense, runtime, threads, json)

@@ -235,11 +235,14 @@ def _layout_changes(model: ir.Model) -> Iterator[LayoutChange]:
 
 
 def weight_warnings(model: ir.Model) -> tuple[str, ...]:
-    """One sentence for each weight that holds NaN or infinity: such a model compiles, but is hardly meant."""
+    """One sentence for each weight that holds NaN or infinity: such a model compiles, but is hardly meant.
+
+    A single infinity is: what masks are made of.
+    """
     found = []
     for name, value in model.graph.initializers.items():
         array = _floats(value)
         bad = 0 if array is None else int(np.count_nonzero(~np.isfinite(array)))
-        if bad:
+        if bad and not (array is not None and array.size == 1 and np.isinf(array).all()):
             found.append(f"weight '{name}' holds {bad} NaN or infinite value{'s' if bad > 1 else ''}")
     return tuple(found)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-
+from edgesparse.decoder.finite import check_finite
 from edgesparse.decoder.huggingface import load_huggingface
 from edgesparse.decoder.llama2c import load_llama2c
-from edgesparse.decoder.model import Decoder, Linear
+from edgesparse.decoder.model import Decoder
 from edgesparse.errors import InputError
-from edgesparse.types import Array
-
-_PIECE = 1 << 22  # elements
 
 
 def load_checkpoint(path: str | Path) -> Decoder:
@@ -25,7 +19,7 @@ def load_checkpoint(path: str | Path) -> Decoder:
             architecture that is not known.
     """
     decoder = _load(Path(path))
-    _check_finite(decoder, path)
+    check_finite(decoder, path)
     return decoder
 
 
@@ -40,26 +34,3 @@ def _load(path: Path) -> Decoder:
     if path.name.endswith((".safetensors", ".json")):
         raise InputError("one file of a checkpoint", where=str(path), hint="give the folder that it lies in")
     return load_llama2c(path)
-
-
-def _check_finite(decoder: Decoder, path: str | Path) -> None:
-    named = {"the embedding": decoder.embedding, "the final norm": decoder.final_norm, "the head": decoder.head}
-    for index, block in enumerate(decoder.blocks):
-        parts = [(field.name, getattr(block, field.name)) for field in fields(block)]
-        for site, part in parts:
-            at = f"{site} of block {index}"
-            if isinstance(part, Linear):
-                named |= {f"weight of {at}": part.weight, f"bias of {at}": part.bias}
-            elif isinstance(part, np.ndarray):
-                named[at] = part
-    for name, array in named.items():
-        if array is not None and not all(np.isfinite(piece).all() for piece in _pieces(array)):
-            raise InputError(
-                f"{name} holds NaN or infinite values", where=str(path), hint="copy the checkpoint again, or train anew"
-            )
-
-
-def _pieces(array: Array) -> Iterator[Array]:
-    """A few rows at a time: what says which values are finite takes memory, too."""
-    rows = max(1, _PIECE * len(array) // max(array.size, 1))
-    return (array[first : first + rows] for first in range(0, len(array), rows))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgesparse.decoder.finite import check_finite
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.recognise import recognise
 from edgesparse.decoder.tokenizer import Tokenizer, tokenizer_of
@@ -24,11 +25,12 @@ def load_decoder(path: str | Path) -> tuple[Decoder, Tokenizer | None]:
     Weights beside the file stay there, mapped.
 
     Raises:
-        InputError: as `importer.load`, or damaged metadata.
+        InputError: as `importer.load`, damaged metadata, or weights that are NaN or infinite.
         UnsupportedError: not a decoder that can be read.
     """
     model = load(path, mapped=True)
     decoder = recognise(model)
+    check_finite(decoder, path)
     return decoder, tokenizer_of(model, decoder.vocabulary)
 
 

@@ -6,19 +6,22 @@ import json
 import shutil
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from edgesparse import cli
 from edgesparse.decoder.checkpoint import load_checkpoint
 from edgesparse.decoder.compile import compile_decoder
-from edgesparse.decoder.files import save_decoder
+from edgesparse.decoder.files import load_decoder, save_decoder
 from edgesparse.decoder.onnx_model import decoder_of
 from edgesparse.decoder.to_onnx import to_onnx
 from edgesparse.errors import InputError, RuntimeFailure
+from edgesparse.inspect import weight_warnings
 from edgesparse.manifest import read_manifest
 from edgesparse.runtimes.generation import Request, facts_of, options
 from edgesparse.runtimes.library import aligned
@@ -46,6 +49,37 @@ def test_weights_that_are_no_numbers(value: float, data_dir: Path, tmp_path: Pat
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"of block . holds NaN or infinite values"):
         load_checkpoint(path)
+
+
+def test_a_file_with_weights_that_are_no_numbers(tmp_path: Path) -> None:
+    made = decoder(vocabulary=256)
+    up = made.blocks[0].up
+    weight = up.weight.copy()
+    weight[1, 2] = np.nan
+    block = replace(made.blocks[0], up=replace(up, weight=weight))
+    path = tmp_path / "lm.onnx"
+    save_decoder(to_onnx(replace(made, blocks=(block, *made.blocks[1:]))), path)
+    with pytest.raises(InputError, match="weight of up of block 0 holds NaN or infinite values"):
+        load_decoder(path)
+
+
+def test_masks_are_made_of_infinity(tmp_path: Path) -> None:
+    constants = {"mask": np.float32(-np.inf), "w": np.array([1, np.inf], np.float32)}
+    graph = ir.Graph(
+        [], [], nodes=[], opset_imports={"": 18}, name="g",
+        initializers=[ir.Value(name=name, const_value=ir.tensor(a)) for name, a in constants.items()],
+    )  # fmt: skip
+    assert weight_warnings(ir.Model(graph, ir_version=10)) == ("weight 'w' holds 1 NaN or infinite value",)
+
+
+def test_two_things_to_evaluate(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("x.npz", "x.txt"):
+        (tmp_path / name).write_text("text")
+    given = ("--perplexity", tmp_path / "x.txt", "--data", tmp_path / "x.npz")
+    assert call(monkeypatch, "evaluate", bundle, *given) == 2
+    assert "--perplexity and --data exclude each other" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("said", [{"eos_token_id": -3}, {"eos_token_id": [2, 300]}, {"bos_token_id": 300}])
