@@ -79,11 +79,12 @@ def plugin() -> Path:
 
 def run(
     command: Sequence[str | Path], *, options: Sequence[str] = (), environment: Mapping[str, str] | None = None,
-    layers: int = 0, entries: Sequence[int] = (), timeout_s: float = TIMEOUT_S,
+    layers: int = 0, entries: Sequence[int] = (), timeout_s: float = TIMEOUT_S, cpu: str = CPU,
 ) -> Executed:  # fmt: skip
     """Run an arm64 ``command`` in an empty environment (or ``environment``) and count.
 
-    ``options`` are qemu's. ``layers``, and the addresses ``entries`` of their functions, as count.c explains.
+    ``options`` are qemu's, ``cpu`` its name of a core. ``layers``, and the addresses ``entries`` of their functions, as
+    count.c explains.
 
     Raises:
         RuntimeFailure: the program failed, with its last words.
@@ -92,7 +93,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="edgesparse-") as folder:
         counts = Path(folder, "counts.txt")
         given = ",".join([str(plugin()), f"out={counts}", f"layers={layers}", *(f"entry={a:#x}" for a in entries)])
-        line = [path, "-cpu", CPU, *options, "-plugin", given, *map(str, command)]
+        line = [path, "-cpu", cpu, *options, "-plugin", given, *map(str, command)]
         try:
             done = subprocess.run(
                 line, env=dict(environment or {}), capture_output=True, text=True, errors="replace",

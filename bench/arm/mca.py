@@ -46,20 +46,26 @@ def estimate_tiles() -> list[Estimate]:
     Raises:
         RuntimeFailure: llvm-mca is missing or refused a loop.
     """
-    path = shutil.which(PROGRAM)
-    if path is None:
-        raise RuntimeFailure(f"{PROGRAM} is not installed", where="bench.arm --mca", hint="apt-get install llvm-19")
+    path = program()
     kernels = [k for k in table() if k.op == "spmm" and ISAS[k.isa].architecture == "aarch64"]
     hot = [(kernel, hot_loops(kernel)[0]) for kernel in kernels]
     return [
-        Estimate(k.symbol, model, loop.multiply_adds, len(loop.instructions), _cycles(path, model, k.symbol, loop))
+        Estimate(k.symbol, model, loop.multiply_adds, len(loop.instructions), cycles(path, model, k.symbol, loop))
         for k, loop in hot
         for model in MODELS
         if k.isa == "neon" or model not in WITHOUT_FP16
     ]
 
 
-def _cycles(path: str, model: str, symbol: str, loop: Loop) -> float:
+def program() -> str:
+    """Where llvm-mca is. Raises RuntimeFailure where it is not."""
+    path = shutil.which(PROGRAM)
+    if path is None:
+        raise RuntimeFailure(f"{PROGRAM} is not installed", where="bench.arm --mca", hint="apt-get install llvm-19")
+    return path
+
+
+def cycles(path: str, model: str, symbol: str, loop: Loop) -> float:
     """Cycles of a round, the mean of ITERATIONS."""
     text = "\n".join([".Lround:", *(re.sub(r"\.L\w+$", ".Lround", line) for line in loop.instructions), ""])
     command = [path, "-mtriple=aarch64-linux-gnu", f"-mcpu={model}", f"-iterations={ITERATIONS}", "-all-views=false"]
