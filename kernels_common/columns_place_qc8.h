@@ -1,8 +1,8 @@
 // Where weights of 8 bits by input lie, and in which order their sums are. BYTES is defined: bytes of a vector.
 //
 // Tiles of up to NARROW outputs lie one behind the other, each (inputs, width), the last as wide as what is left,
-// rounded up to 16: with all inputs, weights are one stream. Wider tiles lie side by side, (inputs, outputs rounded up to
-// 64): what is read of an input is as long as it can be, also where a thread has some of the tiles.
+// rounded up to 16: with all inputs, weights are one stream. Wider tiles, of multiples of 64, lie side by side, (inputs,
+// outputs rounded up to 64): what is read of an input is as long as it can be, also where a thread has some of them.
 #ifndef ES_COLUMNS_PLACE_QC8_H
 #define ES_COLUMNS_PLACE_QC8_H
 
@@ -18,7 +18,8 @@ ES_INLINE span find_span(int64_t inputs, int64_t outputs, int64_t tile, int64_t 
   return (span){from, own, from * inputs, (own + PIECE - 1) / PIECE * PIECE};
 }
 
-// From the order of lanes, where vector i holds outputs 4i..4i+3 of every 16, to that of outputs. y may be `from` or bias.
+// From the order of lanes, where vector i holds outputs 4i..4i+3 of every 16, to that of outputs. y may be `from` or
+// bias.
 ES_INLINE void finish(float *y, const float *from, const float *wscale, const float *bias) {
   float sum[BYTES];
   for (int o = 0; o < BYTES; o++) sum[o] = from[o];

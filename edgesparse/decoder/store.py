@@ -26,7 +26,7 @@ KERNELS: Mapping[str, str] = {"f32": "f32", "f16": "f16", "int8": "qc8", "int4":
 """What kernels call a form."""
 BREAK_EVEN: Mapping[str, float] = {"f32": 0.85, "f16": 0.8, "int8": 0.9, "int4": 0.45}
 """The share of inputs above which computing with all of them is no slower: int8 and int4 as measured on a Zen 4
-(`bench.llm`), floats an estimate."""
+(`bench.decode_kernels`, `bench.llm`), floats an estimate."""
 INTERLEAVED: frozenset[Form] = frozenset({"int8", "int4"})
 """Forms with a layout for layers that need all of their inputs."""
 BLOCK = 32
