@@ -2,7 +2,8 @@
 //
 // Tiles of up to NARROW outputs lie one behind the other, each (inputs, width), the last as wide as what is left,
 // rounded up to 16: with all inputs, weights are one stream. Wider tiles, of multiples of 64, lie side by side,
-// (inputs, outputs rounded up to 64): what is read of an input is as long as it can be, also where a thread has some of them.
+// (inputs, outputs rounded up to 64): what is read of an input is as long as it can be, also where a
+// thread has some of them.
 #ifndef ES_COLUMNS_PLACE_QC8_H
 #define ES_COLUMNS_PLACE_QC8_H
 
