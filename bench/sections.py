@@ -137,8 +137,8 @@ def pictures(rows: Sequence[Row]) -> dict[str, str]:
 
 
 def is_section(row: Row) -> bool:
-    """Whether a line is of one of these benchmarks; those of bench.networks and bench.wasm have an engine's version."""
-    return "version" not in row
+    """Whether a line is of one of these benchmarks; those of bench.networks and bench.wasm have a schema."""
+    return "schema" not in row
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
