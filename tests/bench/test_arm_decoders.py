@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,9 +50,10 @@ def test_every_kernel_has_a_loop_that_multiplies_bytes(stem: str, isa: str) -> N
     assert any(text.startswith("sdot") for text in loop.instructions) == (isa == "neon_dotprod")
 
 
-def test_dot_products_take_fewer_cycles(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    if shutil.which(PROGRAM) is None:
-        pytest.skip(f"{PROGRAM} is not installed")
+def test_dot_products_take_fewer_cycles(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, require: Callable[[str], None]
+) -> None:
+    require(PROGRAM)
     out = tmp_path / "loops.json"
     assert decoders.main(["--mca", "--json", str(out)]) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]

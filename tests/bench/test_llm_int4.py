@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 from statistics import NormalDist
 
 import pytest
 
 from bench.llm_int4 import Kernels, Stack, _equal, _inverse_erf
 from bench.llm_shape import SHAPES
+from edgesparse.devices import load_device
 
 
 def test_the_shape_of_tinyllama() -> None:
@@ -29,13 +29,12 @@ def test_threads_share_all_pieces() -> None:
         assert [i for begin, end in cuts for i in range(begin, end)] == list(range(pieces))
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="the loop is for x86-64")
 @pytest.mark.parametrize(
     ("layout", "active", "bits"), [("dense", 1.0, 4.5), ("blocks", 0.5, 2.625), ("columns", 0.5, 2.25)]
 )
 def test_a_token_reads_as_many_bytes_as_its_layout_has(layout: str, active: float, bits: float) -> None:
     shape = SHAPES["tiny"]
-    stack = Stack(Kernels("sse2"), shape, layout, active, 1)
+    stack = Stack(Kernels(load_device("host").target.isas[-1]), shape, layout, active, 1)
     padding = 1.3 if layout == "columns" else 1.0  # k and v of 64 outputs, up and gate of 352, in strips of 128
     head = shape.vocabulary * shape.dim * 4.5 / 8 if layout == "columns" else 0.0
     inner = (shape.weights - (shape.vocabulary * shape.dim if head else 0)) * bits / 8
