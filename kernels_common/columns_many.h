@@ -5,6 +5,13 @@
 #define ES_COLUMNS_MANY_H
 #include "es.h"
 
+#if ES_VL == 16  // 32 registers: 96% of the peak of a Zen 4 for 16 tokens, 6 x 4 81%
+enum { TOKENS = 8, VECTORS = 3 };
+#elif defined(__aarch64__)
+enum { TOKENS = 6, VECTORS = 4 };
+#else
+enum { TOKENS = 6, VECTORS = 2 };
+#endif
 enum { DEPTH = 128, PIECE = 16, CHUNK = VECTORS * ES_VL, LINE = 64 / sizeof(T) };
 
 // sum[t, 0..nv * ES_VL - 1] += sum_i x[t, i] w[i, ...] for nt tokens. ahead: weights to ask for meanwhile, or null.

@@ -2,13 +2,6 @@
 #include "weight_f16.h"
 #define T uint16_t
 #define LOAD widen_f16
-#if ES_VL == 16  // 32 registers: 96% of the peak of a Zen 4 for 16 tokens, 6 x 4 81%
-enum { TOKENS = 8, VECTORS = 3 };
-#elif defined(__aarch64__)
-enum { TOKENS = 6, VECTORS = 4 };
-#else
-enum { TOKENS = 6, VECTORS = 2 };
-#endif
 #include "columns_many.h"
 
 // columns_many_f32 with weights that are halves (finite); what is computed with are floats.

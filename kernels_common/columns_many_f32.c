@@ -2,13 +2,6 @@
 #include "es.h"
 #define T float
 #define LOAD load_vf
-#if ES_VL == 16  // 32 registers: 96% of the peak of a Zen 4 for 16 tokens, 6 x 4 81%
-enum { TOKENS = 8, VECTORS = 3 };
-#elif defined(__aarch64__)
-enum { TOKENS = 6, VECTORS = 4 };
-#else
-enum { TOKENS = 6, VECTORS = 2 };
-#endif
 #include "columns_many.h"
 
 // y[t, o] = bias[o] + sum_i w[o, i] x[t, i], all inputs. x: (tokens, x_pitch), y: (tokens, y_pitch), w and bias (may be

@@ -3,20 +3,6 @@
 #define ES_MEAN_F32_H
 #include "es.h"
 
-// The sum of the lanes: halves of the vector are added.
-ES_INLINE float lanes1(vf1 v) { return v[0]; }
-ES_INLINE float lanes4(vf4 v) {
-  v += __builtin_shufflevector(v, v, 2, 3, 0, 1);
-  return v[0] + v[1];
-}
-ES_INLINE float lanes8(vf8 v) {
-  return lanes4(__builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7));
-}
-ES_INLINE float lanes16(vf16 v) {
-  return lanes8(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
-                __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
-}
-
 // Of the first `count` floats at p; the ES_VL behind them are loaded, but not used: zeros that were stored there first
 // would make the load wait for the store (6 times as slow). Four sums hide the latency of the additions.
 ES_INLINE float es_mean(const float *p, int64_t count) {
@@ -30,6 +16,6 @@ ES_INLINE float es_mean(const float *p, int64_t count) {
 #pragma unroll
   for (int k = 0; k < ES_VL; k++) lane[k] = k;
   sum[0] += (vf)((vi)load_vf(p + i) & (lane < (int32_t)(count - i) - (vi){}));
-  return ES_CAT(lanes, ES_VL, )((sum[0] + sum[1]) + (sum[2] + sum[3])) / (float)count;
+  return es_sum_vf((sum[0] + sum[1]) + (sum[2] + sum[3])) / (float)count;
 }
 #endif
