@@ -49,8 +49,9 @@ class WeightFile(BaseModel):
 class DecoderFacts(BaseModel):
     """``context``: positions that the caches hold; ``chunk``: the most tokens at once. ``tokenizer``: its file in the
     bundle, "" without one: tokens are bytes then where there are 256. ``always_bytes`` are read for every token,
-    whatever counts: the head and the norms. ``method`` and ``sparsity`` are those of the rules. ``weight_files``: what
-    weights.bin is cut into for WebAssembly, in order: browsers verify and keep whole files, which may not be large."""
+    whatever counts: the head and the norms. ``method`` is that of the rules, ``sparsity`` of the weights of all linear
+    layers those that they leave out. ``weight_files``: what weights.bin is cut into for WebAssembly, in order: browsers
+    verify and keep whole files, which may not be large."""
 
     model_config = _STRICT
     context: PositiveInt

@@ -9,7 +9,7 @@ import numpy as np
 from edgesparse.decoder import reference
 from edgesparse.decoder.model import Decoder, InputRule, NeuronRule
 from edgesparse.decoder.perplexity import Score, score
-from edgesparse.decoder.sites import Place, layer, overall, places, weights
+from edgesparse.decoder.sites import Place, layer, overall, places, weights, without_low_rank
 from edgesparse.types import Array
 
 
@@ -43,10 +43,7 @@ def achieved(decoder: Decoder, windows: Array) -> Achieved:
         for place in ((index, "up"), (index, "down")) if site == "act" else ((index, site),):
             shares[place] = float(np.mean(parts))
     for place, share in shares.items():
-        rule = rules[place]
-        if rule is not None and rule.rank:
-            linear = layer(decoder, place)
-            shares[place] = share - rule.rank * (linear.inputs + linear.outputs) / linear.weight.size
+        shares[place] = without_low_rank(layer(decoder, place), share)
     return Achieved(found, shares, overall(decoder, shares), bytes_per_token(decoder, shares))
 
 

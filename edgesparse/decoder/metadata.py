@@ -18,6 +18,7 @@ import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgesparse.decoder.model import Decoder, InputRule, NeuronRule
+from edgesparse.decoder.sites import left_out
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 
@@ -105,7 +106,7 @@ def attach_rules(model: ir.Model, decoder: Decoder, linears: Linears) -> None:
     if rules:
         head = _Head(
             method=", ".join(sorted({rule.method for rule in rules})),
-            sparsity=float(np.mean([rule.sparsity for rule in rules])),
+            sparsity=max(left_out(decoder), 0.0),
             fingerprint=fingerprint(decoder),
         )
         model.metadata_props[RULES] = head.model_dump_json()

@@ -61,6 +61,25 @@ def overall(decoder: Decoder, shares: Shares) -> float:
     return sum(shares.get(place, 0.0) * size for place, size in sizes.items()) / sum(sizes.values())
 
 
+def without_low_rank(linear: Linear, share: float) -> float:
+    """Of the weights of ``linear``, those that are not read where its rule skips ``share`` of the inputs: what it reads
+    of the low-rank matrices instead counts against it."""
+    rank = linear.rule.rank if linear.rule else 0
+    return share - rank * (linear.inputs + linear.outputs) / linear.weight.size
+
+
+def left_out(decoder: Decoder) -> float:
+    """`overall`, as its rules had it when they were made."""
+    shares: dict[Place, float] = {}
+    for index, block in enumerate(decoder.blocks):
+        for site, linear in block.linears():
+            if linear.rule is not None:
+                shares[index, site] = without_low_rank(linear, linear.rule.sparsity)
+        if block.neurons is not None:
+            shares |= dict.fromkeys(((index, "up"), (index, "down")), block.neurons.sparsity)
+    return overall(decoder, shares)
+
+
 def sample(decoder: Decoder, windows: Array, on_progress: Progress = nothing) -> Samples:
     """Run the decoder on ``windows`` (count, length) and keep what each layer reads at evenly spaced positions.
 

@@ -17,6 +17,7 @@ from edgesparse.decoder.blob import Blob
 from edgesparse.decoder.gqsa import ROWS, gqsa
 from edgesparse.decoder.model import Block, Decoder, InputRule, Linear, NeuronRule
 from edgesparse.decoder.reference import low_rank
+from edgesparse.decoder.sites import left_out
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 
@@ -253,10 +254,11 @@ class Store:
 
 
 def describe_rules(decoder: Decoder) -> dict[str, Any]:
-    """What the manifest says of the rules: method and mean sparsity; nothing where there are none."""
+    """What the manifest says of the rules: method, and the share of the weights of all linear layers that is left out;
+    nothing where there are none."""
     rules = [layer.rule for block in decoder.blocks for _, layer in block.linears() if layer.rule is not None]
     found: list[InputRule | NeuronRule] = [*rules, *(b.neurons for b in decoder.blocks if b.neurons is not None)]
     if not found:
         return {}
     methods = "+".join(sorted({r.method for r in found}))
-    return {"method": methods, "sparsity": round(sum(r.sparsity for r in found) / len(found), 6)}
+    return {"method": methods, "sparsity": round(max(left_out(decoder), 0.0), 6)}

@@ -15,7 +15,7 @@ from edgesparse.decoder.compile import compile_decoder
 from edgesparse.decoder.gqsa import gqsa
 from edgesparse.decoder.model import Block, Decoder, InputRule, Linear, NeuronRule
 from edgesparse.decoder.reference import logits
-from edgesparse.decoder.store import Form, form_of
+from edgesparse.decoder.store import Form, describe_rules, form_of
 from edgesparse.errors import InputError
 from edgesparse.manifest_decoder import ALL_INPUTS, HEADER, WANTED
 from edgesparse.runtimes.session import Session
@@ -255,6 +255,28 @@ def test_tokens_that_there_are_not_are_refused_by_the_code_itself(tmp_path: Path
         for position, chosen in ((0, [70]), (0, [-1]), (-1, [3]), (0, [])):
             with pytest.raises(Exception, match="model_run returned -7"):
                 step(session, position, chosen)
+
+
+def test_what_rules_leave_out_is_told_in_weights() -> None:
+    """Not the mean of what each of them says: a wide layer counts for more."""
+    q, down = 64 * 48, 48 * 80
+    layers = 2 * q + 2 * 32 * 48 + 3 * down
+
+    def rule(site: str, inputs: int) -> InputRule | None:
+        share = {"q": 0.25, "down": 0.75}.get(site)
+        return InputRule("teal", share, np.ones(1, np.float32)) if share else None
+
+    found = describe_rules(with_rules(decoder(), rule))
+    assert found == {"method": "teal", "sparsity": pytest.approx((0.25 * q + 0.75 * down) / layers, abs=1e-6)}
+
+    cats = tuple(replace(b, neurons=NeuronRule("cats", 0.5, np.ones(1, np.float32))) for b in decoder().blocks)
+    found = describe_rules(replace(decoder(), blocks=cats))
+    assert found == {"method": "cats", "sparsity": pytest.approx(0.5 * 2 * down / layers, abs=1e-6)}
+
+    found = describe_rules(with_rules(decoder(), lambda site, inputs: InputRule("rsparse", 0.5, np.ones(1), rank=5)))
+    low = 5 * (2 * (48 + 64) + 2 * (48 + 32) + 3 * (48 + 80))
+    assert found["sparsity"] == pytest.approx(0.5 - low / layers, abs=1e-6)
+    assert describe_rules(decoder()) == {}
 
 
 def test_what_cannot_be_compiled(tmp_path: Path) -> None:
