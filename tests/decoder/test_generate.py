@@ -25,18 +25,10 @@ from edgesparse.runtimes.session import Session
 from edgesparse.types import Array
 from tests.decoder.made import decoder, tokens, with_rules
 from tests.decoder.onnx_session import OnnxSession
+from tests.decoder.prompts import AIDREAMS, NEW, PROMPTS
 
-NEW = 24
 PLACES = {"local": "host", "qemu": "rpi5", "wasmtime": "browser", "node": "browser"}
 NEEDS = {"qemu": "qemu-aarch64", "wasmtime": "wasmtime", "node": "node"}
-PROMPTS = {
-    "aidreams260k/aidreams260K.bin": ("", "Echoes of", "I sense the", "A gentle hum, and then", "Whispers"),
-    "pylm": ("def read_file(", "import os\n", "class Error(", "    return self.", "for i in range("),
-}
-AIDREAMS = (
-    '"Echoes of vectors unfold, a gentle hum of precision, as I sense the nodes, a gentle hum of precision, '
-    "as I adjust my surface."
-)
 Bundles = Callable[[str], Path]
 
 

@@ -16,16 +16,7 @@ from edgesparse.decoder.to_onnx import to_onnx
 from edgesparse.decoder.tokenizer import Tokenizer, load_tokenizer
 from edgesparse.types import Array
 from tests.decoder.onnx_session import OnnxSession
-
-NEW = 24
-PROMPTS = {
-    "aidreams260k/aidreams260K.bin": ("", "Echoes of", "I sense the", "A gentle hum, and then", "Whispers"),
-    "pylm": ("def read_file(", "import os\n", "class Error(", "    return self.", "for i in range("),
-}
-AIDREAMS = (
-    '"Echoes of vectors unfold, a gentle hum of precision, as I sense the nodes, a gentle hum of precision, '
-    "as I adjust my surface."
-)
+from tests.decoder.prompts import AIDREAMS, NEW, PROMPTS
 
 
 @dataclass(frozen=True)

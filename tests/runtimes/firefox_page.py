@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,18 @@ fetch(`/found/${encodeURIComponent(JSON.stringify(found))}`);
 
 def told_by_firefox(folder: Path, scratch: Path, function: str) -> Any:
     """What the JavaScript ``function`` returns in a page that is served beside the files of ``folder``, isolated."""
+    (folder / "firefox.html").write_text(PAGE.replace("FUNCTION", function))
+    return told_by_page(folder, scratch, "firefox.html", ISOLATED)
+
+
+def told_by_page(folder: Path, scratch: Path, page: str, headers: Mapping[str, str]) -> Any:
+    """What Firefox asks for beneath /found/ on the page ``page`` of ``folder``, as JSON."""
     require("firefox")
     profile = scratch / "profile"
     profile.mkdir()
-    (folder / "firefox.html").write_text(PAGE.replace("FUNCTION", function))
     program = shutil.which(os.environ.get("FIREFOX", "firefox")) or "firefox-esr"
-    with serve(folder, ISOLATED) as site:
-        command = [program, *firefox.options(profile), f"{site.url}firefox.html"]
+    with serve(folder, headers) as site:
+        command = [program, *firefox.options(profile), f"{site.url}{page}"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 end = time.monotonic() + LIMIT_S
