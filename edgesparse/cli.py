@@ -1,6 +1,7 @@
 """The command line: reads options, calls the Python API, prints. Results on stdout, all else on stderr.
 
-Exit codes: 0 ok, 1 a bug, 2 bad usage or input, 3 unsupported operator, 4 device or runtime, 5 a gate failed.
+Exit codes: 0 ok, 1 a bug, 2 bad usage or input, 3 unsupported operator, 4 device or runtime, 5 a gate failed, and 141
+where nobody reads what is printed (``| head``), as of programs that SIGPIPE ends.
 Over 300 lines, for it is one short function a command; what commands share is in options.py.
 """
 
@@ -18,6 +19,7 @@ from edgesparse.cli_calibrate import commands as calibrate_commands
 from edgesparse.cli_decoder import commands as decoder_commands
 from edgesparse.cli_demo import commands as demo_commands
 from edgesparse.cli_devices import commands as device_commands
+from edgesparse.cli_ends import as_typed, end_unread
 from edgesparse.cli_generate import commands as generate_commands
 from edgesparse.cli_generate import compile_decoder
 from edgesparse.cli_predict import commands as predict_commands
@@ -57,7 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None, pretty_exceptions_enable=False,
     help="Compile sparse neural networks to small, fast programs for phones, boards and browsers.",
     epilog="Exit codes: 0 ok, 1 a bug of ours, 2 bad usage or input, 3 unsupported operator, 4 device or runtime, "
-    "5 a gate failed.",
+    "5 a gate failed, 141 nobody reads the output any more (| head).",
 )  # fmt: skip
 app.add_typer(device_commands)
 app.add_typer(sparsity_commands)
@@ -75,9 +77,22 @@ def main() -> None:
     for library in ("onnx_ir", "onnxscript"):  # what they log, we report, or it is no concern of the user
         logging.getLogger(library).addHandler(logging.NullHandler())
     try:
+        _run()
+    except BrokenPipeError as error:
+        end_unread(error)
+
+
+def _run() -> None:
+    try:
         app()
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # of any pipe: typer ends with 1, and says nothing
+            raise end.__context__ from None
+        if sys.stdout is not None:  # it was closed
+            sys.stdout.flush()
+        raise
     except EdgeSparseError as error:
-        _fail(str(error), error.exit_code)
+        _fail(as_typed(str(error)), error.exit_code)
     except OSError as error:
         # what disks and folders refuse is not a bug; any other OSError keeps its traceback
         if error.errno not in _REFUSED:

@@ -137,7 +137,7 @@ def _check_metric(metric: str | Metric, against: object) -> None:
             f"unknown metric '{metric}'", hint=f"known: {', '.join(METRICS)}, or a function (FILE.py:FUNCTION)"
         )
     if metric == "agreement" and against is None:
-        raise InputError("metric 'agreement' compares with another model", hint="name it: against (--against)")
+        raise InputError("metric 'agreement' compares with another model", hint="name it: against= (--against)")
 
 
 def stacks_of(engine: Engine, arrays: Mapping[str, Array], metric: str | Metric) -> dict[str, Array]:

@@ -48,7 +48,7 @@ def open(
     if manifest.triple.split("-")[0] != platform.machine() or sys.platform != "linux":
         hint = "compile it here: edgesparse compile MODEL.onnx --device host -o NAME.edge"
         if manifest.kind == "executable":
-            hint = f"run it emulated: runtime 'qemu' (--runtime qemu); or {hint}"
+            hint = f"run it emulated: runtime='qemu' (--runtime qemu); or {hint}"
         raise RuntimeFailure(
             f"compiled for {manifest.device} ({manifest.triple}), but this machine is {here}",
             where=str(bundle), hint=hint,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from edgesparse import cli
 from tests.stages.profiled import bundles, two
 
-__all__ = ["bundles", "call", "two"]
+__all__ = ["bundles", "call", "two", "unread"]
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -34,3 +36,17 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp
         return code, out, err
 
     return run
+
+
+def unread(*arguments: str | Path) -> tuple[int, str]:
+    """Exit code and stderr of the command line whose stdout nobody reads."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgesparse", *map(str, arguments)], stdout=write, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    return done.returncode, done.stderr

@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgesparse import cli
+from edgesparse.cli_ends import as_typed, end_unread
 from edgesparse.devices.host import host
 from edgesparse.errors import InputError
 from edgesparse.manifest import Manifest, Port
@@ -22,7 +23,7 @@ from edgesparse.options import parse_shapes
 from edgesparse.version import __version__
 from tests.tiny_models import f32, model
 
-from .conftest import Call
+from .conftest import Call, unread
 
 COMMANDS = (
     "devices", "inspect", "sparsify", "export", "compile", "explain", "tune", "run", "bench", "compare", "quickstart",
@@ -116,8 +117,25 @@ def test_unknown_device(call: Call, tmp_path: Path) -> None:
 def test_what_exists_asks_for_force(call: Call, bundle: Path, x_npz: Path, arguments: tuple[str, ...]) -> None:
     Path("taken").write_text("mine")
     code, _, err = call(*arguments)
-    assert code == 2 and err.startswith("error: taken: exists already\n  hint: force=True (--force) replaces it")
+    assert code == 2 and err.startswith("error: taken: exists already\n  hint: --force replaces it")
     assert Path("taken").read_text() == "mine"
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("devices",), ("devices", "--json")])
+def test_a_reader_who_has_seen_enough(arguments: tuple[str, ...]) -> None:
+    assert unread(*arguments) == (141, "")
+
+
+def test_only_what_nobody_reads_ends_without_a_word() -> None:
+    broken = BrokenPipeError(32, "Broken pipe")  # of a device: stdout is well
+    with pytest.raises(BrokenPipeError) as caught:
+        end_unread(broken)
+    assert caught.value is broken
+
+
+def test_hints_name_the_option_alone() -> None:
+    refused = InputError("exists", where="a=b (--c)", hint="force=True (--force), or runtime='qemu' (--runtime qemu)")
+    assert as_typed(str(refused)) == "a=b (--c): exists\n  hint: --force, or --runtime qemu"
 
 
 def test_the_exit_codes_are_explained(call: Call) -> None:

@@ -12,7 +12,7 @@ from edgesparse.decoder.to_onnx import to_onnx
 from edgesparse.decoder.tokenizer import Tokenizer, set_tokenizer
 from edgesparse.importer import save
 from tests.decoder.made import decoder
-from tests.stages.conftest import Call
+from tests.stages.conftest import Call, unread
 from tests.tiny_models import linear
 
 
@@ -52,6 +52,10 @@ def test_a_text_is_printed_and_its_cost_is_on_stderr(bundle: Path, call: Call) -
     assert code == 0 and len(facts["tokens"]) == 5 and facts["prompt_tokens"] == 3 and facts["stopped"] == "length"
     assert {x["site"] for x in facts["active"]} == {"q", "k", "v", "o", "gate", "up", "down"}
     assert all(x["active"] == 1 for x in facts["active"]) and facts["bytes_per_token"] > 0
+
+
+def test_a_reader_who_has_seen_enough(bundle: Path) -> None:
+    assert unread("generate", bundle, "abc") == (141, "")
 
 
 def test_a_full_context_says_so(bundle: Path, call: Call) -> None:
