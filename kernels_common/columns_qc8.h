@@ -13,7 +13,7 @@
 #define ES_COLUMNS_QC8_H
 #include "columns_place_qc8.h"
 
-enum { GROUP = 32, ENTRIES = 16, LANES = BYTES / 4, CHUNK = WIDE * BYTES, AHEAD_BYTES = 512, MOST = 6144 };
+enum { GROUP = 32, ENTRIES = 16, LANES = BYTES / 4, CHUNK = WIDE * BYTES, AHEAD_BYTES = 512, MOST = 12288 };
 
 // What is asked for while outputs from `at` on are computed is `by` bytes into these rows.
 typedef struct { const uint8_t *const *row; int64_t by; } asked;

@@ -53,9 +53,8 @@ def places(decoder: Decoder, stored: StoredDecoder, chunk: int) -> Places:
     cache_bytes = room.bytes
     inner = d.heads * d.head_dim
     shared = {
-        "queries": room.take(chunk * inner), "keys": room.take(chunk * d.kv_heads * d.head_dim),
-        "values": room.take(chunk * d.kv_heads * d.head_dim), "heads": room.take(chunk * inner),
-        "y": room.take(chunk * d.dim), "gate": room.take(chunk * d.hidden), "up": room.take(chunk * d.hidden),
+        "queries": room.take(chunk * (inner + 2 * d.kv_heads * d.head_dim)), "heads": room.take(chunk * inner),
+        "y": room.take(chunk * d.dim), "gate": room.take(chunk * 2 * d.hidden),
         "order": room.take(d.vocabulary), "chances": room.take(d.vocabulary),
     }  # fmt: skip
     groups = chunk * padded // 16
@@ -127,7 +126,8 @@ def _block(number: int, block: StoredBlock, caches: tuple[int, int], low: Mappin
 
 def _linear(m: Matrix, low: Mapping[int, int]) -> str:
     fields: dict[str, object] = {
-        "weight": m.weight, "scale": max(m.scale, 0), "bias": m.bias, "inputs": m.inputs, "outputs": m.outputs,
+        "weight": m.weight, "scale": max(m.scale, 0), "bias": m.bias, "inputs": m.inputs,
+        "outputs": m.outputs if m.computed is None else m.computed,
         "form": _FORMS[m.form], "layout": f"ES_{m.layout.upper()}", "block": m.block, "tile": m.tile,
         "rule": _rule(m.rule),
     }  # fmt: skip

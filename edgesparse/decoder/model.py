@@ -11,6 +11,8 @@ from edgesparse.types import Array
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 SITES = ("q", "k", "v", "o", "gate", "up", "down")
 """The linear layers of a block, in the order in which they run."""
+SAME_INPUT = (("q", "k", "v"), ("gate", "up"))
+"""Those that read the same vector; gate and up only without a predictor."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Decoder -> weights.bin and what the C knows of it: in which form each layer is stored, and where.
 
 A layer whose rule leaves out inputs is stored by input (columns), one of which outputs are left out by output (rows).
-One without a rule, of 8 or 4 bits, is interleaved: that is read fastest as a whole.
+One without a rule, of 8 or 4 bits, is interleaved: that is read fastest as a whole. Layers that read the same under the
+same rule are stored as one, so that what is read of an input is longer and inputs are chosen once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from edgesparse.decoder import pack, pack_qb4
 from edgesparse.decoder.blob import Blob
 from edgesparse.decoder.gqsa import ROWS, gqsa
-from edgesparse.decoder.model import Block, Decoder, InputRule, Linear, NeuronRule
+from edgesparse.decoder.model import SAME_INPUT, Block, Decoder, InputRule, Linear, NeuronRule
 from edgesparse.decoder.reference import low_rank
 from edgesparse.decoder.sites import left_out
 from edgesparse.errors import InputError
@@ -49,7 +50,8 @@ class Matrix:
     """es_linear of linear.h: offsets into weights.bin, -1 for none. ``layout``: columns, rows, interleaved or blocks.
 
     ``unit_bytes`` are read for each input that counts (rows: for each output), ``low_bytes`` of the low-rank path
-    whenever the rule holds. ``low``: the two matrices of that path.
+    whenever the rule holds. ``low``: the two matrices of that path. ``computed``: the outputs that come of multiplying
+    with it, where layers are stored as one: all of them for the first, 0 for the others.
     """
 
     site: str
@@ -67,6 +69,7 @@ class Matrix:
     bytes: int = 0
     rule: Rule = Rule()
     low: tuple[Matrix, Matrix] | None = None
+    computed: int | None = None
 
     @property
     def unit_bytes(self) -> float:
@@ -161,8 +164,10 @@ class Store:
 
     def _block(self, block: Block) -> StoredBlock:
         norms = {name: self._vector(getattr(block, name)) for name in NORMS}
-        matrices = {}
+        matrices = self._side_by_side(block)
         for site, layer in block.linears():
+            if site in matrices:
+                continue
             if block.neurons is not None and site in ("up", "down"):
                 layout = "rows" if site == "up" else "columns"
             elif self.block_sparsity:
@@ -173,6 +178,22 @@ class Store:
         neurons = None if block.neurons is None else self._rule(block.neurons, block.up.outputs)
         rows = min(block.window or self.context, self.context)
         return StoredBlock(norms, matrices, neurons, rows, block.predictor)
+
+    def _side_by_side(self, block: Block) -> dict[str, Matrix]:
+        """The layers that are stored as one with others."""
+        found: dict[str, Matrix] = {}
+        for sites in SAME_INPUT:
+            layers = [getattr(block, site) for site in sites]
+            if not _one_rule(layers) or (sites[0] == "gate" and (block.predictor or block.neurons is not None)):
+                continue
+            outputs = sum(layer.outputs for layer in layers)
+            whole = self._linear(sites[0], _stacked(layers), "columns")
+            for site, layer in zip(sites, layers, strict=True):
+                found[site] = replace(
+                    whole, site=site, outputs=layer.outputs, bytes=whole.bytes * layer.outputs // outputs,
+                    computed=outputs if site == sites[0] else 0,
+                )  # fmt: skip
+        return found
 
     def _linear(self, site: str, layer: Linear, layout: str) -> Matrix:
         matrix = self._matrix(site, layer.weight.astype(np.float32), layout)
@@ -251,6 +272,26 @@ class Store:
 
     def _vector(self, vector: Array | None) -> int:
         return -1 if vector is None else self.blob.add(vector.astype(np.float32))
+
+
+def _one_rule(layers: list[Linear | None]) -> bool:
+    """Whether all have the same rule, and nothing beside it."""
+    rules = [None if layer is None else layer.rule for layer in layers]
+    first = rules[0]
+    if first is None or first.rank:
+        return False
+    return all(
+        rule is not None and (rule.spread, rule.rank) == (first.spread, 0)
+        and np.array_equal(rule.threshold, first.threshold) for rule in rules
+    )  # fmt: skip
+
+
+def _stacked(layers: list[Linear]) -> Linear:
+    """One above the other, under the rule of the first."""
+    bias = None
+    if any(layer.bias is not None for layer in layers):
+        bias = np.concatenate([np.zeros(x.outputs, np.float32) if x.bias is None else x.bias for x in layers])
+    return Linear(np.concatenate([layer.weight for layer in layers]), bias, layers[0].rule)
 
 
 def describe_rules(decoder: Decoder) -> dict[str, Any]:

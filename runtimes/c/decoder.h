@@ -28,7 +28,7 @@ enum { ES_SITE_Q, ES_SITE_K, ES_SITE_V, ES_SITE_O, ES_SITE_GATE, ES_SITE_UP, ES_
 typedef struct {
   int64_t attention_norm, mlp_norm;                                    // (dim)
   int64_t q_norm, k_norm, post_attention_norm, post_mlp_norm;          // (head_dim), (dim); -1 without
-  es_linear q, k, v, o, gate, up, down;                                // gate.outputs 0 without
+  es_linear q, k, v, o, gate, up, down;                                // inputs 0: there is no gate
   es_rule neurons;                                                     // of the activated gate
   int64_t keys, values;                                                // bytes into the arena: (kv_heads, rows, head_dim)
   int32_t rows;
@@ -37,7 +37,7 @@ typedef struct {
 
 // Where buffers are, in bytes. Those of a thread come behind each other, floats: (chunk, dim) twice, and so on.
 typedef struct {
-  int64_t queries, keys, values, heads, y, gate, up, order, chances;   // into the arena: of all threads
+  int64_t queries, heads, y, gate, order, chances;                     // into the arena: of all threads
   int64_t own;                                                         // into the arena: what is the first thread's
   int64_t x, h, index, value, q, scale, sum, start, rest, low, scores, turn;  // into what is a thread's own
 } es_places;
@@ -61,9 +61,12 @@ typedef struct {
   float *x, *h;                           // (tokens, dim): the sum of all layers so far, and what a layer reads
   float *scores;                          // (positions)
   float *turn;                            // (tokens, 2, rotary / 2): cosines and sines
-  float *queries, *keys, *values, *heads; // (tokens, heads * head_dim), twice (tokens, kv_heads * head_dim), as queries
-  float *y, *gate, *up;                   // (tokens, dim), twice (tokens, hidden)
+  float *queries, *keys, *values;         // side by side, (tokens, (heads + 2 kv_heads) * head_dim) in all
+  float *gate, *up;                       // side by side, (tokens, 2 hidden) in all
+  float *heads, *y;                       // (tokens, heads * head_dim), (tokens, dim)
 } es_run;
+
+static inline int64_t es_qkv(const es_network *n) { return (int64_t)(n->heads + 2 * n->kv_heads) * n->head_dim; }
 
 static inline void es_copy(const float *from, float *to, int64_t count) {
   for (int64_t i = 0; i < count; i++) to[i] = from[i];
@@ -85,9 +88,10 @@ static void es_add(es_run *r, int64_t norm) {
   for (int64_t i = 0; i < size; i++) r->x[i] += y[i];
 }
 
-// This thread's tiles of a few layers that read the same, each of them (tokens, inputs) -> (tokens, outputs).
-static void es_layers(es_run *r, int count, const es_linear *const *layers, const float *x, float *const *y,
-                      int32_t *active) {
+// This thread's tiles of a few layers that read the same, x (tokens, x_pitch) -> y (tokens, y_pitch) of each of them.
+// A layer without outputs of its own is stored with the one before it, which computes both: y lie side by side, too.
+static void es_layers(es_run *r, int count, const es_linear *const *layers, const float *x, int64_t x_pitch,
+                      float *const *y, int64_t y_pitch, int32_t *active) {
   int64_t tiles = 0, before = 0;
   es_range all, own;
   for (int i = 0; i < count; i++) tiles += es_tiles(layers[i]);
@@ -98,7 +102,8 @@ static void es_layers(es_run *r, int count, const es_linear *const *layers, cons
     tiles = es_tiles(l);
     own.begin = all.begin > before ? all.begin - before : 0;
     own.end = all.end - before < tiles ? all.end - before : tiles;
-    es_apply(&r->hand, l, x, l->inputs, y[i], l->outputs, own.begin, own.end, active + i);
+    es_apply(&r->hand, l, x, x_pitch, y[i], y_pitch, own.begin, own.end, active + i);
+    if (!tiles && r->part == 0) active[i] = active[i - 1];
     before += tiles;
   }
 }
@@ -112,8 +117,8 @@ static void es_attention(es_run *r, const es_block *b) {
   es_range kv;
   if (!es_evenly(&kv, n->kv_heads, r->part, r->parts)) return;
   for (int64_t t = 0; t < r->tokens; t++) {
-    float *q = r->queries + t * n->heads * size, *k = r->keys + t * n->kv_heads * size;
-    const float *v = r->values + t * n->kv_heads * size, *turn = r->turn + t * 2 * half;
+    float *q = r->queries + t * es_qkv(n), *k = r->keys + t * es_qkv(n);
+    const float *v = r->values + t * es_qkv(n), *turn = r->turn + t * 2 * half;
     const int64_t seen = r->position + t + 1, row = (seen - 1) % b->rows;
     if (b->q_norm >= 0) es_norm(r, b->q_norm, q, q, kv.begin * group, kv.end * group, size);
     if (b->k_norm >= 0) es_norm(r, b->k_norm, k, k, kv.begin, kv.end, size);
@@ -130,7 +135,7 @@ static void es_attention(es_run *r, const es_block *b) {
 
 // Neurons begin..end-1 are this thread's, whole tiles of gate and up. Returns 0 when there are none.
 static int es_own_neurons(const es_run *r, const es_block *b, es_range *own) {
-  const int64_t tile = b->gate.outputs && b->gate.tile > b->up.tile ? b->gate.tile : b->up.tile, hidden = b->up.outputs;
+  const int64_t tile = b->gate.inputs && b->gate.tile > b->up.tile ? b->gate.tile : b->up.tile, hidden = r->net->hidden;
   if (!es_evenly(own, (hidden + tile - 1) / tile, r->part, r->parts)) return 0;
   own->begin *= tile, own->end *= tile;
   if (own->end > hidden) own->end = hidden;
@@ -139,22 +144,31 @@ static int es_own_neurons(const es_run *r, const es_block *b, es_range *own) {
 
 // These outputs of gate or up.
 static void es_neurons(es_run *r, const es_linear *l, const float *x, float *y, es_range own, int32_t *active) {
-  es_apply(&r->hand, l, x, r->net->dim, y, l->outputs, own.begin / l->tile, (own.end + l->tile - 1) / l->tile, active);
+  const int64_t begin = own.begin / l->tile, end = (own.end + l->tile - 1) / l->tile;
+  es_apply(&r->hand, l, x, r->net->dim, y, 2 * r->net->hidden, begin, end, active);
 }
 
 // up = act(gate h) * (up h), (tokens, hidden); without a gate act(up h).
 static void es_hidden(es_run *r, const es_block *b, int32_t *active) {
-  const es_linear *gate = b->gate.outputs ? &b->gate : 0;
-  const int64_t hidden = b->up.outputs;
+  const es_linear *gate = b->gate.inputs ? &b->gate : 0;
+  const int64_t hidden = r->net->hidden;
   es_range own;
-  r->hand.quantised = 0;
-  if (!es_own_neurons(r, b, &own)) return;
-  if (gate) es_neurons(r, gate, r->h, r->gate, own, active + ES_SITE_GATE);
-  if (b->predictor) r->hand.quantised = 0;
-  es_neurons(r, &b->up, r->h + b->predictor, r->up, own, active + ES_SITE_UP);
+  const int together = !b->up.outputs, mine = es_own_neurons(r, b, &own);
+  if (together) {
+    es_layers(r, 2, (const es_linear *const[]){gate, &b->up}, r->h, r->net->dim, (float *const[]){r->gate, r->up},
+              2 * hidden, active + ES_SITE_GATE);
+    es_meet(r->team);
+  }
+  if (!mine) return;
+  if (!together) {
+    r->hand.quantised = 0;
+    if (gate) es_neurons(r, gate, r->h, r->gate, own, active + ES_SITE_GATE);
+    if (b->predictor) r->hand.quantised = 0;
+    es_neurons(r, &b->up, r->h + b->predictor, r->up, own, active + ES_SITE_UP);
+  }
   const int64_t first = own.begin, count = own.end - own.begin;
   for (int64_t t = 0; t < r->tokens; t++) {
-    float *g = r->gate + t * hidden + first, *u = r->up + t * hidden + first;
+    float *g = r->gate + t * 2 * hidden + first, *u = r->up + t * 2 * hidden + first;
     es_gated_f32(gate ? g : u, gate ? u : 0, 0, u, 0, (count + 63) / 64, count, r->net->activation);
   }
 }
@@ -185,7 +199,7 @@ static int es_few_neurons(es_run *r, const es_block *b, int32_t *active) {
     es_gated_f32(g, 0, 0, g, 0, (size + 63) / 64, size, r->net->activation);
   }
   es_meet(r->team);
-  const int64_t count = es_choose(hand, &b->neurons, r->gate, b->gate.outputs, 0);
+  const int64_t count = es_choose(hand, &b->neurons, r->gate, r->net->hidden, 0);
   if (count < 0) return 0;
   if (b->predictor) hand->quantised = 0;
   if (es_evenly(&own, count, r->part, r->parts))
@@ -211,14 +225,16 @@ static void es_times_up(es_run *r, const es_block *b, int32_t *active) {
 
 // x (tokens, dim) through one block; active (ES_SITES).
 static void es_one_block(es_run *r, const es_block *b, int32_t *active) {
-  const int64_t dim = r->net->dim;
+  const es_network *n = r->net;
+  const int64_t dim = n->dim;
   es_norm(r, b->attention_norm, r->x, r->h, 0, r->tokens, dim);
-  es_layers(r, 3, (const es_linear *const[]){&b->q, &b->k, &b->v}, r->h, (float *const[]){r->queries, r->keys, r->values},
-            active);
+  es_layers(r, 3, (const es_linear *const[]){&b->q, &b->k, &b->v}, r->h, dim,
+            (float *const[]){r->queries, r->keys, r->values}, es_qkv(n), active);
   es_meet(r->team);
   es_attention(r, b);
   es_meet(r->team);
-  es_layers(r, 1, (const es_linear *const[]){&b->o}, r->heads, (float *const[]){r->y}, active + ES_SITE_O);
+  es_layers(r, 1, (const es_linear *const[]){&b->o}, r->heads, b->o.inputs, (float *const[]){r->y}, dim,
+            active + ES_SITE_O);
   es_meet(r->team);
   es_add(r, b->post_attention_norm);
 
@@ -228,7 +244,8 @@ static void es_one_block(es_run *r, const es_block *b, int32_t *active) {
     if (few) es_times_up(r, b, active);
     else es_hidden(r, b, active);
     es_meet(r->team);
-    es_layers(r, 1, (const es_linear *const[]){&b->down}, r->up, (float *const[]){r->y}, active + ES_SITE_DOWN);
+    es_layers(r, 1, (const es_linear *const[]){&b->down}, r->up, 2 * n->hidden, (float *const[]){r->y}, dim,
+              active + ES_SITE_DOWN);
   }
   es_meet(r->team);
   es_add(r, b->post_mlp_norm);
@@ -278,10 +295,12 @@ static int es_decode(const es_network *n, const es_block *blocks, int part, int 
       .position = header[ES_POSITION], .tokens = header[ES_COUNT],
       .x = (float *)(own + at->x), .h = (float *)(own + at->h),
       .scores = (float *)(own + at->scores), .turn = (float *)(own + at->turn),
-      .queries = (float *)(arena + at->queries), .keys = (float *)(arena + at->keys),
-      .values = (float *)(arena + at->values), .heads = (float *)(arena + at->heads),
-      .y = (float *)(arena + at->y), .gate = (float *)(arena + at->gate), .up = (float *)(arena + at->up),
+      .queries = (float *)(arena + at->queries), .gate = (float *)(arena + at->gate),
+      .heads = (float *)(arena + at->heads), .y = (float *)(arena + at->y),
   };
+  r.keys = r.queries + (int64_t)n->heads * n->head_dim;
+  r.values = r.keys + (int64_t)n->kv_heads * n->head_dim;
+  r.up = r.gate + n->hidden;
   r.hand = (es_hand){
       .weights = weights, .tokens = r.tokens, .index = (int32_t *)(own + at->index), .value = (float *)(own + at->value),
       .q = (int8_t *)(own + at->q), .scale = (float *)(own + at->scale), .sum = (int32_t *)(own + at->sum),
