@@ -40,12 +40,14 @@ def emit(selection: Selection, memory: MemoryPlan, name: str) -> Sources:
     )  # fmt: skip
 
 
-def around(selection: Selection, memory: MemoryPlan, name: str, weights_bytes: int, calls: int) -> dict[str, str]:
-    """What is generated beside a model.c that makes so many kernel ``calls``."""
+def around(
+    selection: Selection, memory: MemoryPlan, name: str, weights_bytes: int, calls: int, context: int = 0
+) -> dict[str, str]:
+    """What is generated beside a model.c that makes so many kernel ``calls``; ``context``: of a language model."""
     return {
         "kernels.h": _kernels_h(selection),
         "model.h": _model_h(selection, memory, name, weights_bytes),
-        "dispatch.c": _dispatch_c(selection.isas, calls),
+        "dispatch.c": _dispatch_c(selection.isas, calls, context),
     }
 
 
@@ -263,13 +265,14 @@ def _variants(isas: tuple[str, ...]) -> list[str]:
     return [line for isa, row in zip(isas, rows, strict=True) for line in (f"#ifdef ES_ISA_{isa}", row, "#endif")]
 
 
-def _dispatch_c(isas: tuple[str, ...], calls: int) -> str:
+def _dispatch_c(isas: tuple[str, ...], calls: int, context: int) -> str:
     lines = [
         "// Facts about the model, and the choice of instruction set at run time (best first).",
         *(["#define ES_ASK_HWCAP"] if asks_hwcap(isas) else []),
         '#include "model.h"', '#include "isa.h"', '#include "pool.h"', "",
         "static const es_port model_inputs[] = MODEL_INPUTS, model_outputs[] = MODEL_OUTPUTS;",
-        "const es_model es_the_model = MODEL_INFO;", "",
+        "const es_model es_the_model = MODEL_INFO;",
+        *([f"const uint64_t es_context = {context};"] if context else []), "",
         "typedef int es_code(int, int, int, int, es_team *, const void *, void *, const void *const *, void *const *);",
         *(f"es_code model_calls__{isa};" for isa in isas),
         "static const struct { const char *name; es_code *run; } variants[] = {",

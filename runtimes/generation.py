@@ -21,8 +21,8 @@ from edgesparse.runtimes.arrays import Sample
 from edgesparse.types import Array
 
 MOST_TOKENS = 1 << 30
-MOST_STOPS = 64  # as in generate.c
-HOTTEST = 1000.0
+MOST_STOPS = 64  # as in request.h
+HOTTEST = 1000
 OnToken = Callable[[int], None]
 
 
@@ -40,9 +40,9 @@ class Request:
     dense: bool = False
 
     def check(self) -> None:
-        """Raises InputError: a number that cannot be."""
+        """Raises InputError: a number that cannot be. The limits of generate.mjs and request.h are the same."""
         for name, value, least, most in (
-            ("max-tokens", self.max_tokens, 1, MOST_TOKENS), ("temperature", self.temperature, 0.0, HOTTEST),
+            ("max-tokens", self.max_tokens, 1, MOST_TOKENS), ("temperature", self.temperature, 0, HOTTEST),
             ("seed", self.seed, 0, 2**31 - 1),
         ):  # fmt: skip
             if not least <= value <= most:

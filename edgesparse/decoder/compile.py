@@ -17,6 +17,7 @@ from edgesparse.decoder.emit import HEADER, model_c, places
 from edgesparse.decoder.metadata import LONGEST
 from edgesparse.decoder.model import SITES, Decoder
 from edgesparse.decoder.store import Form, Store, StoredDecoder, describe_rules, form_of
+from edgesparse.decoder.worth import PAYS_BELOW, only_worthwhile
 from edgesparse.devices import Device, load_device
 from edgesparse.emit import around
 from edgesparse.errors import EdgeSparseError, InputError, UnsupportedError
@@ -45,7 +46,8 @@ def compile_decoder(
         context: positions that the caches hold; those that the model was made for, unless given.
         tokenizer: name in the bundle and content of its file.
         block_sparsity: of weights of 4 bits, the share of blocks of 4 x 16 that are left out; see `gqsa`.
-        break_even: the active share above which a layer computes with all inputs; 1: never for that reason.
+        break_even: the active share above which a layer computes with all inputs, token by token; 1: never for that
+            reason. Unless it is given, rules that leave too much to be worth it (`PAYS_BELOW`) are not used.
 
     Raises:
         InputError: a device, context or path that cannot be used, or weights that do not fit into ``weights``.
@@ -60,9 +62,11 @@ def compile_decoder(
         raise InputError(f"a context of {context} positions", where="--context", hint=f"give 1 to {LONGEST}")
     target = load_device(device).target
     chunk = min(CHUNK, context)
+    architecture = target.triple.split("-")[0]
+    decoder, dropped = only_worthwhile(decoder, PAYS_BELOW[architecture][weights] if break_even is None else 1.0)
     with workspace(out.absolute().parent) as work:
         blob = Blob(work / "weights.bin")
-        store = Store(decoder, weights, target.triple.split("-")[0], context, blob, break_even, block_sparsity)
+        store = Store(decoder, weights, architecture, context, blob, break_even, block_sparsity)
         stored = store.all(on_progress)
         digest = blob.close()
         at = places(decoder, stored, chunk)
@@ -71,10 +75,11 @@ def compile_decoder(
         memory = MemoryPlan({}, {}, at.arena_bytes, at.arena_bytes, {}, at.own_bytes)
         name = name or out.stem
         files = {
-            "model.c": model_c(decoder, stored, at, chunk, name), **around(selection, memory, name, blob.bytes, 1)
-        }  # fmt: skip
+            "model.c": model_c(decoder, stored, at, chunk, name),
+            **around(selection, memory, name, blob.bytes, 1, context),
+        }
         artifact = build(Sources(files, b""), selection, target, on_progress=on_progress, generates=True)
-        facts = contents.facts(decoder, stored, weights, context, chunk, at.cache_bytes, tokenizer)
+        facts = contents.facts(decoder, stored, dropped, weights, context, chunk, at.cache_bytes, tokenizer)
         content, manifest = contents.describe(
             decoder, artifact, selection, memory, target, files, blob, digest, name, facts, tokenizer
         )

@@ -14,6 +14,7 @@ typedef struct {
 
 #pragma GCC visibility push(hidden)
 extern const int es_call_count;  // of the model; dispatch.c
+extern const uint64_t es_context;  // of a language model: so many positions its caches hold; dispatch.c
 // Part `part` of `parts` of calls first..last-1; dispatch.c.
 int es_calls(int first, int last, int part, int parts, es_team *team, const void *weights, void *arena,
              const void *const *inputs, void *const *outputs);

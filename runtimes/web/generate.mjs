@@ -31,7 +31,8 @@ const SITES = ["q", "k", "v", "o", "gate", "up", "down"];
 export async function* generate(model, prompt, options = {}) {
   const facts = factsOf(model);
   const { maxTokens = 100, stops = facts.stops ?? [], sliding = false, dense = false, signal } = options;
-  check(facts, prompt, options);
+  checkOptions(options);
+  checkPrompt(facts, prompt, sliding);
   const runner = new Runner(model, facts, options);
   const cost = new Cost(facts, prompt.length);
   let position = 0, token = 0, begin = performance.now();
@@ -71,7 +72,7 @@ export async function* generate(model, prompt, options = {}) {
  */
 export async function score(model, tokens, options = {}) {
   const facts = factsOf(model);
-  check(facts, tokens.slice(0, -1), {});
+  checkPrompt(facts, tokens.slice(0, -1), false);
   const runner = new Runner(model, facts, options), cost = new Cost(facts, 0);
   const losses = new Float32Array(tokens.length - 1), flags = WANTED | (options.dense ? ALL_INPUTS : 0);
   const begin = performance.now();
@@ -91,10 +92,22 @@ function factsOf(model) {
   return facts;
 }
 
-function check(facts, prompt, { temperature = 0, topP = 1, seed = 0, sliding = false }) {
-  const fail = (what, hint) => {
-    throw new InputError("prompt", what, hint);
-  };
+function fail(what, hint) {
+  throw new InputError("prompt", what, hint);
+}
+
+/** As on the command line, in its words (Request in generation.py). */
+function checkOptions({ maxTokens = 100, temperature = 0, topP = 1, seed = 0, stops = [] }) {
+  const numbers = [["maxTokens", maxTokens, 1, 2 ** 30], ["temperature", temperature, 0, 1000], ["seed", seed, 0, 2 ** 31 - 1]];
+  for (const [name, value, least, most] of numbers) {
+    const known = name === "temperature" ? typeof value === "number" : Number.isInteger(value);
+    if (!(known && value >= least && value <= most)) fail(`${name}: ${value}`, `give ${least} to ${most}`);
+  }
+  if (!(topP > 0 && topP <= 1)) fail(`topP: ${topP}`, "give more than 0, and at most 1");
+  if (stops.length > 64) fail(`${stops.length} tokens that end the text`, "give 64 at most");
+}
+
+function checkPrompt(facts, prompt, sliding) {
   if (prompt.length === 0) fail("the prompt is empty", "give some text, or the token that texts begin with");
   if (prompt.length > facts.context && !sliding) {
     fail(`the prompt has ${prompt.length} tokens, the context is ${facts.context}`, "shorten it, or set `sliding`");
@@ -102,9 +115,6 @@ function check(facts, prompt, { temperature = 0, topP = 1, seed = 0, sliding = f
   if (!prompt.every((token) => Number.isInteger(token) && token >= 0 && token < facts.vocabulary)) {
     fail(`tokens are 0 to ${facts.vocabulary - 1}`, "is it the right tokenizer?");
   }
-  if (!(temperature >= 0)) fail(`temperature ${temperature}`, "give 0 or more");
-  if (!(topP > 0 && topP <= 1)) fail(`topP ${topP}`, "give more than 0, and at most 1");
-  if (!(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31)) fail(`seed ${seed}`, "give a whole number below 2^31");
 }
 
 /** Runs a few tokens; a model in this thread without copying anything. */

@@ -4,7 +4,7 @@ import { readFileSync, renameSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-import { fail, told } from "./program.mjs";
+import { decimal, fail, parseAs, SWITCH, TEXT, told, whole } from "./program.mjs";
 
 const HELP = `usage: node generator.mjs --bundle NAME.edge --input TOKENS.bin [--output OUT.bin]
 
@@ -12,25 +12,14 @@ const HELP = `usage: node generator.mjs --bundle NAME.edge --input TOKENS.bin [-
   --top-p P, --seed N, --score W, --dense, --stream, --json: as the program in arm64 bundles has them
   --help             print this
 `;
-const NUMBERS = ["threads", "max-tokens", "positions", "stop", "temperature", "top-p", "seed", "score"];
-const WORDS = ["bundle", "input", "output", ...NUMBERS], SWITCHES = ["dense", "stream", "json", "help"];
+const KINDS = { // as in request.h
+  bundle: TEXT, input: TEXT, output: TEXT, threads: whole(256), "max-tokens": whole(2 ** 30), positions: whole(2 ** 30),
+  stop: { ...whole(2 ** 31 - 1), many: true }, temperature: decimal(1000), "top-p": decimal(1), seed: whole(2 ** 31 - 1),
+  score: whole(2 ** 30), dense: SWITCH, stream: SWITCH, json: SWITCH, help: SWITCH,
+};
 
 function parse(words) {
-  const options = { threads: 1, "max-tokens": 100, positions: 0, temperature: 0, "top-p": 1, seed: 0, stop: [] };
-  for (let i = 0; i < words.length; i++) {
-    const name = words[i].startsWith("--") ? words[i].slice(2) : "";
-    if (SWITCHES.includes(name)) {
-      options[name] = true;
-      continue;
-    }
-    if (!WORDS.includes(name)) fail(`unknown option ${words[i]} (see --help)`);
-    if (i + 1 === words.length) fail(`option ${words[i]} needs a value`);
-    const word = words[++i];
-    if (!NUMBERS.includes(name)) options[name] = word;
-    else if (!/^[0-9]{1,10}(\.[0-9]*)?$/.test(word)) fail(`not a number in range: --${name} ${word}`);
-    else if (name === "stop") options.stop.push(Number(word));
-    else options[name] = Number(word);
-  }
+  const options = parseAs(KINDS, { threads: 1, "max-tokens": 100, temperature: 0, "top-p": 1, seed: 0 }, words);
   if (options.help) return options;
   for (const name of ["bundle", "input"]) if (options[name] === undefined) fail(`option --${name} is missing (see --help)`);
   return options;
@@ -59,6 +48,8 @@ function write(path, array) {
 /** Losses of all windows, and the cost of all together. */
 async function scored(score, model, tokens, options) {
   const width = options.score, windows = tokens.length / width;
+  const { context } = model.manifest.decoder;
+  if (width > context + 1) fail(`--score: windows of ${width} tokens, the context is ${context} (and one after it)`);
   if (width < 2 || !Number.isInteger(windows)) fail("the input is not whole windows of --score tokens");
   const losses = new Float32Array(windows * (width - 1)), sums = [];
   let decoded = 0, decodeMs = 0;
@@ -77,16 +68,25 @@ async function scored(score, model, tokens, options) {
 
 async function continued(generate, model, prompt, options) {
   const { temperature, seed, dense, stop: stops } = options, made = [];
-  const { context } = model.manifest.decoder;
-  if (options.positions && prompt.length > context) fail("the input is longer than --positions");
+  const { context } = model.manifest.decoder, { positions = context } = options;
+  if (positions > context) fail(`--positions: ${positions} tokens, the context is ${context}`);
+  if (positions && prompt.length > context) {
+    fail(`the prompt has ${prompt.length} tokens, the context is ${context}: ` +
+      "shorten it, or let the oldest tokens be forgotten: --positions 0");
+  }
+  if (positions && prompt.length > positions) fail("the prompt is longer than --positions");
   let cost;
   const texts = generate(model, prompt, {
     temperature, seed, dense, stops, topP: options["top-p"], maxTokens: options["max-tokens"],
-    sliding: options.positions === 0, onCost: (now) => cost = now,
+    sliding: positions === 0, onCost: (now) => cost = now,
   });
   for await (const token of texts) {
     made.push(token);
     if (options.stream) writeSync(1, `${token}\n`);
+    if (positions && !cost.stopped && prompt.length + made.length > positions) {
+      cost = { ...cost, stopped: "context" };
+      break;
+    }
   }
   if (options.output) write(options.output, Int32Array.from(made));
   return { ...cost, made };
@@ -115,6 +115,9 @@ async function main(words) {
     tokens: found.made,
   };
   if (options.json) process.stdout.write(`${JSON.stringify(document)}\n`);
+  else if (found.stopped === "context") {
+    process.stderr.write("ended by a full context: --positions 0 goes on, and forgets the oldest tokens\n");
+  }
 }
 
 try {

@@ -18,9 +18,9 @@ export interface Decoder {
 }
 
 export interface GenerateOptions {
-  /** The most tokens to add (100). */
+  /** The most tokens to add (100), from 1 to 2^30. */
   maxTokens?: number;
-  /** 0, the default: the likeliest token each time; the larger, the more chance. */
+  /** 0, the default: the likeliest token each time; the larger, the more chance, up to 1000. */
   temperature?: number;
   /** Among the likeliest tokens that together have this probability (1). */
   topP?: number;

@@ -14,8 +14,15 @@ export const OPTIONS = `
   --json             print one JSON document: isa, threads, samples, wall_ns, call_ns, of which each
                      has empty_call_ns for calling and reading the clock
 `;
-const WORDS = ["bundle", "input", "output", "samples", "num-runs", "warmup-runs", "max-secs", "threads"];
-const SWITCHES = ["json", "per-layer", "help", "version"];
+/** What the options of any program take: nothing, a text, a text each time they are given, or numbers up to `most`. */
+export const SWITCH = {}, TEXT = { text: true }, TEXTS = { text: true, many: true };
+export const whole = (most) => ({ most, of: /^[0-9]{1,10}$/ });
+export const decimal = (most) => ({ most, of: /^(?=\.?[0-9])[0-9]*\.?[0-9]*$/ });
+
+const KINDS = { // as in options.h
+  bundle: TEXT, input: TEXTS, output: TEXTS, samples: whole(2 ** 30), "num-runs": whole(1e7), "warmup-runs": whole(1e7),
+  "max-secs": whole(1e6), threads: whole(256), json: SWITCH, "per-layer": SWITCH, help: SWITCH, version: SWITCH,
+};
 
 /** What the caller did wrong. */
 export class Failure extends Error {}
@@ -30,23 +37,30 @@ export function told(error) {
   return ours ? error.message : error.stack ?? String(error);
 }
 
-/** Throws Failure. */
-export function parse(words) {
-  const options = { input: [], output: [], samples: 1, "num-runs": 0, "warmup-runs": 0, threads: 1 };
+/** What `words` say, beside `defaults`, where `kinds` has every option there is. Throws Failure. */
+export function parseAs(kinds, defaults, words) {
+  const options = { ...defaults };
+  for (const [name, kind] of Object.entries(kinds)) if (kind.many) options[name] = [];
   for (let i = 0; i < words.length; i++) {
     const name = words[i].startsWith("--") ? words[i].slice(2) : "";
-    if (SWITCHES.includes(name)) {
+    if (!Object.hasOwn(kinds, name)) fail(`unknown option ${words[i]} (see --help)`);
+    const kind = kinds[name];
+    if (kind === SWITCH) {
       options[name] = true;
       continue;
     }
-    if (!WORDS.includes(name)) fail(`unknown option ${words[i]} (see --help)`);
     if (i + 1 === words.length) fail(`option ${words[i]} needs a value`);
-    const value = words[++i];
-    if (name === "bundle") options.bundle = value;
-    else if (Array.isArray(options[name])) options[name].push(value);
-    else if (/^[0-9]{1,9}$/.test(value)) options[name] = Number(value);
-    else fail(`not a number in range: --${name} ${value}`);
+    const word = words[++i], value = kind.text ? word : Number(word);
+    if (!kind.text && !(kind.of.test(word) && value <= kind.most)) fail(`not a number in range: --${name} ${word}`);
+    if (kind.many) options[name].push(value);
+    else options[name] = value;
   }
+  return options;
+}
+
+/** The options of a program that runs samples. Throws Failure. */
+export function parse(words) {
+  const options = parseAs(KINDS, { samples: 1, "num-runs": 0, "warmup-runs": 0, threads: 1 }, words);
   if (options.help || options.version) return options;
   if (options.bundle === undefined) fail("option --bundle is missing (see --help)");
   if (options.samples === 0) fail("--samples must be at least 1");

@@ -124,10 +124,15 @@ def test_what_is_refused(folder: Path) -> None:
     await refused("", {}, { ...prompt, message: /the prompt is empty/ });
     await refused("x".repeat(33), {}, { ...prompt, message: /33 tokens, the context is 32/ });
     await refused([1, 2], {}, { ...prompt, message: /no text/ });
-    const bad = [{ temperature: -1 }, { temperature: NaN }, { topP: 0 }, { topP: 2 }, { seed: -1 }, { seed: 0.5 }];
-    for (const options of bad) {
-      await refused("a", options, prompt);
+    const refusedWith = (options, what, hint) => refused("a", options, { ...prompt, message: `${what}\\n  hint: ${hint}` });
+    const limits = { temperature: "0 to 1000", maxTokens: "1 to 1073741824", seed: "0 to 2147483647",
+      topP: "more than 0, and at most 1" };
+    const bad = { temperature: [-1, 1000.5, Infinity, NaN, "1"], maxTokens: [0, -1, 1.5, Infinity, 2 ** 31],
+      seed: [-1, 0.5, 2 ** 31], topP: [0, 2, NaN] };
+    for (const [name, values] of Object.entries(bad)) {
+      for (const value of values) await refusedWith({ [name]: value }, `${name}: ${value}`, `give ${limits[name]}`);
     }
+    await refusedWith({ stops: Array(65).fill(1) }, "65 tokens that end the text", "give 64 at most");
     const first = lm.generate("a");
     await first.next();
     await refused("a", {}, { name: "RunError", code: "busy" });
