@@ -24,7 +24,7 @@ from bench.command import as_typed
 from bench.machine import facts
 from bench.results import write_rows
 from edgesparse.decoder.achieved import achieved
-from edgesparse.decoder.allocated import Allocated
+from edgesparse.decoder.allocated import Allocated, allocated
 from edgesparse.decoder.cats import calibrate_cats
 from edgesparse.decoder.cett import lazy_layers, ppl_sparsity
 from edgesparse.decoder.checkpoint import load_checkpoint
@@ -33,10 +33,8 @@ from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.perplexity import windows_of
 from edgesparse.decoder.random_inputs import calibrate_random
 from edgesparse.decoder.rsparse import split
-from edgesparse.decoder.sites import Shares, overall, places
-from edgesparse.decoder.teal import teal
+from edgesparse.decoder.sites import Shares, groups, overall, places
 from edgesparse.decoder.topk import calibrate_topk
-from edgesparse.decoder.wina import wina
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.types import Array
 
@@ -45,7 +43,6 @@ SPARSITIES = "0.3,0.4,0.5,0.6,0.7"
 WINDOW, CALIBRATING, JUDGING = 256, 64, 96
 LAZY = 16  # windows for PPL-p% sparsity
 MOST_NEURONS = 0.95
-SCORES: dict[str, Callable[..., Allocated]] = {"teal": teal, "wina": wina}
 ALLOCATIONS = {
     "teal": ("uniform", "block"), "wina": ("uniform", "block", "network"), "rsparse": ("uniform", "network"),
 }  # fmt: skip
@@ -76,12 +73,14 @@ class Makers:
 
     def allocated(self, method: str) -> Allocated:
         if method not in self.prepared:
-            self.prepared[method] = SCORES[method](self.decoder, self.windows, self.highest, allocation="network")
+            self.prepared[method] = allocated(
+                method, self.decoder, self.windows, self.highest, weighted=method == "wina", allocation="network"
+            )
         return self.prepared[method]
 
     def shares(self, method: str, allocation: str, sparsity: float) -> Shares:
         if allocation == "uniform":
-            return dict.fromkeys(places(self.decoder), sparsity)
+            return dict.fromkeys(groups(self.decoder), sparsity)
         made = self.allocated(method)
         assert made.paths is not None
         if allocation == "block":

@@ -1,4 +1,4 @@
-"""How much each layer skips: the same everywhere, or more where it costs less.
+"""How much each group of layers skips: the same everywhere, or more where it costs less.
 
 `by_block` is the greedy allocation of "Training-Free Activation Sparsity in Large Language Models" (TEAL). `by_network`
 is in its own file, as it looks at the loss.
@@ -9,22 +9,22 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from edgesparse.decoder import reference
-from edgesparse.decoder.model import SITES, Block, Decoder
+from edgesparse.decoder.model import Block, Decoder
 from edgesparse.decoder.perplexity import AT_ONCE
-from edgesparse.decoder.sites import Place, Progress, nothing, places
+from edgesparse.decoder.sites import Place, Progress, groups, groups_of, nothing
 from edgesparse.decoder.thresholds import Thresholds
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 
 Allocation = Literal["uniform", "block", "network"]
-HIGHEST = 0.98  # no layer skips more
-ATTENTION = ("q", "k", "v", "o")
-_STEP = 0.05  # of the weights of a layer of average size
+HIGHEST = 0.98  # no group skips more
+ATTENTION = ("q", "o")  # groups of layers
+_STEP = 0.05  # of the weights of a group of average size
 _LAST = 0.25  # the part of each window, at its end, in which the error is measured
 
 
@@ -36,13 +36,14 @@ def check_allocation(name: str) -> None:
 
 
 def uniform(decoder: Decoder, sparsity: float) -> dict[Place, float]:
-    return dict.fromkeys(places(decoder), sparsity)
+    return dict.fromkeys(groups(decoder), sparsity)
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
     """What greedy allocation did in one block. ``sparsity``: (steps,), of the block's weights, rising from 0;
-    ``shares``: (steps, layers) of ``sites``; ``errors``: (steps,), squared, of the block's output relative to its size.
+    ``shares``: (steps, groups), the groups by their first layers, ``sites``; ``errors``: (steps,), squared, of the
+    block's output relative to its size.
     """
 
     sites: tuple[str, ...]
@@ -68,10 +69,10 @@ class Paths:
 def by_block(
     decoder: Decoder, thresholds: Thresholds, windows: Array, sparsity: float, on_progress: Progress = nothing
 ) -> Paths:
-    """Raise in each block, step by step, the share of that layer which adds least to the error of the block's output.
+    """Raise in each block, step by step, the share of that group which adds least to the error of the block's output.
 
     The error is ``||y - y_dense||^2`` over the last quarter of the positions, for the inputs that the block has in the
-    dense network. A step skips as many weights whatever the layer, up to 5% of one of average size; it ends where the
+    dense network. A step skips as many weights whatever the group, 5% of one of average size at most; it ends where the
     block skips ``sparsity`` of its weights.
     """
     inputs = block_inputs(decoder, windows)
@@ -93,9 +94,9 @@ def block_inputs(decoder: Decoder, windows: Array) -> list[Array]:
 
 
 def _path(decoder: Decoder, index: int, block: Block, thresholds: Thresholds, x: Array, sparsity: float) -> Path:
-    layers = dict(block.linears())
-    sites = tuple(site for site in SITES if site in layers)
-    sizes = {site: layers[site].weight.size for site in sites}
+    together = groups_of(block)
+    sites = tuple(together)
+    sizes = {first: sum(getattr(block, site).weight.size for site in group) for first, group in together.items()}
     step = _STEP * sum(sizes.values()) / len(sites)
     output = _Output(decoder, index, block, thresholds, x)
     sparsities, steps, errors = greedy(sites, sizes, step, sparsity, output.error)
@@ -126,11 +127,11 @@ class _Output:
         return sum(float(np.square(a - b).sum(dtype=np.float64)) for a, b in pairs) / self.size
 
     def of(self, shares: Mapping[str, float]) -> list[Array]:
-        ruled = {
-            site: replace(found, rule=self.thresholds.rule((self.index, site), shares.get(site, 0.0)))
-            for site, found in self.block.linears()
-        }
-        block = replace(self.block, **ruled)  # type: ignore[arg-type]
+        ruled: dict[str, Any] = {}
+        for first, sites in groups_of(self.block).items():
+            rule = self.thresholds.rule((self.index, first), shares.get(first, 0.0))
+            ruled |= {site: replace(getattr(self.block, site), rule=rule) for site in sites}
+        block = replace(self.block, **ruled)
         key = tuple(shares.get(site, 0.0) for site in ATTENTION)
         if key not in self.attended:
             while len(self.attended) > len(ATTENTION):  # the current one and its candidates
@@ -149,7 +150,7 @@ def greedy(
     sparsity: float,
     error: Callable[[dict[str, float]], float],
 ) -> tuple[list[float], list[dict[str, float]], list[float]]:
-    """(sparsity, shares, error) after each step. What a layer would add is only measured anew where it might be least:
+    """(sparsity, shares, error) after each step. What a group would add is only measured anew where it might be least:
     it is compared with what the others would have added when they were last looked at."""
     total = sum(sizes.values())
     now = dict.fromkeys(sites, 0.0)

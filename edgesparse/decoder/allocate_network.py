@@ -1,4 +1,4 @@
-"""Allocation over the whole network, by what it foretells: layers skip more where that costs less."""
+"""Allocation over the whole network, by what it foretells: groups of layers skip more where that costs less."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgesparse.decoder import reference
 from edgesparse.decoder.allocate import HIGHEST
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.perplexity import chunks, log_softmax
-from edgesparse.decoder.sites import Place, Progress, Shares, layer, nothing, weights
+from edgesparse.decoder.sites import Place, Progress, Shares, group_weights, groups, layer, nothing
 from edgesparse.decoder.thresholds import Thresholds, bare
 from edgesparse.types import Array
 
@@ -36,13 +36,13 @@ def by_network(
     """Shares that skip ``sparsity`` of all weights, and with which the network foretells as the dense one does.
 
     The cost of shares is the divergence ``KL(dense || sparse)`` of the next token on ``windows`` (at most 2048 tokens,
-    evenly taken). In a round each layer's share is raised a little, one layer at a time, which gives the cost ``m`` of
+    evenly taken). In a round each group's share is raised a little, one group at a time, which gives the cost ``m`` of
     a weight more that is not read there; then all move by ``reach * log(mean(m) / m)``, the sum kept. A move that is no
     gain is taken back and the reach halved: the result is never worse than ``start``, on these windows.
     """
     every = -(-windows.size // MOST_TOKENS)
     measure = _Divergence(decoder, thresholds, windows[::every])
-    sizes = weights(decoder)
+    sizes = group_weights(decoder)
     best = moved(start, dict.fromkeys(start, 0.0), sizes, sparsity)
     cost, slopes = measure.cost(best), None
     reach, halvings = _REACH, 0
@@ -96,7 +96,7 @@ class _Divergence:
         return self._cost([reference.logits(under, part) for part in self.parts])
 
     def slopes(self, shares: Shares) -> dict[Place, float]:
-        """What it costs a weight to skip more of a layer, the others as they are."""
+        """What it costs a weight to skip more of a group, the others as they are."""
         under = self.thresholds.decoder(self.decoder, shares)
         inputs = [[reference.embedded(under, part)] for part in self.parts]
         for index, block in enumerate(under.blocks):
@@ -104,13 +104,14 @@ class _Divergence:
                 xs.append(reference.block_output(under, index, block, xs[-1], self.turn))
         now = self._cost([reference.last_logits(under, xs[-1]) for xs in inputs])
         found = {}
-        for index, site in shares:
-            share = shares[index, site]
+        together, sizes = groups(under), group_weights(under)
+        for first, share in shares.items():
+            index = first[0]
             raised = min(share + _PROBE, (1 + HIGHEST) / 2)
-            rule = self.thresholds.rule((index, site), raised)
+            rule = self.thresholds.rule(first, raised)
             probed = replace(
                 under.blocks[index],
-                **{site: replace(layer(under, (index, site)), rule=rule)},  # type: ignore[arg-type]
+                **{p[1]: replace(layer(under, p), rule=rule) for p in together[first]},  # type: ignore[arg-type]
             )
             blocks = (probed, *under.blocks[index + 1 :])
             given = []
@@ -119,8 +120,7 @@ class _Divergence:
                 for after, block in enumerate(blocks):
                     x = reference.block_output(under, index + after, block, x, self.turn)
                 given.append(reference.last_logits(under, x))
-            more = (raised - share) * layer(under, (index, site)).weight.size
-            found[index, site] = (self._cost(given) - now) / more
+            found[first] = (self._cost(given) - now) / ((raised - share) * sizes[first])
         return found
 
     def _cost(self, logits: list[Array]) -> float:

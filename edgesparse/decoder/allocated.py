@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgesparse.decoder.allocate import HIGHEST, Allocation, Paths, by_block, check_allocation, uniform
 from edgesparse.decoder.allocate_network import by_network
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.sites import Place, Progress, check_sparsity, nothing, sample
-from edgesparse.decoder.thresholds import Thresholds, bare, thresholds
+from edgesparse.decoder.thresholds import Thresholds, bare, norms, thresholds
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 
@@ -45,7 +45,7 @@ class Allocated:
         return made
 
     def shares(self, sparsity: float, on_progress: Progress = nothing) -> dict[Place, float]:
-        """Of the inputs of each layer, those that are skipped."""
+        """Of the inputs of each group, those that are skipped."""
         check_sparsity(sparsity)
         if self.paths is None:
             return uniform(self.decoder, sparsity)
@@ -64,11 +64,15 @@ def allocated(
     decoder: Decoder,
     windows: Array,
     highest: float,
-    norms: Mapping[Place, Array] | None,
+    *,
+    weighted: bool,
     allocation: Allocation,
     on_progress: Progress = nothing,
 ) -> Allocated:
-    """``norms``: what each input is weighted with, at the layers that have one. Errors as in `calibrate_teal`."""
+    """One calibration for all sparsities up to ``highest``; errors as in `calibrate_teal`.
+
+    ``weighted``: inputs count by the norm of the weights that they meet, too.
+    """
     check_sparsity(highest)
     check_allocation(allocation)
     if allocation != "uniform" and highest > HIGHEST:
@@ -77,7 +81,7 @@ def allocated(
             where="--sparsity", hint="--allocation uniform has no such limit",
         )  # fmt: skip
     decoder = bare(decoder)
-    scored = thresholds(method, sample(decoder, windows, on_progress), norms)
+    scored = thresholds(method, sample(decoder, windows, on_progress), norms(decoder) if weighted else None)
     paths = None
     if allocation != "uniform":
         paths = by_block(decoder, scored, windows[:: -(-windows.size // GREEDY_TOKENS)], highest, on_progress)

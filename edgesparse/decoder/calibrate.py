@@ -12,16 +12,15 @@ from edgesparse.decoder.allocate import Allocation, check_allocation
 from edgesparse.decoder.cats import calibrate_cats
 from edgesparse.decoder.cett import LazyLayer, PplSparsity, lazy_layers, ppl_sparsity
 from edgesparse.decoder.chess import calibrate_chess
+from edgesparse.decoder.magnitude import calibrate_teal, calibrate_wina
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.perplexity import windows_of
 from edgesparse.decoder.random_inputs import calibrate_random
 from edgesparse.decoder.relu import calibrate_relu
 from edgesparse.decoder.rsparse import calibrate_rsparse
 from edgesparse.decoder.sites import Progress, check_sparsity, nothing
-from edgesparse.decoder.teal import calibrate_teal
 from edgesparse.decoder.thresholds import bare
 from edgesparse.decoder.topk import calibrate_topk
-from edgesparse.decoder.wina import calibrate_wina
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 

@@ -16,8 +16,7 @@ from edgesparse.decoder.achieved import achieved
 from edgesparse.decoder.model import Decoder, InputRule
 from edgesparse.decoder.perplexity import score
 from edgesparse.decoder.sites import Place, Progress, Samples, nothing, sample
-from edgesparse.decoder.thresholds import bare, with_rules
-from edgesparse.decoder.wina import column_norms
+from edgesparse.decoder.thresholds import bare, column_norms, with_rules
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from edgesparse.decoder.model import Decoder, InputRule
-from edgesparse.decoder.sites import Place, check_sparsity, layer, places
+from edgesparse.decoder.sites import Place, check_sparsity, groups, layer, to_layers
 from edgesparse.decoder.thresholds import bare, with_rules
 
 
 def calibrate_random(decoder: Decoder, sparsity: float, *, seed: int = 0) -> Decoder:
-    """Skip the same random ``round(sparsity * inputs)`` inputs of each linear layer for all tokens: their thresholds
-    are infinite, those of the others 0.
+    """Skip the same random ``round(sparsity * inputs)`` inputs of each linear layer for all tokens, of layers that
+    read the same the same: their thresholds are infinite, those of the others 0.
 
     Raises:
         InputError: sparsity of 1 or more.
@@ -19,9 +19,9 @@ def calibrate_random(decoder: Decoder, sparsity: float, *, seed: int = 0) -> Dec
     check_sparsity(sparsity)
     generator = np.random.default_rng(seed)
     rules: dict[Place, InputRule | None] = {}
-    for place in places(decoder):
-        inputs = layer(decoder, place).inputs
+    for first in groups(decoder):
+        inputs = layer(decoder, first).inputs
         threshold = np.zeros(inputs, np.float32)
         threshold[generator.permutation(inputs)[: round(sparsity * inputs)]] = np.inf
-        rules[place] = InputRule("random", sparsity, threshold) if sparsity else None
-    return with_rules(bare(decoder), rules)
+        rules[first] = InputRule("random", sparsity, threshold) if sparsity else None
+    return with_rules(bare(decoder), to_layers(decoder, rules))

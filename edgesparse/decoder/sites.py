@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from edgesparse.decoder import reference
-from edgesparse.decoder.model import Decoder, Linear
+from edgesparse.decoder.model import SAME_INPUT, Block, Decoder, Linear
 from edgesparse.decoder.perplexity import chunks
 from edgesparse.errors import InputError
 from edgesparse.types import Array
@@ -16,13 +17,13 @@ from edgesparse.types import Array
 Place = tuple[int, str]
 """(block, site): one linear layer; the site "act" is the activated gate."""
 Shares = Mapping[Place, float]
-"""The share of the inputs of each layer that is skipped."""
+"""The share of the inputs that is skipped: of layers, or of groups of them, by their first."""
 Progress = Callable[[int, int, str], None]
 """Called as ``on_progress(done, total, what)``."""
 
 SAMPLE_BYTES = 512 << 20
 MOST_TOKENS = 4096
-_SAME = {"k": "q", "v": "q"}  # they read what q reads
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,44 @@ def places(decoder: Decoder) -> list[Place]:
     return [(index, site) for index, block in enumerate(decoder.blocks) for site, _ in block.linears()]
 
 
+def groups_of(block: Block) -> dict[str, tuple[str, ...]]:
+    """The layers of a block that read the same vector, by the first of them.
+
+    They have one rule: inputs are then chosen once, and the weights that each meets in all layers lie side by side.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for site, _ in block.linears():
+        same = next((sites for sites in SAME_INPUT if site in sites), (site,))
+        if block.predictor and "gate" in same:
+            same = (site,)
+        first = next(other for other in same if getattr(block, other) is not None)
+        found[first] = (*found.get(first, ()), site)
+    return found
+
+
+def groups(decoder: Decoder) -> dict[Place, tuple[Place, ...]]:
+    """`groups_of` all blocks, in the order in which they run."""
+    return {
+        (index, first): tuple((index, site) for site in sites)
+        for index, block in enumerate(decoder.blocks)
+        for first, sites in groups_of(block).items()
+    }
+
+
+def to_layers(decoder: Decoder, values: Mapping[Place, _Value]) -> dict[Place, _Value]:
+    """What groups have, for each of their layers."""
+    return {place: values[first] for first, group in groups(decoder).items() if first in values for place in group}
+
+
 def weights(decoder: Decoder) -> dict[Place, int]:
     """How many weights each linear layer has."""
     return {place: layer(decoder, place).weight.size for place in places(decoder)}
+
+
+def group_weights(decoder: Decoder) -> dict[Place, int]:
+    """How many weights each group has."""
+    sizes = weights(decoder)
+    return {first: sum(sizes[place] for place in group) for first, group in groups(decoder).items()}
 
 
 def overall(decoder: Decoder, shares: Shares) -> float:
@@ -95,7 +131,8 @@ def sample(decoder: Decoder, windows: Array, on_progress: Progress = nothing) ->
             f"windows of {windows.shape[1]} tokens, of which the first {start} stay dense",
             hint="longer windows, or a smaller --dense-positions",
         )
-    width = sum(x.inputs for p in places(decoder) if p[1] not in _SAME for x in [layer(decoder, p)]) + sum(
+    groups_by_first = groups(decoder)
+    width = sum(layer(decoder, first).inputs for first in groups_by_first) + sum(
         block.up.outputs for block in decoder.blocks
     )
     available = len(windows) * (windows.shape[1] - start)
@@ -103,8 +140,7 @@ def sample(decoder: Decoder, windows: Array, on_progress: Progress = nothing) ->
     kept: dict[Place, list[Array]] = {}
 
     def watch(index: int, site: str, x: Array) -> None:
-        shared = _SAME.get(site) or ("gate" if site == "up" and _gated(decoder, index) else site)
-        if shared == site:
+        if site == "act" or (index, site) in groups_by_first:
             flat = x[:, start:].reshape(-1, x.shape[-1])
             kept.setdefault((index, site), []).append(flat[::every].astype(np.float32))
 
@@ -112,17 +148,7 @@ def sample(decoder: Decoder, windows: Array, on_progress: Progress = nothing) ->
         on_progress(number * len(part), len(windows), "what layers read")
         reference.logits(decoder, part, watch)
     values = {place: np.concatenate(parts) for place, parts in kept.items()}
-    for index, block in enumerate(decoder.blocks):
-        for site, same in _SAME.items():
-            values[index, site] = values[index, same]
-        if block.gate is not None and _gated(decoder, index):
-            values[index, "up"] = values[index, "gate"]
-    return Samples(values, len(values[0, "q"]))
-
-
-def _gated(decoder: Decoder, index: int) -> bool:
-    """Whether gate and up read the same."""
-    return decoder.blocks[index].gate is not None and not decoder.blocks[index].predictor
+    return Samples(values | to_layers(decoder, values), len(values[0, "q"]))
 
 
 def quantile(values: Array, share: float) -> float:

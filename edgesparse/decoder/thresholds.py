@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgesparse.decoder.model import Decoder, InputRule, Linear, NeuronRule
-from edgesparse.decoder.sites import Place, Samples, Shares, places, quantile
+from edgesparse.decoder.sites import Place, Samples, Shares, groups, layer, quantile, to_layers
 from edgesparse.types import Array
 
 LEVELS = np.linspace(0.0, 1.0, 1001)
@@ -16,7 +16,7 @@ LEVELS = np.linspace(0.0, 1.0, 1001)
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """``norms``: (inputs,) for each layer whose inputs count by their weights; layers without one count by size.
+    """``norms``: (inputs,) for each group whose inputs count by their weights; those without one count by size.
 
     With a norm, ``|x[i]| * norm[i] > t`` is ``|x[i]| > t / norm[i]``: a threshold for each input, infinite where the
     weights are all zero.
@@ -28,7 +28,7 @@ class Thresholds:
     _tables: dict[Place, Array]
 
     def rule(self, place: Place, share: float) -> InputRule | None:
-        """The rule that skips ``share`` of the sampled inputs; None for 0."""
+        """The rule of a group that skips ``share`` of the sampled inputs; None for 0."""
         if share <= 0:
             return None
         found = np.interp(share, LEVELS, self._quantiles(place))
@@ -40,8 +40,10 @@ class Thresholds:
         return InputRule(self.method, share, threshold)
 
     def decoder(self, decoder: Decoder, shares: Shares) -> Decoder:
-        """``decoder`` with the rules of ``shares``; other rules that it had are gone."""
-        return with_rules(decoder, {p: self.rule(p, shares.get(p, 0.0)) for p in places(decoder)})
+        """``decoder`` with the rules of ``shares``, by group; other rules that it had are gone."""
+        return with_rules(
+            decoder, to_layers(decoder, {first: self.rule(first, share) for first, share in shares.items()})
+        )
 
     def _quantiles(self, place: Place) -> Array:
         """Of the scores at `LEVELS`; found once, as allocation asks for many shares."""
@@ -54,6 +56,17 @@ class Thresholds:
 
 def thresholds(method: str, samples: Samples, norms: Mapping[Place, Array] | None = None) -> Thresholds:
     return Thresholds(method, samples, norms or {}, {})
+
+
+def norms(decoder: Decoder) -> dict[Place, Array]:
+    """`column_norms` of each group."""
+    return {first: column_norms(*(layer(decoder, p) for p in group)) for first, group in groups(decoder).items()}
+
+
+def column_norms(*linears: Linear) -> Array:
+    """``||W[:, i]||_2``, (inputs,), float32, ``W`` the weights of all ``linears`` on top of each other."""
+    found: Array = np.sqrt(sum(np.square(linear.weight.astype(np.float32)).sum(0) for linear in linears))
+    return found
 
 
 def with_rules(

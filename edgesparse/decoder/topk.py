@@ -7,7 +7,7 @@ from statistics import NormalDist
 import numpy as np
 
 from edgesparse.decoder.model import Decoder, InputRule, NeuronRule
-from edgesparse.decoder.sites import Place, Progress, check_sparsity, nothing, places, quantile, sample
+from edgesparse.decoder.sites import Place, Progress, check_sparsity, groups, nothing, quantile, sample, to_layers
 from edgesparse.decoder.thresholds import bare, with_rules
 from edgesparse.types import Array
 
@@ -19,9 +19,9 @@ def calibrate_topk(
 ) -> Decoder:
     """Keep the inputs with ``|x[i]| > mean(|x|) + spread * std(|x|)``: no sort, and it follows the size of a token.
 
-    ``spread`` is the quantile of ``(|x| - mean) / std`` in each layer. For normal values that is ``Phi^-1(sparsity)``,
-    the paper's constant, which is taken with ``normal``; tails that are heavier keep fewer. In a network that predicts
-    its neurons (`Block.predictor`) they are chosen by the activated gate, and up and down follow.
+    ``spread`` is the quantile of ``(|x| - mean) / std`` of what a layer reads. For normal values that is
+    ``Phi^-1(sparsity)``, the paper's constant, which is taken with ``normal``; tails that are heavier keep fewer. In a
+    network that predicts its neurons (`Block.predictor`) they are chosen by the activated gate, and up and down follow.
 
     Raises:
         InputError: sparsity of 1 or more, windows too short.
@@ -40,13 +40,13 @@ def calibrate_topk(
     def spread_of(x: Array) -> float:
         return NormalDist().inv_cdf(sparsity) if normal else spread(x, sparsity)
 
-    for index, site in places(decoder):
+    for index, site in groups(decoder):
         predicted = bool(decoder.blocks[index].predictor)
         if predicted and site == "up":
             neurons[index] = NeuronRule(METHOD, sparsity, none, spread_of(samples[index, "act"]))
         elif not (predicted and site == "down"):
             inputs[index, site] = InputRule(METHOD, sparsity, none, spread_of(samples[index, site]))
-    return with_rules(decoder, inputs, neurons)
+    return with_rules(decoder, to_layers(decoder, inputs), neurons)
 
 
 def spread(x: Array, share: float) -> float:

@@ -11,18 +11,16 @@ import pytest
 
 from edgesparse.decoder import reference
 from edgesparse.decoder.achieved import achieved, bytes_per_token
-from edgesparse.decoder.allocated import allocated
 from edgesparse.decoder.cats import calibrate_cats
 from edgesparse.decoder.chess import calibrate_chess, channel_thresholds
+from edgesparse.decoder.magnitude import calibrate_teal, calibrate_wina
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.random_inputs import calibrate_random
 from edgesparse.decoder.relu import calibrate_relu
-from edgesparse.decoder.rsparse import best_split, calibrate_rsparse, split_rule
-from edgesparse.decoder.sites import Samples, overall, places, quantile, sample
-from edgesparse.decoder.teal import calibrate_teal, teal
-from edgesparse.decoder.thresholds import thresholds
+from edgesparse.decoder.rsparse import best_split, calibrate_rsparse, split_rules
+from edgesparse.decoder.sites import Samples, groups, layer, places, quantile, sample
+from edgesparse.decoder.thresholds import column_norms, thresholds
 from edgesparse.decoder.topk import calibrate_topk, spread
-from edgesparse.decoder.wina import calibrate_wina, column_norms
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 from tests.decoder.made import decoder as made
@@ -117,11 +115,11 @@ def test_quantile_counts() -> None:
 
 def test_wina_thresholds_are_over_norms() -> None:
     decoder = made()
-    weight = decoder.blocks[0].q.weight.copy()
+    weight = decoder.blocks[0].o.weight.copy()
     weight[:, 3] = 0
-    block = replace(decoder.blocks[0], q=replace(decoder.blocks[0].q, weight=weight))
+    block = replace(decoder.blocks[0], o=replace(decoder.blocks[0].o, weight=weight))
     decoder = replace(decoder, blocks=(block, decoder.blocks[1]))
-    rule = calibrate_wina(decoder, text(decoder), 0.5, allocation="uniform").blocks[0].q.rule
+    rule = calibrate_wina(decoder, text(decoder), 0.5, allocation="uniform").blocks[0].o.rule
     assert rule is not None
     norm = np.linalg.norm(weight, axis=0)
     assert rule.threshold[3] == np.inf
@@ -222,30 +220,31 @@ def test_random_skips_as_many_inputs_of_each_layer() -> None:
     decoder = made()
     ruled = calibrate_random(decoder, 0.25)
     for block in ruled.blocks:
-        for _, layer in block.linears():
-            assert layer.rule is not None
-            assert np.isinf(layer.rule.threshold).sum() == round(0.25 * layer.inputs)
+        for _, found in block.linears():
+            assert found.rule is not None
+            assert np.isinf(found.rule.threshold).sum() == round(0.25 * found.inputs)
 
 
 def test_all_to_inputs_is_thresholding() -> None:
     decoder = made()
     scored = thresholds("rsparse", sample(decoder, text(decoder)), {})
-    for place in PLACES:
-        rule, same = split_rule(scored, decoder, place, 0.5, 1.0), scored.rule(place, 0.5)
-        assert rule is not None and same is not None and rule.rank == 0
-        np.testing.assert_array_equal(rule.threshold, same.threshold)
+    for first, group in groups(decoder).items():
+        same = scored.rule(first, 0.5)
+        for rule in split_rules(scored, decoder, group, 0.5, 1.0).values():
+            assert rule is not None and same is not None and rule.rank == 0
+            np.testing.assert_array_equal(rule.threshold, same.threshold)
 
 
 def test_splits_stay_within_the_budget() -> None:
     decoder = made()
     scored = thresholds("rsparse", sample(decoder, text(decoder)), {})
-    for place in PLACES:
-        linear = dict(decoder.blocks[place[0]].linears())[place[1]]
+    for group in groups(decoder).values():
         for rho in (0.9, 0.5, 0.2):
-            rule = split_rule(scored, decoder, place, 0.5, rho)
-            assert rule is not None
-            read = (1 - rule.sparsity) * linear.weight.size + rule.rank * (linear.inputs + linear.outputs)
-            assert read <= 0.5 * linear.weight.size + 1e-6
+            for place, rule in split_rules(scored, decoder, group, 0.5, rho).items():
+                linear = layer(decoder, place)
+                assert rule is not None
+                read = (1 - rule.sparsity) * linear.weight.size + rule.rank * (linear.inputs + linear.outputs)
+                assert read <= 0.5 * linear.weight.size + 1e-6
 
 
 @pytest.mark.parametrize(("decay", "all_to_inputs"), [(0.0, True), (0.15, False)])
@@ -254,11 +253,11 @@ def test_rank_is_used_where_the_spectrum_decays(decay: float, all_to_inputs: boo
     rng = np.random.default_rng(0)
     u, v = (np.linalg.qr(rng.standard_normal((64, 64)))[0] for _ in range(2))
     weight = ((u * np.exp(-decay * np.arange(64))) @ v.T).astype(np.float32)
-    block = replace(decoder.blocks[0], q=replace(decoder.blocks[0].q, weight=weight))
+    block = replace(decoder.blocks[0], o=replace(decoder.blocks[0].o, weight=weight))
     decoder = replace(decoder, blocks=(block,))
     x = rng.standard_normal((256, 64)).astype(np.float32)
-    scored = thresholds("rsparse", Samples({(0, "q"): x}, 256), {(0, "q"): column_norms(block.q)})
-    assert (best_split(scored, decoder, (0, "q"), 0.5) == 1.0) is all_to_inputs
+    scored = thresholds("rsparse", Samples({(0, "o"): x}, 256), {(0, "o"): column_norms(block.o)})
+    assert (best_split(scored, decoder, ((0, "o"),), 0.5) == 1.0) is all_to_inputs
 
 
 def test_evolution_of_splits_is_reproducible_and_in_budget() -> None:
@@ -270,35 +269,6 @@ def test_evolution_of_splits_is_reproducible_and_in_budget() -> None:
         assert a.rule is not None and b.rule is not None and a.rule.rank == b.rule.rank
         np.testing.assert_array_equal(a.rule.threshold, b.rule.threshold)
     assert achieved(one, text(decoder, seed=1)).sparsity == pytest.approx(0.5, abs=0.04)
-
-
-def test_greedy_allocation_ends_at_the_target_by_rising_errors() -> None:
-    decoder = made()
-    found = teal(decoder, text(decoder), 0.6)
-    assert found.paths is not None
-    for path in found.paths.blocks:
-        assert path.sparsity[0] == 0 and path.sparsity[-1] >= 0.6 - 1e-9
-        assert (np.diff(path.sparsity) > 0).all() and (np.diff(path.shares, axis=0) >= 0).all()
-        assert (np.diff(path.errors) >= -1e-3 * path.errors[-1]).all()
-    for sparsity in (0.0, 0.2, 0.45, 0.6):
-        assert overall(decoder, found.shares(sparsity)) == pytest.approx(sparsity, abs=1e-6)
-    with pytest.raises(InputError, match=r"up to a sparsity of 0\.6"):
-        found.at(0.7)
-
-
-def test_allocation_by_the_network_is_no_worse_on_its_own_text() -> None:
-    decoder = made()
-    tokens = text(decoder)
-    dense = [reference.logits(decoder, tokens)]
-
-    def divergence(ruled: Decoder) -> float:
-        p, q = (x - np.log(np.exp(x).sum(-1, keepdims=True)) for x in (dense[0], reference.logits(ruled, tokens)))
-        return float((np.exp(p) * (p - q))[:, 2:].sum(-1).mean())
-
-    block, network = (allocated("teal", decoder, tokens, 0.6, None, a) for a in ("block", "network"))
-    assert overall(decoder, network.shares(0.6)) == pytest.approx(0.6, abs=1e-6)
-    first, moved = (a.thresholds.decoder(decoder, a.shares(0.6)) for a in (block, network))
-    assert divergence(moved) <= divergence(first) + 1e-6
 
 
 def test_bytes_of_a_token() -> None:

@@ -11,19 +11,18 @@ import numpy as np
 import pytest
 
 from edgesparse.decoder.achieved import Achieved, achieved
-from edgesparse.decoder.allocated import Allocated
+from edgesparse.decoder.allocated import Allocated, allocated
 from edgesparse.decoder.cats import calibrate_cats
 from edgesparse.decoder.cett import cett_curve, lazy_layers, ppl_sparsity
 from edgesparse.decoder.checkpoint import load_checkpoint
 from edgesparse.decoder.chess import calibrate_chess
+from edgesparse.decoder.magnitude import calibrate_teal
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.perplexity import score, windows_of
 from edgesparse.decoder.random_inputs import calibrate_random
 from edgesparse.decoder.rsparse import split
 from edgesparse.decoder.sites import overall, places, sample
-from edgesparse.decoder.teal import calibrate_teal
 from edgesparse.decoder.topk import calibrate_topk
-from edgesparse.decoder.wina import wina
 from edgesparse.types import Array
 
 MOST_RISE = 1.93 - 1.823  # bits per byte at 60%; on all 96 windows dense is 1.823
@@ -44,7 +43,7 @@ def pylm(data_dir: Path) -> Decoder:
 
 @pytest.fixture(scope="module")
 def by_norms(pylm: Decoder, windows: tuple[Array, Array]) -> Allocated:
-    return wina(pylm, windows[0], 0.6, allocation="block")
+    return allocated("wina", pylm, windows[0], 0.6, weighted=True, allocation="block")
 
 
 @pytest.fixture(scope="module")
