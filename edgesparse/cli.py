@@ -36,6 +36,7 @@ from edgesparse.options import (
     Force,
     Inputs,
     Json,
+    KeepRules,
     Left,
     Model,
     Out,
@@ -187,6 +188,7 @@ def compile_(
     weights: Weights = None,
     context: Context = None,
     block_sparsity: BlockSparsity = None,
+    keep_rules: KeepRules = False,
     shape: Shapes = None,
     force: Force = False,
     json: Json = False,
@@ -209,9 +211,9 @@ def compile_(
                 "--precision and --storage are not for language models", where=str(model),
                 hint="--weights f32|f16|int8|int4 says how theirs are stored",
             )  # fmt: skip
-        return compile_decoder(loaded, device, output, weights, context, block_sparsity, force, json)
-    if any(option is not None for option in (weights, context, block_sparsity)):
-        what = "--weights, --context and --block-sparsity are for language models, which this is not"
+        return compile_decoder(loaded, device, output, weights, context, block_sparsity, keep_rules, force, json)
+    if keep_rules or any(option is not None for option in (weights, context, block_sparsity)):
+        what = "--weights, --context, --block-sparsity and --keep-rules are for language models, which this is not"
         raise InputError(what, where=str(model))
     from edgesparse.compile import compile_model
 
@@ -232,14 +234,14 @@ def explain(
     json: Json = False,
 ) -> None:
     """Say why each layer got its kernel, what it gains over dense, and what would make it faster."""
-    from edgesparse import tables
+    from edgesparse import tables, tables_decoder
     from edgesparse.explain import explain as verdicts
     from edgesparse.manifest import read_manifest
-    from edgesparse.manifest_decoder import refuse_layers
 
     if model.is_dir():
         manifest = read_manifest(model)
-        refuse_layers(manifest.decoder, model)
+        if manifest.decoder is not None:
+            return tables_decoder.explanation(model, manifest.device, manifest.decoder, json)
         return tables.explanation(model, manifest.device, verdicts(manifest.layers), json)
     from edgesparse.bands import in_bands
     from edgesparse.bundle import layers

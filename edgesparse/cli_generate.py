@@ -147,7 +147,7 @@ def perplexity(
 
 def compile_decoder(
     model: ir.Model, device: str, output: Path, weights: Optional[str],  # noqa: UP045
-    context: Optional[int], block_sparsity: Optional[float], force: bool, json: bool,  # noqa: UP045
+    context: Optional[int], block_sparsity: Optional[float], keep_rules: bool, force: bool, json: bool,  # noqa: UP045
 ) -> None:  # fmt: skip
     """`compile` of a language model; its own options have not been checked."""
     from edgesparse import report
@@ -163,7 +163,7 @@ def compile_decoder(
     with report.progress(f"compiling for {device}") as on_progress:
         bundle = compile_it(
             decoder, device, output, weights=form, context=context, tokenizer=tokenizer, force=force,
-            block_sparsity=block_sparsity or 0.0, on_progress=on_progress,
+            block_sparsity=block_sparsity or 0.0, break_even=1.0 if keep_rules else None, on_progress=on_progress,
         )  # fmt: skip
     manifest = read_manifest(bundle)
     facts = manifest.decoder
@@ -173,8 +173,13 @@ def compile_decoder(
         "weights_bytes": manifest.weights_bytes, "cache_bytes": facts.cache_bytes, "arena_bytes": manifest.arena_bytes,
         "code_bytes": manifest.code_bytes, "context": facts.context, "blocks": facts.blocks,
         "vocabulary": facts.vocabulary, "tokenizer": facts.tokenizer or "bytes", "method": facts.method,
-        "sparsity": facts.sparsity,
+        "sparsity": facts.sparsity, "dropped_rules": sum(site.dropped for site in facts.sites),
     }  # fmt: skip
+    if said["dropped_rules"]:
+        report.warn(
+            f"{said['dropped_rules']} of {len(facts.sites)} layers compute with all of their inputs, which is faster "
+            f"with {facts.weights} than what their rules skip: edgesparse explain {bundle} says why, --keep-rules skips"
+        )
     if json:
         return report.print_json(said)
     mb = report.kilobytes

@@ -29,7 +29,8 @@ def refuse_layers(decoder: DecoderFacts | None, bundle: Path) -> None:
 
 class SiteFacts(BaseModel):
     """One linear layer. Of its ``entries``, inputs (outputs for ``up`` of a network that skips neurons), some count:
-    each of them makes the runtime read ``unit_bytes``, and ``low_bytes`` are read besides where a rule holds."""
+    each of them makes the runtime read ``unit_bytes``, and ``low_bytes`` are read besides where a rule holds. ``why``
+    its ``layout`` is what it is; ``dropped``: the model has a rule that is not used."""
 
     model_config = _STRICT
     block: NonNegativeInt
@@ -37,7 +38,10 @@ class SiteFacts(BaseModel):
     entries: PositiveInt
     unit_bytes: NonNegativeFloat
     low_bytes: NonNegativeInt = 0
+    layout: Literal["columns", "rows", "interleaved", "blocks"]
     rule: bool = False
+    dropped: bool = False
+    why: str = ""
 
 
 class WeightFile(BaseModel):

@@ -42,6 +42,10 @@ BlockSparsity = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(help="with --weights int4: leave out this share of the weights, in blocks of 4 outputs x 16 inputs"),
 ]
+KeepRules = Annotated[
+    bool,
+    typer.Option("--keep-rules", help="of a language model: skip inputs also where computing with all is faster"),
+]
 Each = Annotated[bool, typer.Option("--each", help="the inputs are stacks of samples: iterate over axis 0")]
 Runtime = Annotated[
     str, typer.Option(help="auto, local, qemu, wasmtime, node, chromium, firefox, adb[:SERIAL] or ssh:USER@HOST[:PORT]")

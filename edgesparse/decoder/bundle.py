@@ -8,8 +8,9 @@ from pathlib import Path
 
 from edgesparse.build import Artifact
 from edgesparse.decoder.blob import Blob
-from edgesparse.decoder.model import SITES, Decoder
-from edgesparse.decoder.store import Form, StoredDecoder, describe_rules
+from edgesparse.decoder.model import SITES, Decoder, InputRule, NeuronRule
+from edgesparse.decoder.store import Form, Matrix, StoredDecoder, describe_rules
+from edgesparse.decoder.worth import Dropped
 from edgesparse.manifest import Manifest, Port
 from edgesparse.manifest_decoder import DecoderFacts, SiteFacts, WeightFile
 from edgesparse.npm_package import package_json
@@ -21,20 +22,23 @@ FILE_BYTES = 32 << 20
 
 
 def facts(
-    decoder: Decoder, stored: StoredDecoder, form: Form, context: int, chunk: int, cache_bytes: int,
-    tokenizer: tuple[str, bytes] | None,
+    decoder: Decoder, stored: StoredDecoder, dropped: tuple[Dropped, ...], form: Form, context: int, chunk: int,
+    cache_bytes: int, tokenizer: tuple[str, bytes] | None,
 ) -> DecoderFacts:  # fmt: skip
-    sites = []
+    sites, reasons = [], {one.place: one.why for one in dropped}
     for number, block in enumerate(stored.blocks):
         for site in SITES:
             if (m := block.matrices.get(site)) is None:
                 continue
             skips_neurons = block.neurons is not None and site in ("up", "down")
+            source = decoder.blocks[number]
+            rule = source.neurons if skips_neurons else getattr(source, site).rule
             sites.append(
                 SiteFacts(
                     block=number, site=site, entries=m.outputs if m.layout == "rows" else m.inputs,  # type: ignore[arg-type]
                     unit_bytes=m.unit_bytes, low_bytes=m.low_bytes,
-                    rule=decoder_rule(decoder, number, site) or skips_neurons,
+                    layout=m.layout, rule=rule is not None, dropped=(number, site) in reasons,  # type: ignore[arg-type]
+                    why=reasons.get((number, site)) or _why(rule, m),
                 )
             )  # fmt: skip
     norms = sum(
@@ -51,8 +55,15 @@ def facts(
     )  # fmt: skip
 
 
-def decoder_rule(decoder: Decoder, block: int, site: str) -> bool:
-    return getattr(decoder.blocks[block], site).rule is not None
+def _why(rule: InputRule | NeuronRule | None, matrix: Matrix) -> str:
+    """Why the layer is stored as it is."""
+    if rule is None and matrix.layout == "blocks":
+        return "blocks of 4 x 16 weights that are zero are left out"
+    if rule is None:
+        return "no rule: all inputs count, in one stream of weights"
+    what = "outputs" if matrix.layout == "rows" else "inputs"
+    low = f", what is left out through rank {matrix.low[0].outputs}" if matrix.low else ""
+    return f"{rule.method} leaves out {rule.sparsity:.0%} of the {what}, each of them a run of weights{low}"
 
 
 def describe(

@@ -1,0 +1,155 @@
+"""Rules that would make a layer slower are not used, and it is said; layers under one rule are stored as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesparse import runtimes
+from edgesparse.cli import app
+from edgesparse.decoder.blob import Blob
+from edgesparse.decoder.compile import compile_decoder
+from edgesparse.decoder.model import Decoder, InputRule, NeuronRule
+from edgesparse.decoder.reference import logits
+from edgesparse.decoder.store import Store, StoredBlock
+from edgesparse.decoder.to_onnx import to_onnx
+from edgesparse.decoder.worth import only_worthwhile
+from edgesparse.importer import save
+from edgesparse.runtimes.generation import Request
+from edgesparse.tables_decoder import ranges
+from tests.decoder.made import decoder, with_rules
+
+
+def teal(share: float, threshold: float = 0.5, rank: int = 0) -> InputRule:
+    return InputRule("teal", share, np.array([threshold], np.float32), rank=rank)
+
+
+def kept(model: Decoder) -> list[set[str]]:
+    return [{site for site, layer in block.linears() if layer.rule} for block in model.blocks]
+
+
+def test_rules_that_leave_too_much_are_dropped() -> None:
+    shares = {"q": 0.2, "o": 0.3, "up": 0.9, "down": 0.31}
+    model = with_rules(decoder(), lambda site, inputs: teal(shares[site]) if site in shares else None)
+    found, dropped = only_worthwhile(model, 0.7)
+    assert kept(found) == [{"up", "down"}] * 2
+    assert {one.place for one in dropped} == {(block, site) for block in (0, 1) for site in ("q", "o")}
+    assert {round(one.active, 6) for one in dropped} == {0.8, 0.7} and {one.limit for one in dropped} == {0.7}
+    assert dropped[0].why == "teal leaves 80% of its weights: skipping is faster below 70%"
+    np.testing.assert_array_equal(found.blocks[0].q.weight, model.blocks[0].q.weight)
+
+
+def test_what_goes_through_a_low_rank_counts_as_read() -> None:
+    """down: 48 x 80; rank 10 is read besides: 10 * 128 of 3840 weights, a third."""
+    model = with_rules(decoder(), lambda site, inputs: teal(0.5, rank=10) if site == "down" else None)
+    assert kept(only_worthwhile(model, 0.8)[0]) == [set()] * 2
+    assert kept(only_worthwhile(model, 0.9)[0]) == [{"down"}] * 2
+
+
+def test_neurons_go_as_a_whole() -> None:
+    rule = NeuronRule("cats", 0.4, np.array([0.1], np.float32))
+    model = with_rules(decoder(), lambda site, inputs: teal(0.9) if site == "o" else None, rule)
+    found, dropped = only_worthwhile(model, 0.6)
+    assert [block.neurons for block in found.blocks] == [None, None] and kept(found) == [{"o"}] * 2
+    assert {one.place[1] for one in dropped} == {"up", "down"}
+    assert only_worthwhile(model, 0.61)[1] == ()
+
+
+def test_without_a_limit_all_rules_stay() -> None:
+    model = with_rules(decoder(), lambda site, inputs: teal(0.0))
+    assert only_worthwhile(model, 1.0) == (model, ())
+
+
+def stored(model: Decoder, folder: Path) -> StoredBlock:
+    return Store(model, "int8", "x86_64", 16, Blob(folder / "weights.bin")).all().blocks[0]
+
+
+def computed(block: StoredBlock) -> dict[str, int | None]:
+    return {site: matrix.computed for site, matrix in block.matrices.items()}
+
+
+def test_layers_under_one_rule_are_stored_as_one(tmp_path: Path) -> None:
+    block = stored(with_rules(decoder(bias=True), lambda site, inputs: teal(0.5)), tmp_path)
+    assert computed(block) == {"q": 128, "k": 0, "v": 0, "o": None, "gate": 160, "up": 0, "down": None}
+    assert block.matrices["gate"].bytes == block.matrices["up"].bytes
+    assert block.matrices["q"].outputs == 2 * block.matrices["k"].outputs == 64
+
+
+@pytest.mark.parametrize("other", [teal(0.5, threshold=0.6), teal(0.5, rank=3), None])
+def test_layers_under_different_rules_are_not(other: InputRule | None, tmp_path: Path) -> None:
+    model = with_rules(decoder(), lambda site, inputs: other if site in ("v", "up") else teal(0.5))
+    assert set(computed(stored(model, tmp_path)).values()) == {None}
+
+
+def test_gate_and_up_with_a_predictor_are_not(tmp_path: Path) -> None:
+    model = with_rules(decoder(predictor=16), lambda site, inputs: teal(0.5))
+    found = computed(stored(model, tmp_path))
+    assert (found["gate"], found["up"]) == (None, None) and (found["q"], found["k"]) == (128, 0)
+
+
+@pytest.mark.cpus(2)
+def test_layers_that_are_stored_as_one_on_two_threads(tmp_path: Path) -> None:
+    """Greedy tokens are those of the reference, and counts of inputs are told for each layer."""
+    model = with_rules(decoder(bias=True, dim=64, hidden=192), lambda site, inputs: teal(0.5))
+    bundle = compile_decoder(model, "host", tmp_path / "lm.edge", weights="f32", break_even=1)
+    tokens = [5]
+    for _ in range(8):
+        tokens.append(int(np.argmax(logits(model, np.array([tokens]))[0, -1])))
+    for threads in (1, 2):
+        with runtimes.open(bundle, "local", threads=threads) as session:
+            found = session.generate([5], Request(8))
+            facts = session.manifest.decoder
+        assert list(found.tokens) == tokens[1:] and facts is not None
+        active = {(s.block, s.site): a for s, a in zip(facts.sites, found.cost.active, strict=True)}
+        for index in (0, 1):
+            assert active[index, "q"] == active[index, "k"] == active[index, "v"] != active[index, "o"]
+            assert 0 < active[index, "gate"] == active[index, "up"] < 64
+
+
+@pytest.fixture
+def onnx(tmp_path: Path) -> Path:
+    shares = {"q": 0.2, "k": 0.2, "v": 0.2, "down": 0.9}
+    model = with_rules(decoder(vocabulary=256), lambda site, inputs: teal(shares[site]) if site in shares else None)
+    save(to_onnx(model), tmp_path / "lm.onnx")
+    return tmp_path / "lm.onnx"
+
+
+def run(*arguments: object) -> None:
+    app(list(map(str, arguments)), standalone_mode=False)
+
+
+def test_compile_says_which_rules_it_does_not_use(onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = onnx.with_name("lm.edge")
+    run("compile", onnx, "-o", bundle, "--weights", "int8", "--json")
+    said = capsys.readouterr()
+    assert json.loads(said.out)["dropped_rules"] == 6
+    assert "6 of 14 layers compute with all of their inputs" in " ".join(said.err.split())
+    assert f"edgesparse explain {bundle} says why, --keep-rules skips" in " ".join(said.err.split())
+
+    run("explain", bundle)
+    table = " ".join(capsys.readouterr().out.split())
+    assert "0-1 q, k, v interleaved 0.02 teal leaves 80% of its weights: skipping is faster below 70%" in table
+    assert "0-1 o, gate, up interleaved" in table and "no rule: all inputs count" in table
+    assert "0-1 down columns 0.01 teal leaves out 90% of the inputs" in table
+
+    run("explain", bundle, "--json")
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    assert [one["site"] for one in layers if one["dropped"]] == ["q", "k", "v"] * 2
+    assert {one["site"]: one["rule"] for one in layers}["down"]
+
+
+def test_rules_can_be_kept(onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("compile", onnx, "-o", onnx.with_name("lm.edge"), "--weights", "int8", "--json", "--keep-rules")
+    said = capsys.readouterr()
+    assert json.loads(said.out)["dropped_rules"] == 0 and "compute with all" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"), [((0,), "0"), ((0, 1, 2, 5), "0-2, 5"), ((7, 3, 4), "3-4, 7"), (range(22), "0-21")]
+)
+def test_ranges(numbers: Iterable[int], said: str) -> None:
+    assert ranges(numbers) == said
