@@ -153,10 +153,14 @@ def doctor(json: Json = False) -> None:
 @app.command(epilog="Example: edgesparse inspect model.onnx --shape image=1,3,224,224")
 def inspect(model: Model, shape: Shapes = None, json: Json = False) -> None:
     """Show inputs, operators, parameters, MACs, zeros per layer, and what is unsupported."""
-    from edgesparse import tables
+    from edgesparse import tables, tables_decoder
+    from edgesparse.decoder.onnx_model import decoder_of, is_decoder
     from edgesparse.inspect import inspect as look
 
-    tables.inspection(model, look(load_model(model, shape)), json)
+    loaded = load_model(model, shape)
+    if is_decoder(loaded):
+        return tables_decoder.inspection(model, *decoder_of(loaded), json)
+    return tables.inspection(model, look(loaded), json)
 
 
 @app.command(epilog="Example: edgesparse export examples/models.py:mobilenet_v1 -o mobilenet_v1.onnx")

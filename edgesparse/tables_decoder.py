@@ -1,4 +1,4 @@
-"""What `explain` prints of a language model: how each layer is stored, and why."""
+"""What `inspect` prints of a language model: its sizes; and `explain`: how each layer is stored, and why."""
 
 from __future__ import annotations
 
@@ -6,8 +6,40 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from edgesparse.decoder.model import Decoder
+from edgesparse.decoder.store import describe_rules
 from edgesparse.manifest_decoder import SITES, DecoderFacts, SiteFacts
-from edgesparse.report import print_json, print_table
+from edgesparse.report import kilobytes, print_facts, print_json, print_table
+
+
+def inspection(path: Path, decoder: Decoder, tokenizer: tuple[str, bytes] | None, json: bool) -> None:
+    """``tokenizer``: the name of its file, and the file."""
+    d, block, rules = decoder, decoder.blocks[0], describe_rules(decoder)
+    linear = sum(layer.weight.size for b in d.blocks for _, layer in b.linears())
+    tables = d.embedding.size + (0 if d.head is None else d.head.size)
+    each = 2 * 4 * d.kv_heads * d.head_dim  # bytes of the keys and values of a position
+    cache = sum(each * min(b.window or d.context, d.context) for b in d.blocks)
+    said = {
+        "blocks": len(d.blocks), "dim": d.dim, "hidden": d.hidden, "heads": d.heads, "kv_heads": d.kv_heads,
+        "head_dim": d.head_dim, "vocabulary": d.vocabulary, "context": d.context, "activation": d.activation,
+        "gated": block.gate is not None, "tied": d.head is None, "linear_weights": linear, "table_weights": tables,
+        "cache_bytes": cache, "tokenizer": tokenizer[0] if tokenizer else "", "bos": d.bos, "stops": list(d.stops),
+        "dense_positions": d.dense_positions, "rules": rules or None,
+    }  # fmt: skip
+    if json:
+        return print_json({"model": str(path), "decoder": said})
+    tokens = said["tokenizer"] or ("bytes" if d.vocabulary == 256 else "no tokenizer")
+    print_facts(f"{path}: a language model", {
+        "network": f"{len(d.blocks)} blocks of {d.dim}, feed-forward {d.hidden} ({d.activation}"
+        f"{', gated' if said['gated'] else ''})",
+        "attention": f"{d.heads} heads of {d.head_dim}, {d.kv_heads} of keys and values",
+        "weights": f"{linear:,} in linear layers, {tables:,} in the embedding"
+        f"{'' if d.head is None else ' and the head'}",
+        "vocabulary": f"{d.vocabulary} tokens ({tokens})",
+        "context": f"{d.context} positions, {kilobytes(cache)} for keys and values",
+        "activation sparsity": f"{rules['method']}, {100 * rules['sparsity']:.0f}% left out" if rules else "none",
+    })  # fmt: skip
+    return None
 
 
 def explanation(bundle: Path, device: str, facts: DecoderFacts, json: bool) -> None:

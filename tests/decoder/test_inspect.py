@@ -1,0 +1,32 @@
+"""`inspect` of a language model tells its sizes, not operators that no command needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgesparse.cli import app
+from edgesparse.decoder.model import InputRule
+from edgesparse.decoder.to_onnx import to_onnx
+from edgesparse.importer import save
+from tests.decoder.made import decoder, with_rules
+
+
+def test_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rule = InputRule("teal", 0.5, np.array([0.5], np.float32))
+    model = with_rules(decoder(tied=False, windows=(8, 0)), lambda site, inputs: rule)
+    save(to_onnx(model), tmp_path / "lm.onnx")
+    app(["inspect", str(tmp_path / "lm.onnx"), "--json"], standalone_mode=False)
+    said = json.loads(capsys.readouterr().out)["decoder"]
+    linear = 2 * (2 * 64 * 48 + 2 * 32 * 48 + 3 * 80 * 48)
+    assert (said["linear_weights"], said["table_weights"]) == (linear, 2 * 70 * 48)
+    assert said["cache_bytes"] == (8 + 32) * 2 * 2 * 16 * 4  # positions, keys and values, heads, floats
+    assert said["rules"] == {"method": "teal", "sparsity": 0.5} and not said["tied"] and said["gated"]
+
+    app(["inspect", str(tmp_path / "lm.onnx")], standalone_mode=False)
+    table = " ".join(capsys.readouterr().out.split())
+    assert f"{linear:,} in linear layers, 6,720 in the embedding and the head" in table
+    assert "70 tokens (no tokenizer)" in table and "teal, 50% left out" in table
