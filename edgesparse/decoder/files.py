@@ -9,10 +9,11 @@ import onnx_ir as ir
 
 from edgesparse.decoder.finite import check_finite
 from edgesparse.decoder.model import Decoder
+from edgesparse.decoder.onnx_file import write_onnx
 from edgesparse.decoder.recognise import recognise
 from edgesparse.decoder.tokenizer import Tokenizer, tokenizer_of
 from edgesparse.errors import InputError
-from edgesparse.importer import load, save
+from edgesparse.importer import load
 from edgesparse.workspace import workspace
 
 LARGEST_BYTES = 1_500_000_000
@@ -37,17 +38,23 @@ def load_decoder(path: str | Path) -> tuple[Decoder, Tokenizer | None]:
 def save_decoder(model: ir.Model, path: str | Path) -> tuple[Path, ...]:
     """Write ``model`` to ``path``; weights of more than 1.5 GB to ``path`` + ".data" beside it. Returns the files.
 
+    Each is there whole or not at all, and no two weights are in memory for it at once.
+
     Raises:
         InputError: a file cannot be written.
     """
     path = Path(path)
     held = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    if held <= LARGEST_BYTES:
-        save(model, path)
-        return (path,)
     data = path.with_name(f"{path.name}.data")
     try:
         with workspace(path.absolute().parent) as scratch:
+            if held <= LARGEST_BYTES:
+                with open(scratch / path.name, "wb") as file:
+                    write_onnx(model, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(scratch / path.name, path)
+                return (path,)
             ir.save(model, scratch / path.name, external_data=data.name)
             os.replace(scratch / data.name, data)  # first: a model without its weights is worse than the reverse
             os.replace(scratch / path.name, path)

@@ -1,4 +1,7 @@
-"""A folder in Hugging Face's layout, ``config.json`` and ``.safetensors``, -> Decoder."""
+"""A folder in Hugging Face's layout, ``config.json`` and ``.safetensors``, -> Decoder.
+
+Weights stay in the files, mapped, but for those of bfloat16.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ PIP = "pip install safetensors==0.8.0 (in a checkout: '.[llm]')"
 
 
 def load_huggingface(folder: Path) -> Decoder:
-    """The network in ``folder``; float16 weights stay float16, bfloat16 become float32.
+    """The network in ``folder``; float16 weights stay float16, bfloat16 become float32, in memory.
 
     Raises:
         InputError: an architecture or RoPE that is not known; files that are missing, damaged or outside of the
@@ -98,13 +101,14 @@ def _embedding_scale(dim: int, dtype: np.dtype[Any]) -> float:
 
 
 class _Tensors:
-    """The tensors of some files, each read when it is asked for; remembers which were."""
+    """The tensors of some files; remembers which were asked for."""
 
     def __init__(self, folder: Path, files: dict[str, list[str] | None]) -> None:
         self._open = _safe_open()
         self._folder = folder
         self._file_of = {name: file for file, given in files.items() for name in self._names(file, given)}
         self._read: set[str] = set()
+        self._mapped: dict[str, tuple[Array, dict[str, Any]]] = {}  # bytes of a file, and what its header says
 
     def _names(self, file: str, given: list[str] | None) -> list[str]:
         """Of the tensors in ``file``, which hold what the index says."""
@@ -138,9 +142,20 @@ class _Tensors:
                     f"'{name}' is {dtype}; F32, F16 and BF16 can be read", where=str(self._folder / file),
                     hint="take the checkpoint as it was before quantisation",
                 )  # fmt: skip
-            array: Array = opened.get_tensor(name)
-        self._read.add(name)
-        return array if array.dtype in (np.float32, np.float16) else array.astype(np.float32)
+            self._read.add(name)
+            if dtype == "BF16":
+                return np.asarray(opened.get_tensor(name).astype(np.float32))
+        return self._view(file, name).view("<f4" if dtype == "F32" else "<f2").reshape(shape)
+
+    def _view(self, file: str, name: str) -> Array:
+        """The bytes of a tensor in a file that the library has found sound; it hands out copies alone."""
+        if file not in self._mapped:
+            data = np.asarray(np.memmap(self._folder / file, np.uint8, "r"))
+            size = int.from_bytes(data[:8].tobytes(), "little")
+            self._mapped[file] = data[8 + size :], json.loads(data[8 : 8 + size].tobytes())
+        data, header = self._mapped[file]
+        first, last = header[name]["data_offsets"]
+        return data[first:last]
 
     def check_all_read(self) -> None:
         left = sorted(name for name in self._file_of if name not in self._read and not _UNREAD.fullmatch(name))
