@@ -25,7 +25,8 @@ def activation_sparsity(rows: Sequence[Row]) -> str:
         " 8 bits read for each token. Sparsity: the share of the weights of all linear layers that is not read; the"
         " first four positions of each window stay dense. Thresholds are made on 64 even windows of 256 bytes of text,"
         " and judged on 96 odd ones. `network` and `block`: shares allocated by the loss, or by the error of each"
-        " block; R-Sparse takes WINA's shares. In bold: the best of a sparsity.",
+        " block; R-Sparse takes WINA's shares. Except by CATS and CHESS, layers that read the same (q, k and"
+        " v; gate and up) skip the same inputs. In bold: the best of a sparsity.",
         f"![rise in bits per byte over sparsity]({PICTURE})",
         "Bits per byte:\n\n" + _over(whole, lambda r, best: _bold(f"{r['bits_per_byte']:.3f}", best)),
         "What was achieved on the text that judges, % of weights not read; MB read for each token:\n\n"

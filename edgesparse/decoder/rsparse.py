@@ -12,7 +12,7 @@ from edgesparse.decoder.allocate import Allocation
 from edgesparse.decoder.allocated import Allocated, allocated
 from edgesparse.decoder.model import Decoder, InputRule
 from edgesparse.decoder.perplexity import score
-from edgesparse.decoder.sites import Place, Progress, Shares, groups, layer, nothing
+from edgesparse.decoder.sites import Group, Place, Progress, Shares, groups, layer, nothing
 from edgesparse.decoder.thresholds import Thresholds, with_rules
 from edgesparse.types import Array
 
@@ -21,8 +21,6 @@ RHOS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.35, 0.2)
 POPULATION = 8
 _TOKENS = 512  # on which splits are compared
 _JUDGES = 2048  # on which generations are
-Group = tuple[Place, ...]
-"""Layers that read the same."""
 _Person = tuple[float, dict[Place, float]]
 
 

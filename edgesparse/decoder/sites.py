@@ -16,6 +16,8 @@ from edgesparse.types import Array
 
 Place = tuple[int, str]
 """(block, site): one linear layer; the site "act" is the activated gate."""
+Group = tuple[Place, ...]
+"""Layers that read the same vector."""
 Shares = Mapping[Place, float]
 """The share of the inputs that is skipped: of layers, or of groups of them, by their first."""
 Progress = Callable[[int, int, str], None]
@@ -66,7 +68,7 @@ def groups_of(block: Block) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def groups(decoder: Decoder) -> dict[Place, tuple[Place, ...]]:
+def groups(decoder: Decoder) -> dict[Place, Group]:
     """`groups_of` all blocks, in the order in which they run."""
     return {
         (index, first): tuple((index, site) for site in sites)
