@@ -34,4 +34,44 @@ ES_INLINE void interleave(vb a, vb b, vb c, vb d, vb *u) {
   u[0] = LOW(ab, cd, 16), u[1] = HIGH(ab, cd, 16), u[2] = LOW(ab_, cd_, 16), u[3] = HIGH(ab_, cd_, 16);
 #endif
 }
+
+// Sums of ES_VL outputs of each k, of both nibbles.
+typedef struct { vs low[4], high[4]; } es_sums;
+#if ES_HIGH
+// `low` is of whole bytes, upper nibbles included: they need not be cut off, and are subtracted once. `sum` is that of
+// all q that are added. High sums are 2^ES_HIGH times as large.
+ES_INLINE es_sums no_sums(int32_t sum) {
+  es_sums s;
+  for (int k = 0; k < 4; k++) s.high[k] = splat_vi(-8 * sum << ES_HIGH), s.low[k] = s.high[k] - 8 * sum;
+  return s;
+}
+ES_INLINE vi low_sum(const es_sums *s, int k, int32_t sum) {
+  (void)sum;
+  return s->low[k] - s->high[k];
+}
+ES_INLINE vi high_sum(const es_sums *s, int k, int32_t sum) {
+  (void)sum;
+  return s->high[k];
+}
+#define ES_LOW(w) (w)
+#else
+ES_INLINE es_sums no_sums(int32_t sum) {
+  (void)sum;
+  return (es_sums){0};
+}
+ES_INLINE vi low_sum(const es_sums *s, int k, int32_t sum) { return lanes(s->low[k]) - splat_vi(8 * sum); }
+ES_INLINE vi high_sum(const es_sums *s, int k, int32_t sum) { return lanes(s->high[k]) - splat_vi(8 * sum); }
+#define ES_LOW low_nibbles
+#endif
+
+// The products of `at` bytes into 4 rows with their 4 activations.
+ES_INLINE void add_quad(es_sums *s, const uint8_t *const *row, int64_t at, const int8_t *q) {
+  vb u[4];
+  interleave(load_vb(row[0] + at), load_vb(row[1] + at), load_vb(row[2] + at), load_vb(row[3] + at), u);
+  const vb x = splat_quad(q);
+  for (int k = 0; k < 4; k++) {
+    s->low[k] = dot(s->low[k], ES_LOW(u[k]), x);
+    s->high[k] = dot(s->high[k], high_nibbles(u[k]), x);
+  }
+}
 #endif

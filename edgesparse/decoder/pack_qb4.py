@@ -198,7 +198,7 @@ def active(
         values = np.pad(here[kept], (0, padding))
         s = np.float32(np.abs(values).max(initial=0)) / np.float32(127)
         q = np.rint(values / s).astype(np.int8) if s > 0 else np.zeros(values.size, np.int8)
-        index += [*(kept + first).tolist(), *([first] * padding)]
+        index += [*(kept + first).tolist(), *([int(kept[-1]) + first] * padding if padding else [])]
         qs.append(q)
         scale.append(s)
         total.append(q.sum(dtype=np.int32))
