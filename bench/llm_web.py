@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.command import as_typed
-from bench.llm import random_decoder
+from bench.llm_rules import random_decoder
 from bench.llm_shape import SHAPES
 from bench.machine import facts
 from bench.results import save

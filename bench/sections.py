@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,7 @@ from bench import (
     layer_times,
     llm,
     llm_int4,
+    llm_published,
     llm_web,
     predictions,
     profile_cost,
@@ -23,9 +25,11 @@ from bench import (
     rearrangement,
 )
 from bench.arm import decoder_loops, decoders
+from bench.results import read_rows
 from edgesparse.report import short
 
 Row = Mapping[str, Any]
+JUDGED = Path(__file__).resolve().parent / "results" / "activation_sparsity.json"
 
 
 SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
@@ -60,8 +64,10 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
         llm,
         "Language models, whole",
         "Decoders with random weights, token by token, all variants open at once and in turns with a loop that only"
-        " reads memory, from large pages, in which sessions keep weights. `active`: of the inputs of linear layers;"
-        " GB/s count the weights that a token needs.",
+        " reads memory, from large pages, in which sessions keep weights. What a method skips: teal of the inputs of"
+        " all linear layers, cats of neurons, chess of neurons and of the inputs of q and o, rsparse of weights;"
+        " `x dense`: beside all inputs in the same form, medians of rounds; int4-blocks beside int4. `active`: of the"
+        " weights of linear layers; GB/s count the weights that a token needs.",
     ),
     "int4 and llama.cpp": (
         llm_int4,
@@ -122,7 +128,7 @@ def section(rows: Sequence[Row]) -> str:
     if what == "layer times":
         return _layer_times(rows)
     if what in SIMPLE:
-        return _simple(rows, *SIMPLE[what])
+        return _simple(rows, *SIMPLE[what]) + (_published(rows) if what == "decoders" else "")
     if what == "recovery":
         return accuracy_tables.recovery(rows)
     return _footprint(rows)
@@ -149,6 +155,19 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _made_by(command: str, machine: Row) -> str:
     facts = ", ".join(f"{k} {v}" for k, v in machine.items() if isinstance(v, str) and k not in ("flags", "cores"))
     return f"`{command}` ({facts})"
+
+
+def _published(rows: Sequence[Row]) -> str:
+    """What papers say, beside the rows of bench.llm; nothing where it ran none of their methods."""
+    header, lines = llm_published.table(rows, read_rows(JUDGED))
+    if not lines:
+        return ""
+    return (
+        "\n\nGains as papers give them, on other machines, with other models and other forms of weights; beside them"
+        " tokens/s here over those of dense int8, and by how much bits per byte of the trained `pylm` rise at the same"
+        " sparsity, with the best of the method's allocations. Here all layers split rsparse's weights alike, 95% to"
+        " inputs and the rest to the rank; on `pylm` each has its own best split.\n\n" + _table(header, lines)
+    )
 
 
 def _kernels(rows: Sequence[Row]) -> str:

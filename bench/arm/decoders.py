@@ -25,7 +25,7 @@ from bench.arm import decoder_loops
 from bench.arm.counting import Executed, emulator, run
 from bench.arm.tables import numbers
 from bench.command import as_typed
-from bench.llm import random_decoder, with_shares
+from bench.llm_rules import random_decoder, random_tokens, teal
 from bench.llm_shape import SHAPES
 from bench.machine import facts
 from bench.results import write_rows
@@ -80,12 +80,13 @@ def networks(names: Sequence[str], shares: Sequence[float]) -> Iterator[Network]
     for name in names:
         if name == "pylm":
             decoder, calibrating, judging = data()
-            variants = with_shares(decoder, shares, calibrating[:4])
+            variants = {share: teal(decoder, calibrating[:4], 1 - share) for share in shares}
             yield Network(name, judging[0], {1.0: decoder, **variants})
         elif name in SHAPES:
             decoder = random_decoder(replace(SHAPES[name], layers=1, vocabulary=256))
             text = np.random.default_rng(2).integers(0, 256, 64)
-            yield Network(f"{name}, one block", text, {1.0: decoder, **with_shares(decoder, shares)})
+            variants = {share: teal(decoder, random_tokens(decoder), 1 - share) for share in shares}
+            yield Network(f"{name}, one block", text, {1.0: decoder, **variants})
         else:
             raise InputError(f"there is no '{name}'", where="--models", hint=", ".join(["pylm", *SHAPES]))
 
