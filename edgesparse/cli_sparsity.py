@@ -7,6 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from edgesparse.cli_blocks import sparsify_decoder
 from edgesparse.errors import InputError
 from edgesparse.options import (
     Calibration,
@@ -48,10 +49,17 @@ def sparsify(
         Optional[str],  # noqa: UP045
         typer.Option(
             help="magnitude, random, and with --calibration wanda, sparsegpt, obc: the last two move the weights that "
-            "stay so that outputs change as little as they can. Default: obc with --calibration, else magnitude"
+            "stay so that outputs change as little as they can. Default: obc with --calibration, else magnitude. Of a "
+            "language model: magnitude, and with --text saliency, obc, the default"
         ),
     ] = None,
     calibration: Calibration = None,
+    text: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE", help="to calibrate a language model on, whose only pattern is block:4x16; a quarter judges"
+        ),
+    ] = None,
     allocation: Annotated[
         str, typer.Option(help="uniform, erk, global, or latency: what a target needs, at the least error")
     ] = "uniform",
@@ -85,6 +93,7 @@ def sparsify(
     """Choose the weights to set to zero, in a pattern. The result is a valid ONNX file for any runtime."""
     check_file(output, force)
     from edgesparse import report, tables_sparsify
+    from edgesparse.decoder.onnx_model import is_decoder
     from edgesparse.devices import load_device
     from edgesparse.importer import save
     from edgesparse.inspect import weighted_layers
@@ -97,6 +106,15 @@ def sparsify(
     target_ms = None if target_latency is None else parse_milliseconds("--target-latency", target_latency)
     layers = None if recipe is None else read_recipe(recipe)
     loaded = load_model(model, shape)
+    if is_decoder(loaded):
+        if calibration or keep or include or layers or allocation != "uniform" or target_ms or speedup:
+            raise InputError(
+                "of the options of sparsify, language models know --pattern, --sparsity, --method and --text",
+                where=str(model), hint="--pattern block:4x16 --sparsity 0.5 --text corpus.txt",
+            )  # fmt: skip
+        return sparsify_decoder(loaded, model, output, pattern, sparsity, method, text, json)
+    if text is not None:
+        raise InputError("is for language models, which this is not", where="--text", hint="--calibration x.npz")
     names = [v.name or "" for v in loaded.graph.inputs if v.name not in loaded.graph.initializers]
     samples = None if calibration is None else read_inputs(calibration, names)
     with report.progress("sparsify") as on_progress:
@@ -109,6 +127,7 @@ def sparsify(
     tables_sparsify.sparsified(output, done, weighted_layers(loaded), json)
     for line in verdicts(loaded, {layer.name: layer.pattern for layer in done.layers}, device):
         report.note(line)
+    return None
 
 
 @commands.command(

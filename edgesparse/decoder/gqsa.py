@@ -14,14 +14,17 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesparse.decoder.pack_qb4 import ZERO, blocks_w, fit
+from edgesparse.decoder.pack_qb4 import DENOMINATORS, ZERO, blocks_w, fit
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 
 ROWS, GROUP = 4, 16
 MOST_INPUTS = GROUP << 16
 """The number of a group has 16 bits."""
+WHOLE = (*DENOMINATORS, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
+"""With those by which the scale of integers is found again, whatever the largest of them is."""
 _TRIES = 8
+_DENSE = "compile this layer as dense int4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def gqsa(weight: Array, inverse: Array | None = None, sparsity: float = 0.5) -> 
     if not 0 <= sparsity < 1:
         raise InputError(f"a sparsity of {sparsity:g} is not in [0, 1)", where=where, hint="0.5 is a good start")
     if inputs > MOST_INPUTS:
-        raise InputError(f"more than {MOST_INPUTS} inputs", where=where, hint="compile this layer as dense int4")
+        raise InputError(f"more than {MOST_INPUTS} inputs", where=where, hint=_DENSE)
     blocks = in_blocks(weight)
     score = np.square(blocks, dtype=np.float64)
     if inverse is not None:
@@ -99,9 +102,37 @@ def gqsa(weight: Array, inverse: Array | None = None, sparsity: float = 0.5) -> 
     gone = int(sparsity * score.size)
     keep = np.ones(score.size, bool)
     keep[np.argsort(score, axis=None, kind="stable")[:gone]] = False
-    keep = keep.reshape(score.shape)
+    return _stored(blocks, keep.reshape(score.shape), DENOMINATORS, outputs, inputs)
+
+
+def blocks_of(weight: Array) -> Blocks:
+    """``weight`` (outputs, inputs) without the blocks that are zero. What is a scale of 16 bits times integers from -8
+    to 7 already stays as it is.
+
+    Raises:
+        InputError: too many inputs, or weights without a scale.
+    """
+    outputs, inputs = weight.shape
+    if inputs > MOST_INPUTS:
+        raise InputError(f"more than {MOST_INPUTS} inputs", where=f"{outputs} x {inputs} weights", hint=_DENSE)
+    blocks = in_blocks(weight)
+    return _stored(blocks, _nonzero(blocks), WHOLE, outputs, inputs)
+
+
+def zero_share(weight: Array) -> float:
+    """Of the blocks of ``weight`` (outputs, inputs), those that are zero."""
+    return 1 - float(_nonzero(in_blocks(weight)).mean())
+
+
+def _nonzero(blocks: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray(blocks.any(axis=(2, 3)), np.bool_)
+
+
+def _stored(
+    blocks: NDArray[np.float32], keep: NDArray[np.bool_], denominators: tuple[float, ...], outputs: int, inputs: int
+) -> Blocks:
     group, column = np.nonzero(keep)
-    v, scale = fit(blocks[group, column].reshape(-1, GROUP))
+    v, scale = fit(blocks[group, column].reshape(-1, GROUP), denominators)
     start = np.concatenate([[0], np.cumsum(keep.sum(axis=1))]).astype(np.int32)
     u = (v + ZERO).astype(np.uint8).reshape(-1, ROWS, GROUP)
     return Blocks(u, scale.reshape(-1, ROWS), column.astype(np.uint16), start, outputs, inputs)

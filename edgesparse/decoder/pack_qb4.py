@@ -88,8 +88,10 @@ def quantise_qb4(weight: Array, block: int) -> Nibbles:
     return Nibbles(u, scale, block)
 
 
-def fit(w: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
-    """Integers -8..7 (blocks, n) and a scale for each block of ``w`` (blocks, n).
+def fit(
+    w: NDArray[np.float32], denominators: tuple[float, ...] = DENOMINATORS
+) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
+    """Integers -8..7 (blocks, n) and a scale for each block of ``w`` (blocks, n), as `quantise_qb4` chooses them.
 
     Raises:
         InputError: as `quantise_qb4`.
@@ -111,7 +113,7 @@ def fit(w: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float16
         better = errors < best
         best[better], scale[better] = errors[better], other[better]
 
-    for denominator in DENOMINATORS:
+    for denominator in denominators:
         consider((most / np.float32(denominator)).astype(np.float16))
     v = _nearest(w, scale, room)
     squares = np.einsum("bi,bi->b", v, v)
