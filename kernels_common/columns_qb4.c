@@ -62,7 +62,7 @@ ES_INLINE es_asked all_of(const es_part *p, int64_t bytes) {
 // before: with all inputs, 26 GB/s instead of 19.
 ES_INLINE void ask_two(es_asked *a) {
   if (a->row == a->last) return;
-#if defined(__AVX2__)
+#if ES_VL == 16
 #pragma unroll
   for (int i = 0; i < 6; i++) __asm__ volatile("imul $1, %0, %0" : "+r"(a->at));
 #endif
@@ -72,17 +72,19 @@ ES_INLINE void ask_two(es_asked *a) {
   if (a->at >= a->end && ++a->row < a->last) a->at = *a->row, a->end = a->at + a->bytes;
 }
 
-// f[0..127] += what p adds to outputs o..o+127. As many lines are asked for as rows are read afterwards.
+// f[0..127] += what p adds to outputs o..o+127. As many lines are asked for as rows are read: where that takes one pass,
+// in between.
 ES_INLINE void strip(float *f, const es_part *p, int64_t o, es_asked *ahead, int64_t lines) {
+  int64_t asked = 0;
+  for (; ES_PARTS > 1 && asked < lines; asked += 2) ask_two(ahead);
   for (int m = 0; m < ES_PARTS; m++) {
     es_sums s = no_sums(p->sum);
     const int64_t at = o / 2 + 4 * ES_VL * m;
-    int64_t j = 0;
-    for (; j < p->count; j += 4) {
-      if (m == 0 && j < lines) ask_two(ahead), ask_two(ahead);
+    for (int64_t j = 0; j < p->count; j += 4) {
+      for (int i = 0; i < 2 && asked < lines; i++, asked += 2) ask_two(ahead);
       add_quad(&s, p->row + j, at, p->q + j);
     }
-    for (; m == 0 && j < lines; j += 2) ask_two(ahead);
+    for (; asked < lines; asked += 2) ask_two(ahead);
     for (int k = 0; k < 4; k++) {
       const int first = es_output(k, m);
       const uint16_t *of = p->wscale + o + first;

@@ -1,4 +1,4 @@
-// edgesparse-kernel: op=dense dtype=qb4 isa=avx512vnni,avx512,avx2,sse2,scalar,neon_dotprod,neon,simd128,relaxed
+// edgesparse-kernel: op=dense dtype=qb4 isa=avx512vnni,avx512,avx2,sse2,scalar,neon_dotprod,neon
 #include "qb4.h"
 
 #define AHEAD 2048  // bytes: what is prefetched

@@ -39,6 +39,7 @@ ES_INLINE int64_t one_block(
     _mm512_mask_cvtepi32_storeu_epi8(q + here, entries, _mm512_maskz_compress_epi32(kept[k], (__m512i)n));
     here += count;
   }
+  for (int64_t j = here; j % 4; j++) index[j] = index[j - 1], q[j] = 0;
   *scale = s, *sum = __builtin_reduce_add(sums);
   return here;
 }
@@ -56,7 +57,10 @@ ES_INLINE int64_t one_block(
   }
   for (int64_t j = here; j < 16 * vectors; j++) value[j] = 0;
   es_quantise(value, bytes, scale, sum, 16 * vectors);
-  for (int64_t j = 0; j < here; j++) index[j] = found[j], q[j] = bytes[j];
+  const int64_t entries = (here + 3) / 4 * 4;
+  for (int64_t j = here; j < entries; j++) found[j] = found[here - 1];
+  for (int64_t j = 0; j < entries; j += 4)
+    for (int64_t i = j; i < j + 4; i++) index[i] = found[i], q[i] = bytes[i];
   return here;
 }
 #endif
@@ -74,14 +78,12 @@ void ES_KERNEL(select_qb4)(
   start[0] = 0;
   for (int64_t b = 0; b * block < n; b++) {
     const int64_t from = b * block, to = from + block < n ? from + block : n;
-    int32_t *i = index + used;
-    int8_t *a = q + used;
     int64_t here;
-    if (block == 32) here = one_block(x, threshold, from, to, per_channel, 2, i, a, scale + b, sum + b);
-    else here = one_block(x, threshold, from, to, per_channel, 4, i, a, scale + b, sum + b);
+    if (block == 32)
+      here = one_block(x, threshold, from, to, per_channel, 2, index + used, q + used, scale + b, sum + b);
+    else here = one_block(x, threshold, from, to, per_channel, 4, index + used, q + used, scale + b, sum + b);
     active += here;
-    for (; here % 4; here++) i[here] = i[here - 1], a[here] = 0;
-    used += here;
+    used += (here + 3) / 4 * 4;
     start[b + 1] = (int32_t)used;
   }
   count[0] = (int32_t)active;
