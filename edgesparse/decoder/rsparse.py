@@ -12,7 +12,7 @@ from edgesparse.decoder.allocate import Allocation
 from edgesparse.decoder.allocated import Allocated, allocated
 from edgesparse.decoder.model import Decoder, InputRule
 from edgesparse.decoder.perplexity import score
-from edgesparse.decoder.sites import Group, Place, Progress, Shares, groups, layer, nothing
+from edgesparse.decoder.sites import Place, Progress, Shares, first_of, layer, nothing, to_layers
 from edgesparse.decoder.thresholds import Thresholds, with_rules
 from edgesparse.types import Array
 
@@ -37,11 +37,11 @@ def calibrate_rsparse(
     """``y = W (m * x) + U_r V_r ((1 - m) * x)``: ``m`` keeps the inputs with ``|x[i]| * ||W[:, i]|| > t``.
 
     Of a layer's budget of ``outputs * inputs * (1 - s)`` weights, ``rho`` goes to inputs that are kept, the rest to the
-    rank ``r = outputs * inputs * (1 - s) * (1 - rho) / (outputs + inputs)``. Layers that read the same keep the same
-    inputs; they take the ``rho`` of `RHOS` with the least squared error of their outputs on 512 tokens. With
-    ``generations``, an evolution goes on from there: all splits of the network together, judged by the loss, children
-    of two winners with one split moved by N(0, 0.1). ``allocation`` gives ``s``, as in `calibrate_wina`; the paper's is
-    uniform.
+    rank ``r = outputs * inputs * (1 - s) * (1 - rho) / (outputs + inputs)``. ``s`` and the norms are those of layers
+    that read the same, as in `calibrate_wina` (``allocation``; the paper's is uniform). Each layer by itself takes the
+    ``rho`` of `RHOS` with the least squared error of its outputs on 512 tokens: the spectra of q, k and v are far
+    apart. With ``generations``, an evolution goes on from there: all splits of the network together, judged by the
+    loss, children of two winners with one layer's split moved by N(0, 0.1).
 
     Raises:
         InputError: sparsity of 1 or more, an unknown allocation, windows too short.
@@ -57,57 +57,46 @@ def calibrate_rsparse(
 def split(
     scored: Allocated, shares: Shares, generations: int = 0, seed: int = 0, on_progress: Progress = nothing
 ) -> Decoder:
-    """The decoder in which each group's budget, ``1 - shares[first]``, is split at its best."""
-    together = groups(scored.decoder)
+    """The decoder in which each layer's budget, one minus the share of its group, is split at its best."""
+    shares = to_layers(scored.decoder, shares)
     splits: dict[Place, float] = {}
-    for number, (first, share) in enumerate(shares.items()):
+    for number, (place, share) in enumerate(shares.items()):
         on_progress(number, len(shares), "splits of rank and inputs")
-        splits[first] = best_split(scored.thresholds, scored.decoder, together[first], share)
+        splits[place] = best_split(scored.thresholds, scored.decoder, place, share)
     if generations:
         splits = _evolve(scored, shares, splits, generations, seed, on_progress)
     return scored.settled(lambda found: _ruled(found, scored.decoder, shares, splits))
 
 
-def split_rules(
-    scored: Thresholds, decoder: Decoder, group: Group, sparsity: float, rho: float
-) -> dict[Place, InputRule | None]:
-    """The rules of layers that read the same, for a split. Their own ``sparsity`` is that of the inputs; the low rank
-    is read beside them."""
-    rule = scored.rule(group[0], 1 - (1 - sparsity) * rho)
-    rules: dict[Place, InputRule | None] = {}
-    for place in group:
-        linear = layer(decoder, place)
-        rank = int(linear.weight.size * (1 - sparsity) * (1 - rho) / (linear.outputs + linear.inputs))
-        rules[place] = None if rule is None else replace(rule, rank=rank)
-    return rules
+def split_rule(scored: Thresholds, decoder: Decoder, place: Place, sparsity: float, rho: float) -> InputRule | None:
+    """The rule of a layer for a split. Its own ``sparsity`` is that of the inputs; the low rank is read beside them."""
+    linear = layer(decoder, place)
+    rank = int(linear.weight.size * (1 - sparsity) * (1 - rho) / (linear.outputs + linear.inputs))
+    rule = scored.rule(first_of(decoder, place), 1 - (1 - sparsity) * rho)
+    return None if rule is None else replace(rule, rank=rank)
 
 
-def best_split(scored: Thresholds, decoder: Decoder, group: Group, sparsity: float) -> float:
+def best_split(scored: Thresholds, decoder: Decoder, place: Place, sparsity: float) -> float:
     """The first of the best of `RHOS`: where nothing is gained, all goes to inputs."""
     if not sparsity:
         return 1.0
-    x = scored.samples[group[0]]
+    linear = layer(decoder, place)
+    x = scored.samples[place]
     x = x[:: -(-len(x) // _TOKENS)]
+    weight = linear.weight.astype(np.float32)
+    u, s, v = reference.factors(linear.weight)
     errors = []
     for rho in RHOS:
-        error = 0.0
-        for place, rule in split_rules(scored, decoder, group, sparsity, rho).items():
-            assert rule is not None
-            weight = layer(decoder, place).weight
-            u, s, v = reference.factors(weight)
-            skipped = np.where(reference.keeps(x, rule), np.float32(0), x)
-            rest = skipped @ weight.astype(np.float32).T
-            rest -= (skipped @ v[: rule.rank].T * s[: rule.rank]) @ u[:, : rule.rank].T
-            error += float(np.square(rest).sum(dtype=np.float64))
-        errors.append(error)
+        rule = split_rule(scored, decoder, place, sparsity, rho)
+        assert rule is not None
+        skipped = np.where(reference.keeps(x, rule), np.float32(0), x)
+        rest = skipped @ weight.T - (skipped @ v[: rule.rank].T * s[: rule.rank]) @ u[:, : rule.rank].T
+        errors.append(float(np.square(rest).sum(dtype=np.float64)))
     return RHOS[int(np.argmin(errors))]
 
 
 def _ruled(scored: Thresholds, decoder: Decoder, shares: Shares, splits: Shares) -> Decoder:
-    rules: dict[Place, InputRule | None] = {}
-    for first, group in groups(decoder).items():
-        rules |= split_rules(scored, decoder, group, shares[first], splits[first])
-    return with_rules(decoder, rules)
+    return with_rules(decoder, {p: split_rule(scored, decoder, p, shares[p], rho) for p, rho in splits.items()})
 
 
 def _evolve(

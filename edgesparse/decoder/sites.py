@@ -16,8 +16,6 @@ from edgesparse.types import Array
 
 Place = tuple[int, str]
 """(block, site): one linear layer; the site "act" is the activated gate."""
-Group = tuple[Place, ...]
-"""Layers that read the same vector."""
 Shares = Mapping[Place, float]
 """The share of the inputs that is skipped: of layers, or of groups of them, by their first."""
 Progress = Callable[[int, int, str], None]
@@ -68,13 +66,18 @@ def groups_of(block: Block) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def groups(decoder: Decoder) -> dict[Place, Group]:
+def groups(decoder: Decoder) -> dict[Place, tuple[Place, ...]]:
     """`groups_of` all blocks, in the order in which they run."""
     return {
         (index, first): tuple((index, site) for site in sites)
         for index, block in enumerate(decoder.blocks)
         for first, sites in groups_of(block).items()
     }
+
+
+def first_of(decoder: Decoder, place: Place) -> Place:
+    """The first layer of the group of another."""
+    return next(first for first, group in groups(decoder).items() if place in group)
 
 
 def to_layers(decoder: Decoder, values: Mapping[Place, _Value]) -> dict[Place, _Value]:

@@ -17,7 +17,7 @@ from edgesparse.decoder.magnitude import calibrate_teal, calibrate_wina
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.random_inputs import calibrate_random
 from edgesparse.decoder.relu import calibrate_relu
-from edgesparse.decoder.rsparse import best_split, calibrate_rsparse, split_rules
+from edgesparse.decoder.rsparse import best_split, calibrate_rsparse, split_rule
 from edgesparse.decoder.sites import Samples, groups, layer, places, quantile, sample
 from edgesparse.decoder.thresholds import column_norms, thresholds
 from edgesparse.decoder.topk import calibrate_topk, spread
@@ -230,7 +230,8 @@ def test_all_to_inputs_is_thresholding() -> None:
     scored = thresholds("rsparse", sample(decoder, text(decoder)), {})
     for first, group in groups(decoder).items():
         same = scored.rule(first, 0.5)
-        for rule in split_rules(scored, decoder, group, 0.5, 1.0).values():
+        for place in group:
+            rule = split_rule(scored, decoder, place, 0.5, 1.0)
             assert rule is not None and same is not None and rule.rank == 0
             np.testing.assert_array_equal(rule.threshold, same.threshold)
 
@@ -238,13 +239,13 @@ def test_all_to_inputs_is_thresholding() -> None:
 def test_splits_stay_within_the_budget() -> None:
     decoder = made()
     scored = thresholds("rsparse", sample(decoder, text(decoder)), {})
-    for group in groups(decoder).values():
+    for place in PLACES:
+        linear = layer(decoder, place)
         for rho in (0.9, 0.5, 0.2):
-            for place, rule in split_rules(scored, decoder, group, 0.5, rho).items():
-                linear = layer(decoder, place)
-                assert rule is not None
-                read = (1 - rule.sparsity) * linear.weight.size + rule.rank * (linear.inputs + linear.outputs)
-                assert read <= 0.5 * linear.weight.size + 1e-6
+            rule = split_rule(scored, decoder, place, 0.5, rho)
+            assert rule is not None
+            read = (1 - rule.sparsity) * linear.weight.size + rule.rank * (linear.inputs + linear.outputs)
+            assert read <= 0.5 * linear.weight.size + 1e-6
 
 
 @pytest.mark.parametrize(("decay", "all_to_inputs"), [(0.0, True), (0.15, False)])
@@ -257,7 +258,7 @@ def test_rank_is_used_where_the_spectrum_decays(decay: float, all_to_inputs: boo
     decoder = replace(decoder, blocks=(block,))
     x = rng.standard_normal((256, 64)).astype(np.float32)
     scored = thresholds("rsparse", Samples({(0, "o"): x}, 256), {(0, "o"): column_norms(block.o)})
-    assert (best_split(scored, decoder, ((0, "o"),), 0.5) == 1.0) is all_to_inputs
+    assert (best_split(scored, decoder, (0, "o"), 0.5) == 1.0) is all_to_inputs
 
 
 def test_evolution_of_splits_is_reproducible_and_in_budget() -> None:
