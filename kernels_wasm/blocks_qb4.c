@@ -1,19 +1,12 @@
 // edgesparse-kernel: op=blocks dtype=qb4 isa=simd128,relaxed
 #include "dot_qb4.h"
 
-// What the weights of 8 less nothing add: in every lane, and not first as a number in a register of those.
-ES_INLINE v128_t offsets(const int32_t *offset) {
-  v128_t v = wasm_v128_load32_splat(offset);
-  ES_STAY(v);
-  return v;
-}
-
 #ifdef __wasm_relaxed_simd__
 static const float UNIT = 1;
 // sum_i (w[o, i] - 8) * q[i] of 16 inputs and 4 outputs; offset: -64 times the sum of q
 ES_INLINE vi4 dot_block(const uint8_t *w, const int8_t *q, const int32_t *offset, int halves) {
   const v128_t a = wasm_v128_load(w), b = wasm_v128_load(w + 16);
-  const v128_t start = wasm_i32x4_shr(offsets(offset), 3);
+  const v128_t start = wasm_i32x4_splat(*offset / 8);
   v128_t s = sum_quads(halves ? wasm_i32x4_splat(0) : start, load_quad(q), lower(a), halves);
   s = sum_quads(s, load_quad(q + 4), lower(b), halves);
   s = sum_quads(s, load_quad(q + 8), upper(a), halves);
@@ -25,8 +18,7 @@ static const float UNIT = 1.0f / 256;
 // the same, 256 times as large
 ES_INLINE vi4 dot_block(const uint8_t *w, const int8_t *q, const int32_t *offset, int halves) {
   (void)halves;
-  v128_t s = offsets(offset);
-  s = wasm_i32x4_shl(s, 5);
+  v128_t s = wasm_i32x4_splat(32 * *offset);
 #pragma unroll
   for (uint32_t i = 0; i < 2; i++) {
     const v128_t low = load_quad(q + 4 * i), high = load_quad(q + 8 + 4 * i);

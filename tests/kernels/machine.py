@@ -100,6 +100,10 @@ EXTRA: list[Kernel] = []
 """Kernels that only tests have."""
 
 
+WASM_SETTINGS = {"wasm_simd": True, "wasm_relaxed_simd": True}
+"""Of the engine of WebAssembly, by the name that wasmtime.Config has for them."""
+
+
 def kernels_of(stem: str, architecture: str) -> tuple[Kernel, ...]:
     return tuple(k for k in (*table(), *EXTRA) if k.stem == stem and ISAS[k.isa].architecture == architecture)
 
@@ -233,7 +237,8 @@ class _Module:
         import wasmtime
 
         config = wasmtime.Config()
-        config.wasm_simd = config.wasm_relaxed_simd = True
+        for name, value in WASM_SETTINGS.items():
+            setattr(config, name, value)
         self._wasmtime: Any = wasmtime
         self._store = wasmtime.Store(wasmtime.Engine(config))
         module = wasmtime.Module(self._store.engine, path.read_bytes())

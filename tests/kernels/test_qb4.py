@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from edgesparse.decoder.pack_qb4 import BLOCKS, OFFSET_FACTOR, active, grouped
 from edgesparse.types import Array, Attr
 from tests.kernels.cases import Case, direct, normal
 from tests.kernels.harness import BYTES, EPS, kernel_test
+from tests.kernels.machine import WASM_SETTINGS
 
 NONE = np.zeros(0, np.float32)
 NO_INDEX = np.zeros(0, np.int32)
@@ -140,6 +142,13 @@ def test_blocks(random: np.random.Generator) -> Iterator[Case]:
             yield case(
                 "blocks_qb4", [w, s, bias, q, scale, OFFSET_FACTOR * total, *where], (outputs,), label, outputs=outputs
             )
+
+
+@pytest.mark.parametrize("test", (test_dense, test_dense_many, test_blocks))
+def test_sums_of_four(test: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines that sum four products at once, as on ARM: wasmtime does where it has to compute the same everywhere."""
+    monkeypatch.setitem(WASM_SETTINGS, "wasm_relaxed_simd_deterministic", True)
+    test("relaxed")
 
 
 @kernel_test("blocks_many_qb4", kernels=("blocks_many",), bound=bound, isas=BYTES)
