@@ -6,7 +6,7 @@ static const float UNIT = 1;
 // sum_i (w[o, i] - 8) * q[i] of 16 inputs and 4 outputs; offset: -64 times the sum of q
 ES_INLINE vi4 dot_block(const uint8_t *w, const int8_t *q, const int32_t *offset, int halves) {
   const v128_t a = wasm_v128_load(w), b = wasm_v128_load(w + 16);
-  const v128_t start = wasm_i32x4_splat(*offset / 8);
+  const v128_t start = wasm_i32x4_splat(*offset >> 3);
   v128_t s = sum_quads(halves ? wasm_i32x4_splat(0) : start, load_quad(q), lower(a), halves);
   s = sum_quads(s, load_quad(q + 4), lower(b), halves);
   s = sum_quads(s, load_quad(q + 8), upper(a), halves);
