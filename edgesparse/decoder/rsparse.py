@@ -39,7 +39,7 @@ def calibrate_rsparse(
     Of a layer's budget of ``outputs * inputs * (1 - s)`` weights, ``rho`` goes to inputs that are kept, the rest to the
     rank ``r = outputs * inputs * (1 - s) * (1 - rho) / (outputs + inputs)``. ``s`` and the norms are those of layers
     that read the same, as in `calibrate_wina` (``allocation``; the paper's is uniform). Each layer by itself takes the
-    ``rho`` of `RHOS` with the least squared error of its outputs on 512 tokens: the spectra of q, k and v are far
+    ``rho`` of `RHOS` with the least squared error of its outputs on 512 tokens: what is best for q, k and v is far
     apart. With ``generations``, an evolution goes on from there: all splits of the network together, judged by the
     loss, children of two winners with one layer's split moved by N(0, 0.1).
 
