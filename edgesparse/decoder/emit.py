@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgesparse.decoder.model import SITES, Decoder
 from edgesparse.decoder.store import KERNELS, Matrix, Rule, StoredBlock, StoredDecoder
+from edgesparse.ops.decode import HEADS_AT_ONCE
 from edgesparse.plan import ALIGN_BYTES
 
 HEADER = 5
@@ -62,7 +63,8 @@ def places(decoder: Decoder, stored: StoredDecoder, chunk: int) -> Places:
         "x": own.take(chunk * d.dim), "h": own.take(chunk * d.dim), "index": own.take(padded),
         "value": own.take(padded), "q": own.take(chunk * padded, 1), "scale": own.take(groups),
         "sum": own.take(groups), "start": own.take(padded // 16 + 2), "rest": own.take(padded),
-        "low": own.take(max(ranks, default=0) + ALIGN_BYTES), "scores": own.take(max(b.rows for b in stored.blocks)),
+        "low": own.take(max(ranks, default=0) + ALIGN_BYTES),
+        "scores": own.take(min(HEADS_AT_ONCE, d.heads // d.kv_heads) * max(b.rows for b in stored.blocks)),
         "turn": own.take(2 * chunk * d.frequencies.size),
     }  # fmt: skip
     shared["own"] = room.take(own.bytes, 1)

@@ -9,7 +9,10 @@ import numpy as np
 
 from edgesparse.ops.activation import activate
 from edgesparse.ops.operator import Constants, Contract, Tensors, register, spans
-from edgesparse.types import Array, Attr, Binding, Machine, OpCall, TensorSpec
+from edgesparse.types import Array, Binding, Machine, OpCall, TensorSpec
+
+HEADS_AT_ONCE = 4
+"""Heads that share keys are computed together, so many at most: their scores are held at the same time."""
 
 
 def reference_rope(inputs: Sequence[Array], attrs: Mapping[str, Any], outputs: Sequence[TensorSpec]) -> list[Array]:
@@ -52,9 +55,9 @@ def bind_gated(call: OpCall, tensors: Tensors, constants: Constants, machine: Ma
 
 def bind_attend(call: OpCall, tensors: Tensors, constants: Constants, machine: Machine) -> list[Binding]:
     named = dict(zip(("q", "k", "v"), call.inputs, strict=True))
-    count: Attr = call.attrs["count"]
     arguments = {**named, "y": call.outputs[0], **call.attrs}
-    return [Binding("attend_f32", arguments, scratch_bytes=4 * int(count))]  # type: ignore[arg-type]
+    heads, count = min(HEADS_AT_ONCE, int(call.attrs["group"])), int(call.attrs["count"])  # type: ignore[arg-type]
+    return [Binding("attend_f32", arguments, scratch_bytes=4 * heads * count)]
 
 
 def _heads(attrs: Mapping[str, Any]) -> int:

@@ -59,7 +59,7 @@ typedef struct {
   int64_t position, tokens;
   es_hand hand;
   float *x, *h;                           // (tokens, dim): the sum of all layers so far, and what a layer reads
-  float *scores;                          // (positions)
+  float *scores;                          // (heads that es_attend_f32 computes at once, positions)
   float *turn;                            // (tokens, 2, rotary / 2): cosines and sines
   float *queries, *keys, *values;         // side by side, (tokens, (heads + 2 kv_heads) * head_dim) in all
   float *gate, *up;                       // side by side, (tokens, 2 hidden) in all

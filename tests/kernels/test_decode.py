@@ -61,8 +61,11 @@ def attended(case: Case, expected: Sequence[Array]) -> list[Array]:
 
 @kernel_test("attend", bound=attended)
 def test_attend(random: np.random.Generator) -> Iterator[Case]:
+    shapes = (
+        (64, 1, 0.0), (16, 4, 0.0), (33, 2, 2.0), (128, 2, 50.0), (5, 3, 0.0), (64, 8, 0.0), (80, 7, 3.0), (1, 6, 0.0),
+    )  # fmt: skip
     for count in (*SIZES, 100):
-        for head_dim, group, cap in ((64, 1, 0.0), (16, 4, 0.0), (33, 2, 2.0), (128, 2, 50.0), (5, 3, 0.0)):
+        for head_dim, group, cap in shapes:
             kv_heads, first = int(random.integers(1, 3)), int(random.integers(0, 3))
             capacity, heads = first + count + 2, kv_heads * group
             k, v = (normal(random, kv_heads, capacity, head_dim) for _ in range(2))
