@@ -34,6 +34,7 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1) -> WasmtimeSessi
         InputError: more than one thread.
     """
     if threads != 1:
+        # its SharedMemory cannot be given to an instance: github.com/bytecodealliance/wasmtime-py/issues/318
         raise InputError(
             f"wasmtime's Python package cannot share a memory between threads, so not {threads} but 1", where="threads",
             hint="use the runtime node, or leave threads out",
