@@ -21,17 +21,22 @@ from bench.command import as_typed
 from bench.machine import facts
 from bench.results import write_rows
 from edgesparse import runtimes
-from edgesparse.decoder.blocks_network import METHODS, prune_on
+from edgesparse.decoder.blocks_network import Walk, prune_on
 from edgesparse.decoder.compile import compile_decoder
+from edgesparse.decoder.gqsa import gqsa, inverse_diagonal
 from edgesparse.decoder.model import Decoder
+from edgesparse.decoder.sites import nothing
 from edgesparse.errors import EdgeSparseError
 from edgesparse.manifest import read_manifest
 from edgesparse.types import Array
 
 COLUMNS = ("blocks that are zero", "method", "bits per byte", "more than dense", "MB of weights a token", "CPU s")
 NAMES = {
-    "dense": "none: all blocks, 32 inputs share a scale", "magnitude": "the largest stay (magnitude)",
-    "saliency": "the most salient stay (Hessian)", "obc": "one after the other, what stays is moved (obc)",
+    "dense": "none: all blocks, 32 inputs share a scale",
+    "magnitude": "the largest stay",
+    "saliency": "the most salient stay (GQSA's `w^2 / [H^-1]_jj`), nothing is moved",
+    "obc": "`obc`: one after the other, what stays is moved",
+    "obc global": "`obc`, all layers compete (`--allocation global`)",
 }  # fmt: skip
 
 
@@ -43,14 +48,24 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def made_by(method: str, decoder: Decoder, windows: Array, sparsity: float) -> Decoder:
+    if method == "dense":
+        return decoder
+    if method == "saliency":
+        return Walk(decoder, windows, nothing).through(
+            lambda _, layer, moments: gqsa(layer.weight, inverse_diagonal(moments.h), sparsity).dense(), method
+        )
+    name, _, allocation = method.partition(" ")
+    return prune_on(decoder, windows, sparsity, name, allocation or "uniform").decoder
+
+
 def measure(
     decoder: Decoder, calibrating: Array, judging: Array, sparsities: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
     dense = 0.0
-    cases = [("dense", 0.0), *((method, s) for s in sparsities for method in METHODS)]
-    for method, sparsity in cases:
+    for method, sparsity in [("dense", 0.0), *((method, s) for s in sparsities for method in list(NAMES)[1:])]:
         start = time.process_time()
-        made = decoder if method == "dense" else prune_on(decoder, calibrating, sparsity, method).decoder
+        made = made_by(method, decoder, calibrating, sparsity)
         seconds = time.process_time() - start
         with tempfile.TemporaryDirectory() as folder:
             bundle = compile_decoder(made, "host", Path(folder) / "lm.edge", weights="int4")
@@ -69,7 +84,7 @@ def measure(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.weight_blocks", description=__doc__)
-    parser.add_argument("--sparsity", default="0.3,0.5", help="default %(default)s")
+    parser.add_argument("--sparsity", default="0.5,0.3", help="default %(default)s")
     parser.add_argument("--json", type=Path, help="write one JSON line per result to this file")
     given = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []

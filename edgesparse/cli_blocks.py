@@ -15,7 +15,7 @@ PATTERN = "block:4x16"
 
 def sparsify_decoder(
     loaded: ir.Model, where: Path, output: Path, pattern: str, sparsity: Optional[float],  # noqa: UP045
-    method: Optional[str], text: Optional[Path], json: bool,  # noqa: UP045
+    method: Optional[str], allocation: str, text: Optional[Path], json: bool,  # noqa: UP045
 ) -> None:  # fmt: skip
     """Prune ``loaded``, which is a decoder, read from ``where``.
 
@@ -40,7 +40,7 @@ def sparsify_decoder(
     if sparsity is None:
         raise InputError("which share of the blocks?", where="--sparsity", hint="--sparsity 0.5 zeroes half")
     method = method or "obc"
-    check(sparsity, method)
+    check(sparsity, method, allocation)
     if RULES in loaded.metadata_props:
         report.warn("the model's thresholds were made for its dense weights: they are left out")
         drop_rules(loaded)
@@ -59,7 +59,7 @@ def sparsify_decoder(
             raise InputError(f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(text)) from error
         tokens, size = np.array(tokenizer.encode(content), np.int64), len(content)
     with report.progress("sparsify") as on_progress:
-        found = prune_blocks(decoder, tokens, sparsity, method, on_progress=on_progress)
+        found = prune_blocks(decoder, tokens, sparsity, method, allocation, on_progress=on_progress)
     model = to_onnx(found.decoder)
     if tokenizer is not None:
         set_tokenizer(model, tokenizer)

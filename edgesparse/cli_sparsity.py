@@ -50,7 +50,7 @@ def sparsify(
         typer.Option(
             help="magnitude, random, and with --calibration wanda, sparsegpt, obc: the last two move the weights that "
             "stay so that outputs change as little as they can. Default: obc with --calibration, else magnitude. Of a "
-            "language model: magnitude, and with --text saliency, obc, the default"
+            "language model: magnitude, or obc, with --text, the default"
         ),
     ] = None,
     calibration: Calibration = None,
@@ -107,12 +107,13 @@ def sparsify(
     layers = None if recipe is None else read_recipe(recipe)
     loaded = load_model(model, shape)
     if is_decoder(loaded):
-        if calibration or keep or include or layers or allocation != "uniform" or target_ms or speedup:
+        if calibration or keep or include or layers or target_ms or speedup:
             raise InputError(
-                "of the options of sparsify, language models know --pattern, --sparsity, --method and --text",
+                "of the options of sparsify, language models know --pattern, --sparsity, --method, "
+                "--allocation and --text",
                 where=str(model), hint="--pattern block:4x16 --sparsity 0.5 --text corpus.txt",
             )  # fmt: skip
-        return sparsify_decoder(loaded, model, output, pattern, sparsity, method, text, json)
+        return sparsify_decoder(loaded, model, output, pattern, sparsity, method, allocation, text, json)
     if text is not None:
         raise InputError("is for language models, which this is not", where="--text", hint="--calibration x.npz")
     names = [v.name or "" for v in loaded.graph.inputs if v.name not in loaded.graph.initializers]

@@ -16,18 +16,21 @@ from numpy.typing import NDArray
 
 from edgesparse.decoder.gqsa import GROUP, ROWS, in_blocks
 from edgesparse.decoder.pack_qb4 import fit
+from edgesparse.patterns import zero_count
 from edgesparse.sparsity.moments import Matrix, Moments
 from edgesparse.types import Array
 
 MOST_WORK = 1e12
 """Multiply-adds for a layer, above which its blocks are chosen all at once, and share one factorisation."""
+COLUMNS = 1024
+"""Inputs up to which blocks go one after the other: that work grows with their cube."""
 MEMORY_BYTES = 1 << 28  # of inverse Hessians that are worked on at once
 Kept = NDArray[np.bool_]
 """(outputs / 4, inputs / 16): which blocks stay."""
 
 
 def largest(weight: Array, sparsity: float) -> Kept:
-    """The blocks whose weights have the largest squares; `gone` of them do not stay."""
+    """The blocks whose weights have the largest squares."""
     return _without(np.square(in_blocks(weight), dtype=np.float64).sum(axis=(2, 3)), sparsity)
 
 
@@ -53,19 +56,39 @@ def removed(weight: Array, moments: Moments, sparsity: float) -> Kept:
     The others move each time to where the error is smallest. Then the cheapest steps of all groups are taken, each
     group's in its order: as `edgesparse.sparsity.removal`, a block at a time.
     """
+    order, price = _orders(weight, moments)
+    kept = np.ones(order.shape, bool)
+    group, step = np.nonzero(~_without(price, sparsity))
+    kept[group, order[group, step]] = False
+    return kept
+
+
+def prices(weight: Array, moments: Moments) -> Matrix:
+    """(blocks,): what each costs of the outputs' energy, in the order of `removed` or, of long rows, all at once."""
+    if can_remove(weight):
+        found = _orders(weight, moments)[1]
+    else:
+        inverse = _inverse(_padded(moments.damped))
+        found = _costs(_rows(moments.best(weight.astype(np.float64))), inverse[None])
+    energy = float(moments.energy.sum())
+    return found.reshape(-1) / (energy or 1.0)
+
+
+def can_remove(weight: Array) -> bool:
+    """Whether `removed` is worth its work, which grows with the cube of the inputs."""
+    return int(weight.shape[1]) <= COLUMNS
+
+
+def _orders(weight: Array, moments: Moments) -> tuple[NDArray[np.int64], Matrix]:
+    """(blocks in the order in which they go, prices), both (groups, blocks): no step is to be had without those before
+    it, so prices never fall."""
     rows = _rows(moments.best(weight.astype(np.float64)))
     inverse = _inverse(_padded(moments.damped))
     steps = len(inverse) // GROUP
-    order = np.empty((len(rows), steps), np.int64)
-    price = np.empty((len(rows), steps))
+    order, price = np.empty((len(rows), steps), np.int64), np.empty((len(rows), steps))
     for some in _parts(len(rows), inverse.nbytes):
         order[some], price[some] = _greedy(rows[some], inverse)
-    # a step is not to be had without those before it
-    taken = ~_without(np.maximum.accumulate(price, axis=1), sparsity)
-    kept = np.ones(order.shape, bool)
-    group, step = np.nonzero(taken)
-    kept[group, order[group, step]] = False
-    return kept
+    return order, np.maximum.accumulate(price, axis=1)
 
 
 def _greedy(rows: Matrix, inverse: Matrix) -> tuple[NDArray[np.int64], Matrix]:
@@ -200,14 +223,9 @@ def _rows(weight: Matrix) -> Matrix:
     return np.pad(weight, ((0, -outputs % ROWS), (0, -inputs % GROUP))).reshape(-1, ROWS, inputs + -inputs % GROUP)
 
 
-def gone(count: int, sparsity: float) -> int:
-    """How many of ``count`` blocks go."""
-    return int(sparsity * count)
-
-
 def _without(cost: Matrix, sparsity: float) -> Kept:
     kept = np.ones(cost.size, bool)
-    kept[np.argsort(cost, axis=None, kind="stable")[: gone(cost.size, sparsity)]] = False
+    kept[np.argsort(cost, axis=None, kind="stable")[: zero_count(cost.size, sparsity)]] = False
     return kept.reshape(cost.shape)
 
 

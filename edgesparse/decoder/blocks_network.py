@@ -6,30 +6,30 @@ network, so that it makes up for what was lost before it, too. Layers that read 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edgesparse.decoder import reference
-from edgesparse.decoder.blocks_layer import largest, removed, rounded, salient
+from edgesparse.decoder.blocks_layer import can_remove, largest, prices, removed, rounded, salient
 from edgesparse.decoder.blocks_layer import left as weights_left
 from edgesparse.decoder.calibrate import WINDOW, split
 from edgesparse.decoder.gqsa import zero_share
 from edgesparse.decoder.model import Block, Decoder, Linear
 from edgesparse.decoder.perplexity import Score, chunks, score, windows_of
-from edgesparse.decoder.sites import Place, Progress, nothing
+from edgesparse.decoder.sites import Place, Progress, nothing, places
 from edgesparse.decoder.thresholds import bare
 from edgesparse.errors import InputError
+from edgesparse.patterns import zero_count
 from edgesparse.sparsity.moments import Accumulator, Moments
 from edgesparse.types import Array
 
-METHODS = ("magnitude", "saliency", "obc")
+METHODS = ("magnitude", "obc")
 STAGES = (("q", "k", "v"), ("o",), ("gate", "up"), ("down",))
 """Layers that are pruned at a time: what they read depends on those before."""
-COLUMNS = 1024  # OBC's work grows with the cube of the inputs: beyond, blocks are ranked once
-Half = Callable[[Decoder, int, Block, Array, reference.Watch | None], Array]
+ALLOCATIONS = ("uniform", "global")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +57,23 @@ class PrunedDecoder:
 
 
 def prune_blocks(
-    decoder: Decoder, tokens: Array | None, sparsity: float, method: str = "obc", *, most_windows: int = 64,
-    on_progress: Progress = nothing,
+    decoder: Decoder, tokens: Array | None, sparsity: float, method: str = "obc", allocation: str = "uniform", *,
+    most_windows: int = 64, on_progress: Progress = nothing,
 ) -> PrunedDecoder:  # fmt: skip
     """``decoder`` without ``sparsity`` of the blocks of each linear layer, and without rules, made for other weights.
 
     Args:
         tokens: (count,), a text; cut into windows, of which every fourth judges, see `calibrate.calibrate`.
-        method: "magnitude": the blocks of the largest weights stay, no text is needed; "saliency": those without which
-            outputs would change most; "obc": the same, one block after the other, and the weights that stay are moved
-            and rounded to 4 bits so that outputs change as little as they can.
+        method: "magnitude": the blocks of the largest weights stay, no text is needed; "obc": blocks go one after the
+            other, and the weights that stay are moved, and rounded to 4 bits, so that outputs change as little as they
+            can.
+        allocation: "uniform": of each layer; "global": of all layers together, see `ranked`.
 
     Raises:
-        InputError: a sparsity outside of [0, 1), an unknown method, no text or one of fewer than two windows.
+        InputError: a sparsity outside of [0, 1), an unknown method or allocation, no text or one of fewer than two
+            windows.
     """
-    check(sparsity, method)
+    check(sparsity, method, allocation)
     decoder = bare(decoder)
     if tokens is None:
         if method != "magnitude":
@@ -83,7 +85,7 @@ def prune_blocks(
         return _by_magnitude(decoder, sparsity)
     length = min(WINDOW, decoder.context)
     calibrating, judging = split(windows_of(tokens, length), most_windows)
-    made = prune_on(decoder, calibrating, sparsity, method, on_progress=on_progress)
+    made = prune_on(decoder, calibrating, sparsity, method, allocation, on_progress=on_progress)
     on_progress(0, 2, "judging on held-out text")
     dense = score(decoder, judging)
     on_progress(1, 2, "judging on held-out text")
@@ -93,7 +95,7 @@ def prune_blocks(
     )  # fmt: skip
 
 
-def check(sparsity: float, method: str) -> None:
+def check(sparsity: float, method: str, allocation: str = "uniform") -> None:
     """Raises InputError: as `prune_blocks`."""
     if not 0 <= sparsity < 1:
         raise InputError(f"{sparsity:g} is not in [0, 1)", where="--sparsity", hint="0.5 zeroes half of the blocks")
@@ -101,65 +103,107 @@ def check(sparsity: float, method: str) -> None:
         raise InputError(
             f"no method '{method}' for language models", where="--method", hint="one of " + ", ".join(METHODS)
         )
+    if allocation not in ALLOCATIONS or (allocation == "global" and method == "magnitude"):
+        raise InputError(
+            f"no allocation '{allocation}' for language models and the method '{method}'", where="--allocation",
+            hint="uniform; and with obc global",
+        )  # fmt: skip
 
 
 def prune_on(
-    decoder: Decoder, windows: Array, sparsity: float, method: str, *, on_progress: Progress = nothing
-) -> PrunedDecoder:
+    decoder: Decoder, windows: Array, sparsity: float, method: str, allocation: str = "uniform", *,
+    on_progress: Progress = nothing,
+) -> PrunedDecoder:  # fmt: skip
     """As `prune_blocks`; all of ``windows`` (count, length) calibrate, and nothing is judged."""
     if method == "magnitude" or not sparsity:
         return _by_magnitude(decoder, sparsity)
-    turn = reference.turns(decoder, windows.shape[1])
-    dense = [reference.embedded(decoder, part) for part in chunks(windows)]
-    pruned = [x.copy() for x in dense]
-    halves: Mapping[str, Half] = {
-        "q": lambda d, i, b, x, watch: reference.attended(d, i, b, x, turn, watch),
-        "gate": lambda d, i, b, x, watch: reference.fed_forward(d, i, b, x, watch),
-    }
-    halves = {**halves, "o": halves["q"], "down": halves["gate"]}
-    blocks, layers = [], []
-    for index, block in enumerate(decoder.blocks):
-        made = block
-        for number, stage in enumerate(STAGES):
-            on_progress(index * len(STAGES) + number, len(decoder.blocks) * len(STAGES), f"block {index}")
-            half = halves[stage[0]]
-            sites = [site for site in stage if getattr(block, site) is not None]
-            seen = _moments(decoder, index, (block, made), (dense, pruned), sites, half)
+    shares = dict.fromkeys(places(decoder), sparsity)
+    if allocation == "global":
+        shares = ranked(decoder, windows, sparsity, on_progress)
+    walk = Walk(decoder, windows, on_progress)
+    layers = []
+
+    def replaced(place: Place, layer: Linear, moments: Moments) -> Array:
+        weight = layer.weight.astype(np.float32)
+        choose = removed if can_remove(weight) else salient
+        weight = rounded(weight, moments, choose(weight, moments, shares[place]))
+        layers.append(PrunedLayer(place, zero_share(weight), moments.error(weight.astype(np.float64))))
+        return weight.astype(layer.weight.dtype)
+
+    made = walk.through(replaced, "pruning")
+    return PrunedDecoder(made, method, tuple(layers))
+
+
+def ranked(
+    decoder: Decoder, windows: Array, sparsity: float, on_progress: Progress = nothing
+) -> dict[Place, float]:  # fmt: skip
+    """The share of each layer's blocks that go where all blocks of the network compete: those that cost the smallest
+    part of the energy of their layer's outputs, in the dense network."""
+    found: dict[Place, Array] = {}
+
+    def look(place: Place, layer: Linear, moments: Moments) -> Array:
+        found[place] = prices(layer.weight.astype(np.float32), moments)
+        return layer.weight
+
+    Walk(decoder, windows, on_progress).through(look, "ranking blocks")
+    every = np.concatenate(list(found.values()))
+    owner = np.repeat(np.arange(len(found)), [len(each) for each in found.values()])
+    cheapest = np.argsort(every, kind="stable")[: zero_count(every.size, sparsity)]
+    counts = np.bincount(owner[cheapest], minlength=len(found))
+    return {place: float(n / len(each)) for (place, each), n in zip(found.items(), counts, strict=True)}
+
+
+class Walk:
+    """Goes through a decoder on ``windows``, layer after layer, in the dense network and in the one that is made."""
+
+    def __init__(self, decoder: Decoder, windows: Array, on_progress: Progress) -> None:
+        self.decoder, self.on_progress = decoder, on_progress
+        self.turn = reference.turns(decoder, windows.shape[1])
+        self.dense = [reference.embedded(decoder, part) for part in chunks(windows)]
+        self.made = [x.copy() for x in self.dense]
+
+    def through(self, replaced: Callable[[Place, Linear, Moments], Array], what: str) -> Decoder:
+        """With the weights that ``replaced`` gives for each layer, after those of the layers before it."""
+        blocks, total = [], len(self.decoder.blocks) * len(STAGES)
+        for index, block in enumerate(self.decoder.blocks):
+            made = block
+            for number, stage in enumerate(STAGES):
+                self.on_progress(index * len(STAGES) + number, total, f"{what}, block {index}")
+                sites = [site for site in stage if getattr(block, site) is not None]
+                for site, moments in self.moments(index, block, made, sites).items():
+                    layer: Linear = getattr(block, site)
+                    made = _with(made, site, replaced((index, site), layer, moments))
+                if number % 2:  # the second stage of a half
+                    self.dense = [self.half(index, block, stage[0], x) for x in self.dense]
+                    self.made = [self.half(index, made, stage[0], x) for x in self.made]
+            blocks.append(made)
+        return replace(self.decoder, blocks=tuple(blocks))
+
+    def moments(self, index: int, block: Block, made: Block, sites: list[str]) -> dict[str, Moments]:
+        """Of what each of ``sites`` reads in what is made, and what it gives in the dense network."""
+        sums = {site: Accumulator(bias=False) for site in sites}
+        for dense, x in zip(self.dense, self.made, strict=True):
+            should, does = self.read(index, block, sites, dense), self.read(index, made, sites, x)
             for site in sites:
-                layer: Linear = getattr(block, site)
-                weight = _pruned(layer.weight.astype(np.float32), seen[site], sparsity, method)
-                layers.append(PrunedLayer((index, site), zero_share(weight), seen[site].error(weight.astype(float))))
-                made = _with(made, site, weight.astype(layer.weight.dtype))
-            if number % 2:  # the second stage of a half
-                for x, which in ((dense, block), (pruned, made)):
-                    x[:] = [half(decoder, index, which, part, None) for part in x]
-        blocks.append(made)
-    return PrunedDecoder(replace(decoder, blocks=tuple(blocks)), method, tuple(layers))
+                weight = getattr(block, site).weight.astype(np.float32)
+                sums[site].add(does[site], should[site] @ weight.T)
+        return {site: total.moments() for site, total in sums.items()}
 
+    def read(self, index: int, block: Block, sites: list[str], x: Array) -> dict[str, Array]:
+        found: dict[str, Array] = {}
 
-def _pruned(weight: Array, moments: Moments, sparsity: float, method: str) -> Array:
-    if method == "saliency":
-        return weights_left(weight, salient(weight, moments, sparsity))
-    choose = removed if weight.shape[1] <= COLUMNS else salient
-    return rounded(weight, moments, choose(weight, moments, sparsity))
+        def watch(_: int, site: str, value: Array) -> None:
+            if site in sites:
+                found[site] = value.reshape(-1, value.shape[-1])
 
+        self.half(index, block, sites[0], x, watch)
+        return found
 
-def _moments(
-    decoder: Decoder, index: int, blocks: tuple[Block, Block], streams: tuple[list[Array], list[Array]],
-    sites: list[str], half: Half,
-) -> dict[str, Moments]:  # fmt: skip
-    """Of what each of ``sites`` reads behind pruned layers, and what it gives in the dense network."""
-    sums = {site: Accumulator(bias=False) for site in sites}
-    for parts in zip(*streams, strict=True):
-        read: list[dict[str, Array]] = []
-        for block, x in zip(blocks, parts, strict=True):
-            found: dict[str, Array] = {}
-            half(decoder, index, block, x, lambda _, site, value, into=found: into.__setitem__(site, value))  # type: ignore[misc]
-            read.append({site: found[site].reshape(-1, found[site].shape[-1]) for site in sites})
-        for site in sites:
-            weight = getattr(blocks[0], site).weight.astype(np.float32)
-            sums[site].add(read[1][site], read[0][site] @ weight.T)
-    return {site: total.moments() for site, total in sums.items()}
+    def half(self, index: int, block: Block, site: str, x: Array, watch: reference.Watch | None = None) -> Array:
+        """What the half of the block with ``site`` makes of ``x``."""
+        if site in ("q", "o"):
+            return reference.attended(self.decoder, index, block, x, self.turn, watch)
+        return reference.fed_forward(self.decoder, index, block, x, watch)
 
 
 def _by_magnitude(decoder: Decoder, sparsity: float) -> PrunedDecoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ import onnxruntime
 import pytest
 
 from edgesparse.cli import app
-from edgesparse.decoder.blocks_layer import gone, largest, left, removed, rounded, salient
-from edgesparse.decoder.blocks_network import METHODS, prune_blocks, prune_on
+from edgesparse.decoder.blocks_layer import largest, left, removed, rounded, salient
+from edgesparse.decoder.blocks_network import METHODS, prune_blocks, prune_on, ranked
 from edgesparse.decoder.files import load_decoder, save_decoder
 from edgesparse.decoder.gqsa import blocks_of, gqsa, in_blocks, zero_share
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.reference import logits
+from edgesparse.decoder.sites import layer as layer_at
 from edgesparse.decoder.to_onnx import to_onnx
 from edgesparse.decoder.tokenizer import Tokenizer, set_tokenizer
 from edgesparse.errors import EdgeSparseError, InputError
-from edgesparse.patterns import parse_pattern
+from edgesparse.patterns import parse_pattern, zero_count
 from edgesparse.sparsity.moments import Accumulator, Moments
 from edgesparse.sparsity.reconstruct import refit
 from edgesparse.sparsity.removal import remove
@@ -96,7 +98,7 @@ def test_whole_blocks_go_and_exactly_so_many(choice: str, shape: tuple[int, int]
     w, _, moments = layer(0, *shape)
     for sparsity in (0.0, 0.3, 0.5, 0.99):
         kept = CHOICES[choice](w, moments, sparsity)
-        assert (~kept).sum() == gone(kept.size, sparsity) == int(sparsity * kept.size)
+        assert (~kept).sum() == zero_count(kept.size, sparsity)
         found = rounded(w, moments, kept)
         assert found.shape == w.shape and found.dtype == np.float32 and np.isfinite(found).all()
         assert not alive(found)[~kept].any()
@@ -169,10 +171,27 @@ def test_every_kind_of_network_changes_less_than_by_magnitude(kind: str) -> None
             for (_, new), (_, was) in zip(block.linears(), old.linears(), strict=True):
                 blocks = in_blocks(was.weight).shape[:2]
                 count = blocks[0] * blocks[1]
-                assert zero_share(new.weight) == pytest.approx(gone(count, 0.4) / count)
+                assert zero_share(new.weight) == pytest.approx(zero_count(count, 0.4) / count)
                 assert new.bias is was.bias and new.weight.dtype == was.weight.dtype
         lost[method] = float(np.square(logits(found.decoder, other) - dense).mean())
     assert lost["obc"] < 0.7 * lost["magnitude"]
+
+
+def test_blocks_of_all_layers_compete() -> None:
+    """Of a layer that gives next to nothing all but one go, and as many go as of each layer alone."""
+    model = made(vocabulary=64)
+    block = model.blocks[1]
+    noise = np.random.default_rng(5).normal(size=(40, 48)).astype(np.float32)
+    gate = replace(block.gate, weight=np.concatenate([block.gate.weight[:40], 1e-3 * noise]))  # type: ignore[type-var,union-attr]
+    model = replace(model, blocks=(model.blocks[0], replace(block, gate=gate)))
+    text = np.random.default_rng(0).integers(0, 64, (40, 32))
+    shares = ranked(model, text, 0.4)
+    assert shares[1, "gate"] > 0.5 and shares[1, "gate"] == max(shares.values())
+    found = prune_on(model, text, 0.4, "obc", "global")
+    sizes = {x.place: in_blocks(layer_at(model, x.place).weight).shape[:2] for x in found.layers}
+    gone = {x.place: round(x.zeros * int(np.prod(sizes[x.place]))) for x in found.layers}
+    assert gone == {place: round(share * int(np.prod(sizes[place]))) for place, share in shares.items()}
+    assert sum(gone.values()) == zero_count(sum(int(np.prod(size)) for size in sizes.values()), 0.4)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -241,8 +260,9 @@ def test_tables_and_methods(onnx: Path, text: Path, tmp_path: Path, capsys: pyte
     run(onnx, *blocks("--method", "magnitude", "-o", out, "--force"))
     said = capsys.readouterr().out
     assert "50.0% are zero" in said and "bits per byte" not in said
-    run(onnx, *blocks("--method", "saliency", "--text", text, "-o", out, "--force", "--json"))
-    assert json.loads(capsys.readouterr().out)["method"] == "saliency"
+    run(onnx, *blocks("--allocation", "global", "--text", text, "-o", out, "--force", "--json"))
+    said = json.loads(capsys.readouterr().out)
+    assert said["zero_blocks"] == pytest.approx(0.5, abs=0.005) and len({x["zero_blocks"] for x in said["layers"]}) > 3
 
 
 def test_rules_for_other_weights_are_left_out(
@@ -265,7 +285,9 @@ def test_rules_for_other_weights_are_left_out(
         (("--pattern", "block:4x16"), "which share of the blocks"),
         (("--sparsity", "0.5", "--pattern", "block:4x1"), "blocks of 4 outputs x 16 inputs"),
         (blocks("--method", "wanda"), "no method 'wanda' for language models"),
-        (blocks("--allocation", "erk"), "language models know --pattern"),
+        (blocks("--keep", "o"), "language models know --pattern"),
+        (blocks("--allocation", "global", "--method", "magnitude"), "and with obc global"),
+        (blocks("--allocation", "erk"), "no allocation 'erk'"),
     ],
 )
 def test_refused(arguments: tuple[object, ...], message: str, onnx: Path, text: Path, tmp_path: Path) -> None:
