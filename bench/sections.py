@@ -79,7 +79,7 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
     "weight blocks": (
         weight_blocks,
         "Blocks of 4 x 16 weights of a language model left out",
-        "`pylm` in weights of 4 bits, compiled, without some of the blocks of 4 outputs x 16 inputs of every linear layer:"
+        "`pylm` in weights of 4 bits, without some of the blocks of 4 outputs x 16 inputs of its linear layers:"
         " bits per byte on 96 odd windows of 256 bytes of text, chosen on 64 even ones; floats, dense: 1.823. Embedding"
         " and head stay whole. CPU time is that of choosing, on one core.",
     ),
