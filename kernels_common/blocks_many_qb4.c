@@ -1,4 +1,4 @@
-// edgesparse-kernel: op=blocks_many dtype=qb4 isa=avx512vnni,avx512,avx2,sse2,scalar,neon_dotprod,neon,simd128,relaxed
+// edgesparse-kernel: op=blocks_many dtype=qb4 isa=avx512vnni,avx512,avx2,sse2,scalar,neon_dotprod,neon
 #include "blocks_qb4.h"
 
 ES_INLINE void some(

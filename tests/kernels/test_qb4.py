@@ -144,13 +144,6 @@ def test_blocks(random: np.random.Generator) -> Iterator[Case]:
             )
 
 
-@pytest.mark.parametrize("test", (test_dense, test_dense_many, test_blocks))
-def test_sums_of_four(test: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Engines that sum four products at once, as on ARM: wasmtime does where it has to compute the same everywhere."""
-    monkeypatch.setitem(WASM_SETTINGS, "wasm_relaxed_simd_deterministic", True)
-    test("relaxed")
-
-
 @kernel_test("blocks_many_qb4", kernels=("blocks_many",), bound=bound, isas=BYTES)
 def test_blocks_many(random: np.random.Generator) -> Iterator[Case]:
     for tokens, outputs, inputs in ((1, 5, 40), (7, 33, 96), (8, 16, 160), (21, 10, 64)):
@@ -162,6 +155,13 @@ def test_blocks_many(random: np.random.Generator) -> Iterator[Case]:
         yield case(
             "blocks_many_qb4", [w, s, bias, q, scale, OFFSET_FACTOR * total, *where], (tokens, outputs), label, **attrs
         )
+
+
+@pytest.mark.parametrize("test", (test_dense, test_dense_many, test_blocks, test_blocks_many))
+def test_sums_of_four(test: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines that sum four products at once, as on ARM: wasmtime does where it has to compute the same everywhere."""
+    monkeypatch.setitem(WASM_SETTINGS, "wasm_relaxed_simd_deterministic", True)
+    test("relaxed")
 
 
 @kernel_test("select_qb4", kernels=("select",), bound=lambda case, expected: [0.0] * 6)
