@@ -1,14 +1,17 @@
 // edgesparse-kernel: op=columns dtype=qb4 isa=avx512vnni,avx512,avx2,sse2,scalar,neon_dotprod,neon,simd128,relaxed
 //
 // The rows of a block's entries are read side by side, 128 outputs (a line of the cache) at a time, while the next
-// block's are asked for, row after row: on a Zen 4 with large pages that reads 24 GB/s of rows of 5.6 kB and 16 of rows
-// of 1 kB, half of them skipped; side by side, 22 and 15. It was worth nothing to ask earlier, or for a part of the
-// lines, or in another order. Sums lie in the caches between two blocks.
+// block's are asked for, row after row. On a Zen 4 with large pages that reads 25 GB/s of rows of 5.6 kB, half of them
+// skipped, and 17 of rows of 1 kB; asked for side by side, 22 and 16. Nothing was gained by asking earlier, in another
+// order, or for a part of the lines. Sums lie in the caches between two blocks.
 #include "columns_qb4.h"
 
-enum { MOST = 12288 };           // outputs at a time
-enum { ROWS = 4 * ES_QUADS };    // entries whose products fit the sums
-enum { SCALES_AHEAD = 1024 };    // scales, in halves
+enum {
+  MOST = 12288,         // outputs at a time
+  ROWS = 4 * ES_QUADS,  // entries whose products fit the sums
+  SCALES_AHEAD = 1024,  // outputs
+  LARGE = 1 << 20,      // bytes of a matrix
+};
 
 typedef struct {
   const uint8_t *w;
@@ -17,7 +20,7 @@ typedef struct {
   const int8_t *q;
   const float *scale;
   const int32_t *sum;
-  int64_t width, groups, wide;
+  int64_t width, groups, wide, large;
 } es_columns;
 
 // Entries j..j+count-1, which belong to group g; none with count 0.
@@ -51,20 +54,19 @@ ES_INLINE void follow(const es_columns *c, const es_part *p, es_part *next) {
 }
 
 // What is still to be asked for: from `at` on to the end of a row, then other rows.
-typedef struct { const uint8_t *at, *end, *const *row, *const *last; int64_t bytes; } es_asked;
-ES_INLINE es_asked all_of(const es_part *p, int64_t bytes) {
+typedef struct { const uint8_t *at, *end, *const *row, *const *last; int64_t bytes, large; } es_asked;
+ES_INLINE es_asked all_of(const es_part *p, int64_t bytes, int64_t large) {
   const uint8_t *at = p->count ? p->row[0] : 0;
-  return (es_asked){at, at + bytes, p->row, p->row + p->count, bytes};
+  return (es_asked){at, at + bytes, p->row, p->row + p->count, bytes, large};
 }
 
-// Two lines. Not at once: a core waits for a few lines only, and while it waits for as many as it can, those that are in
-// the second cache, for which it would not have to, come after them. Each two are asked for about 20 cycles after those
-// before: with all inputs, 26 GB/s instead of 19.
+// Two lines. Not as fast as can be: a core waits for few lines of memory at a time, and those in the second cache have
+// to come after them. If each two are asked for 20 cycles after those before, all inputs are read with 26 GB/s instead
+// of 19. Matrices that stay in a cache are not large.
 ES_INLINE void ask_two(es_asked *a) {
   if (a->row == a->last) return;
 #if ES_VL == 16
-#pragma unroll
-  for (int i = 0; i < 6; i++) __asm__ volatile("imul $1, %0, %0" : "+r"(a->at));
+  for (int i = 0; i < 6 && a->large; i++) __asm__ volatile("imul $1, %0, %0" : "+r"(a->at));
 #endif
   es_ask(a->at);
   es_ask(a->at + 64);
@@ -77,6 +79,7 @@ ES_INLINE void ask_two(es_asked *a) {
 ES_INLINE void strip(float *f, const es_part *p, int64_t o, es_asked *ahead, int64_t lines) {
   int64_t asked = 0;
   for (; ES_PARTS > 1 && asked < lines; asked += 2) ask_two(ahead);
+#pragma unroll 4
   for (int m = 0; m < ES_PARTS; m++) {
     es_sums s = no_sums(p->sum);
     const int64_t at = o / 2 + 4 * ES_VL * m;
@@ -106,30 +109,12 @@ ES_INLINE void columns_span(const es_columns *c, float *f, int64_t some) {
   for (int b = 1; parts[b].count; b ^= 1) {
     const es_part *p = &parts[b], *next = &parts[b ^ 1];
     follow(c, p, &parts[b ^ 1]);
-    es_asked ahead = all_of(next, some / 2);
+    es_asked ahead = all_of(next, some / 2, c->large);
     for (int64_t o = 0; o < some; o += 128) {
       const uint16_t *scales = o + early < some ? p->wscale + o + early : next->wscale + o + early - some;
       for (int i = 0; i < 128; i += 32) es_ask(scales + i);
       strip(f + o, p, o, &ahead, next->count);
     }
-  }
-}
-
-ES_INLINE void columns(
-    const uint8_t *w, const uint16_t *wscale, const float *bias, const int32_t *index, const int32_t *start,
-    const int8_t *q, const float *scale, const int32_t *sum, float *y, int64_t inputs, int64_t outputs, int64_t block,
-    int64_t begin, int64_t end) {
-  const int64_t width = (outputs + 127) / 128 * 128, group = index ? block : 32, groups = (inputs + group - 1) / group;
-  const int64_t wide = !index && block == 64, strips = end - begin, turns = (128 * strips + MOST - 1) / MOST;
-  for (int64_t turn = 0; turn < turns; turn++) {
-    const int64_t from = 128 * (begin + strips * turn / turns);
-    const int64_t some = 128 * (begin + strips * (turn + 1) / turns) - from;
-    const es_columns c = {w + from / 2, wscale + from, index, start, q, scale, sum, width, groups, wide};
-    _Alignas(64) float f[MOST];
-    columns_span(&c, f, some);
-    const int64_t left = outputs - from, count = left < some ? left : some;
-    for (int64_t i = 0; i < count; i += ES_VL)
-      store_outputs(y + from + i, load_vf(f + i), bias ? bias + from + i : 0, count - i);
   }
 }
 
@@ -143,6 +128,17 @@ void ES_KERNEL(columns_qb4)(
     const uint8_t *w, const uint16_t *wscale, const float *bias, const int32_t *index, const int32_t *start,
     const int8_t *q, const float *scale, const int32_t *sum, float *y, int64_t inputs, int64_t outputs, int64_t block,
     int64_t begin, int64_t end) {
-  if (index) columns(w, wscale, bias, index, start, q, scale, sum, y, inputs, outputs, block, begin, end);
-  else columns(w, wscale, bias, 0, 0, q, scale, sum, y, inputs, outputs, block, begin, end);
+  const int64_t width = (outputs + 127) / 128 * 128, group = index ? block : 32, groups = (inputs + group - 1) / group;
+  const int64_t wide = !index && block == 64, strips = end - begin, turns = (128 * strips + MOST - 1) / MOST;
+  const int64_t large = inputs * width / 2 >= LARGE;
+  for (int64_t turn = 0; turn < turns; turn++) {
+    const int64_t from = 128 * (begin + strips * turn / turns);
+    const int64_t some = 128 * (begin + strips * (turn + 1) / turns) - from;
+    const es_columns c = {w + from / 2, wscale + from, index, start, q, scale, sum, width, groups, wide, large};
+    _Alignas(64) float f[MOST];
+    columns_span(&c, f, some);
+    const int64_t left = outputs - from, count = left < some ? left : some;
+    for (int64_t i = 0; i < count; i += ES_VL)
+      store_outputs(y + from + i, load_vf(f + i), bias ? bias + from + i : 0, count - i);
+  }
 }
