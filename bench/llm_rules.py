@@ -31,17 +31,18 @@ def random_decoder(shape: Shape) -> Decoder:
     """Blocks share their arrays here, but are stored one by one."""
     rng = np.random.default_rng(0)
 
-    def halves(outputs: int, inputs: int) -> Array:
-        weight: Array = (rng.standard_normal((outputs, inputs), np.float32) / np.sqrt(inputs)).astype(np.float16)
+    def weights(outputs: int, inputs: int) -> Array:
+        weight: Array = rng.standard_normal((outputs, inputs), np.float32)
+        weight /= np.sqrt(np.float32(inputs))
         return weight
 
-    layers = {site: Linear(halves(outputs, inputs)) for site, outputs, inputs in shape.linears()}
+    layers = {site: Linear(weights(outputs, inputs)) for site, outputs, inputs in shape.linears()}
     gain = np.ones(shape.dim, np.float32)
     block = Block(attention_norm=gain, mlp_norm=gain, **layers)  # type: ignore[arg-type]
     size = shape.dim // shape.heads
     return Decoder(
-        shape.name, halves(shape.vocabulary, shape.dim) * np.float16(8), (block,) * shape.layers, gain,
-        halves(shape.vocabulary, shape.dim), shape.heads, shape.kv_heads, size, shape.context,
+        shape.name, weights(shape.vocabulary, shape.dim) * np.float32(8), (block,) * shape.layers, gain,
+        weights(shape.vocabulary, shape.dim), shape.heads, shape.kv_heads, size, shape.context,
         10000.0 ** (-np.arange(size // 2) / (size // 2)), False, 1e-5, "silu", size**-0.5, dense_positions=0,
     )  # fmt: skip
 
