@@ -12,7 +12,7 @@ Row = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Published:
     """``skipped``: a share ``of`` something, at which ``gain`` was measured ``on``. As the abstracts have it; TEAL's
-    GPUs are from its text."""
+    GPUs and CHESS's CPU are from the text."""
 
     title: str
     skipped: float
