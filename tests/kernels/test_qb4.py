@@ -76,6 +76,10 @@ def test_columns(random: np.random.Generator) -> Iterator[Case]:
                 index, q = np.zeros(1, np.int32), np.zeros(1, np.int8)
             given = [*arrays[:3], q, scale, total, index, start]
             yield case("columns_qb4", given, shape, f"{label}, {start[-1]} entries", **attrs)
+    x = normal(random, 1000)
+    found = active(x, np.array([0.7], np.float32), 32)
+    given = [*drawn(random, 2200, 1000, 32), NONE, *found[1:4], found[0], found[4]]  # more than a megabyte
+    yield case("columns_qb4", given, (2200,), "columns 2200x1000", inputs=1000, outputs=2200, block=32)
 
 
 @kernel_test("rows_qb4", kernels=("rows",), bound=bound, isas=BYTES)
