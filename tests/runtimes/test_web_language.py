@@ -124,7 +124,8 @@ def test_what_is_refused(folder: Path) -> None:
     await refused("", {}, { ...prompt, message: /the prompt is empty/ });
     await refused("x".repeat(33), {}, { ...prompt, message: /33 tokens, the context is 32/ });
     await refused([1, 2], {}, { ...prompt, message: /no text/ });
-    const refusedWith = (options, what, hint) => refused("a", options, { ...prompt, message: `${what}\\n  hint: ${hint}` });
+    const refusedWith = (options, what, hint) => (
+      refused("a", options, { ...prompt, message: `${what}\\n  hint: ${hint}` }));
     const limits = { temperature: "0 to 1000", maxTokens: "1 to 1073741824", seed: "0 to 2147483647",
       topP: "more than 0, and at most 1" };
     const bad = { temperature: [-1, 1000.5, Infinity, NaN, "1"], maxTokens: [0, -1, 1.5, Infinity, 2 ** 31],
