@@ -15,7 +15,7 @@ import numpy as np
 
 from edgesparse.decoder import pack, pack_qb4
 from edgesparse.decoder.blob import Blob
-from edgesparse.decoder.gqsa import ROWS, gqsa
+from edgesparse.decoder.gqsa import ROWS, blocks_of, gqsa, zero_share
 from edgesparse.decoder.model import SAME_INPUT, Block, Decoder, InputRule, Linear, NeuronRule
 from edgesparse.decoder.reference import low_rank
 from edgesparse.decoder.sites import left_out
@@ -33,6 +33,9 @@ INTERLEAVED: frozenset[Form] = frozenset({"int8", "int4"})
 """Forms with a layout for layers that need all of their inputs."""
 BLOCK = 32
 """Weights of 4 bits that share a scale."""
+BLOCKS_PAY = 0.2
+"""The share of blocks of 4 x 16 weights of 4 bits that has to be zero: without half of them, which is 1.71 times fewer
+bytes, a layer is 1.6 times as fast as with all (`bench.llm_int4`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ class Store:
                 continue
             if block.neurons is not None and site in ("up", "down"):
                 layout = "rows" if site == "up" else "columns"
-            elif self.block_sparsity:
+            elif self.block_sparsity or (self.form == "int4" and layer.rule is None and _in_blocks(layer)):
                 layout = "blocks"
             else:
                 layout = "interleaved" if self.form in INTERLEAVED and layer.rule is None else "columns"
@@ -237,7 +240,8 @@ class Store:
 
     def _blocks(self, site: str, weight: Array) -> Matrix:
         before, add = self.blob.bytes, self.blob.add
-        kept = gqsa(weight, None, self.block_sparsity)
+        pruned = zero_share(weight) >= max(self.block_sparsity, BLOCKS_PAY)
+        kept = blocks_of(weight) if pruned else gqsa(weight, None, self.block_sparsity)
         w, scale, column, start = (add(part) for part in (kept.w, kept.scale, kept.column, kept.start))
         return Matrix(
             site, self.form, "blocks", kept.inputs, kept.outputs, ROWS, w, scale, column=column, start=start,
@@ -272,6 +276,11 @@ class Store:
 
     def _vector(self, vector: Array | None) -> int:
         return -1 if vector is None else self.blob.add(vector.astype(np.float32))
+
+
+def _in_blocks(layer: Linear) -> bool:
+    """Whether blocks of weights have been left out, so many that the others are read faster on their own."""
+    return zero_share(layer.weight) >= BLOCKS_PAY
 
 
 def _one_rule(layers: list[Linear | None]) -> bool:

@@ -13,17 +13,20 @@ import onnx as onnx_format
 import onnxruntime
 import pytest
 
+from edgesparse import runtimes
 from edgesparse.cli import app
 from edgesparse.decoder.blocks_layer import largest, left, removed, rounded, salient
 from edgesparse.decoder.blocks_network import METHODS, prune_blocks, prune_on, ranked
 from edgesparse.decoder.files import load_decoder, save_decoder
 from edgesparse.decoder.gqsa import blocks_of, gqsa, in_blocks, zero_share
 from edgesparse.decoder.model import Decoder
+from edgesparse.decoder.pack_qb4 import quantise_qb4
 from edgesparse.decoder.reference import logits
 from edgesparse.decoder.sites import layer as layer_at
 from edgesparse.decoder.to_onnx import to_onnx
 from edgesparse.decoder.tokenizer import Tokenizer, set_tokenizer
 from edgesparse.errors import EdgeSparseError, InputError
+from edgesparse.manifest import read_manifest
 from edgesparse.patterns import parse_pattern, zero_count
 from edgesparse.sparsity.moments import Accumulator, Moments
 from edgesparse.sparsity.reconstruct import refit
@@ -113,6 +116,20 @@ def test_too_much_work_shares_one_factorisation(monkeypatch: pytest.MonkeyPatch)
     shared = rounded(w, moments, kept)
     assert not alive(shared)[~kept].any()
     assert apart < error(x, w, shared) < error(x, w, left(w, kept))
+
+
+def test_long_rows_are_ranked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = made(vocabulary=64)
+    text = np.random.default_rng(0).integers(0, 64, (40, 32))
+    monkeypatch.setattr("edgesparse.decoder.blocks_layer.COLUMNS", 48)  # all but down, which has 80
+    for allocation in ("uniform", "global"):
+        found = prune_on(model, text, 0.4, "obc", allocation)
+        other = np.random.default_rng(1).integers(0, 64, (8, 32))
+        lost = [
+            np.square(logits(x, other) - logits(model, other)).mean()
+            for x in (found.decoder, prune_on(model, text, 0.4, "magnitude").decoder)
+        ]
+        assert lost[0] < lost[1]
 
 
 def test_groups_are_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,3 +333,37 @@ def test_models_without_a_tokenizer_and_models_that_are_no_decoder(text: Path, t
     onnx_format.save(not_a_decoder(), tmp_path / "vision.onnx")
     with pytest.raises(InputError, match="is for language models, which this is not"):
         run(tmp_path / "vision.onnx", *blocks("--text", text, "-o", out))
+
+
+def test_compile_stores_the_blocks_that_are_left(onnx: Path, text: Path, tmp_path: Path) -> None:
+    """As the ONNX file has them: rounded already, so nothing is lost again but activations and the head's 4 bits."""
+    out, bundle = tmp_path / "pruned.onnx", tmp_path / "lm.edge"
+    run(onnx, *blocks("--text", text, "-o", out))
+    app(["compile", str(out), "--weights", "int4", "-o", str(bundle)], standalone_mode=False)
+    facts = read_manifest(bundle).decoder
+    assert facts is not None and {site.layout for site in facts.sites} == {"blocks"}
+    decoder, _ = load_decoder(out)
+    stored = replace(decoder, embedding=quantise_qb4(decoder.embedding, 32).dense())
+    chosen = tokens(decoder, 9)
+    expected = logits(stored, chosen[None])[0, :-1]
+    foretold = expected - expected.max(-1, keepdims=True)
+    foretold -= np.log(np.exp(foretold).sum(-1, keepdims=True))
+    with runtimes.open(bundle) as session:
+        found, _ = session.score(chosen[None].astype(np.int32))
+    losses = -foretold[np.arange(8), chosen[1:]]
+    assert np.abs(found[0] - losses).max() < 0.05 * np.abs(losses).max()
+
+
+def test_compile_says_where_blocks_are_left_out(
+    onnx: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, bundle = tmp_path / "pruned.onnx", tmp_path / "lm.edge"
+    for sparsity, weights, said in ((0.5, "int4", 14), (0.1, "int4", 0), (0.5, "int8", 0)):
+        run(onnx, *blocks("--method", "magnitude", "-o", out, "--force"), "--sparsity", sparsity)
+        capsys.readouterr()
+        compiling = ["compile", str(out), "--weights", weights, "-o", str(bundle), "--force"]
+        app([*compiling, "--json"], standalone_mode=False)
+        assert json.loads(capsys.readouterr().out)["layers_in_blocks"] == said
+    run(onnx, *blocks("--method", "magnitude", "-o", out, "--force"))
+    app(["compile", str(out), "--weights", "int4", "-o", str(bundle), "--force"], standalone_mode=False)
+    assert "left out in 14 of 14 layers" in capsys.readouterr().out
