@@ -20,13 +20,14 @@ def sparsify_decoder(
     """Prune ``loaded``, which is a decoder, read from ``where``.
 
     Raises:
-        InputError: another pattern, no sparsity, no tokenizer, or as `prune_blocks`.
+        InputError: another pattern, no sparsity, no tokenizer, weights that are NaN or infinite, or as `prune_blocks`.
     """
     import numpy as np
 
     from edgesparse import report, tables_blocks
     from edgesparse.decoder.blocks_network import check, prune_blocks
     from edgesparse.decoder.files import save_decoder
+    from edgesparse.decoder.finite import check_finite
     from edgesparse.decoder.metadata import RULES, drop_rules
     from edgesparse.decoder.recognise import recognise
     from edgesparse.decoder.to_onnx import to_onnx
@@ -45,6 +46,7 @@ def sparsify_decoder(
         report.warn("the model's thresholds were made for its dense weights: they are left out")
         drop_rules(loaded)
     decoder = recognise(loaded)
+    check_finite(decoder, where)
     tokenizer = tokenizer_of(loaded, decoder.vocabulary)
     tokens, size = None, 0
     if text is not None:

@@ -326,10 +326,14 @@ def test_texts_that_are_missing_or_too_short(onnx: Path, tmp_path: Path) -> None
         run(onnx, *blocks("--text", tmp_path / "none.txt", "-o", out))
 
 
-def test_models_without_a_tokenizer_and_models_that_are_no_decoder(text: Path, tmp_path: Path) -> None:
+def test_models_without_a_tokenizer_with_damaged_weights_and_no_decoders(text: Path, tmp_path: Path) -> None:
     out = tmp_path / "pruned.onnx"
     with pytest.raises(InputError, match="no tokenizer"):
         run(written(tmp_path, made(vocabulary=70)), *blocks("--text", text, "-o", out))
+    broken = made(vocabulary=256)
+    broken.blocks[1].up.weight[3, 4] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        run(written(tmp_path, broken), *blocks("--text", text, "-o", out))
     onnx_format.save(not_a_decoder(), tmp_path / "vision.onnx")
     with pytest.raises(InputError, match="is for language models, which this is not"):
         run(tmp_path / "vision.onnx", *blocks("--text", text, "-o", out))
