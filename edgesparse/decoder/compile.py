@@ -17,7 +17,7 @@ from edgesparse.decoder.emit import HEADER, model_c, places
 from edgesparse.decoder.metadata import LONGEST
 from edgesparse.decoder.model import SITES, Decoder
 from edgesparse.decoder.store import Form, Store, StoredDecoder, describe_rules, form_of
-from edgesparse.decoder.worth import PAYS_BELOW, only_worthwhile
+from edgesparse.decoder.worth import only_worthwhile
 from edgesparse.devices import Device, load_device
 from edgesparse.emit import around
 from edgesparse.errors import EdgeSparseError, InputError, UnsupportedError
@@ -47,7 +47,7 @@ def compile_decoder(
         tokenizer: name in the bundle and content of its file.
         block_sparsity: of weights of 4 bits, the share of blocks of 4 x 16 that are left out; see `gqsa`.
         break_even: the active share above which a layer computes with all inputs, token by token; 1: never for that
-            reason. Unless it is given, rules that leave too much to be worth it (`PAYS_BELOW`) are not used.
+            reason. Unless it is given, rules that leave too much to be worth it (`only_worthwhile`) are not used.
 
     Raises:
         InputError: a device, context or path that cannot be used, or weights that do not fit into ``weights``.
@@ -63,7 +63,7 @@ def compile_decoder(
     target = load_device(device).target
     chunk = min(CHUNK, context)
     architecture = target.triple.split("-")[0]
-    decoder, dropped = only_worthwhile(decoder, PAYS_BELOW[architecture][weights] if break_even is None else 1.0)
+    decoder, dropped = only_worthwhile(decoder, weights) if break_even is None else (decoder, ())
     with workspace(out.absolute().parent) as work:
         blob = Blob(work / "weights.bin")
         store = Store(decoder, weights, architecture, context, blob, break_even, block_sparsity)

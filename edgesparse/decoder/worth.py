@@ -9,16 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgesparse.decoder.model import Decoder
-from edgesparse.decoder.sites import Place, without_low_rank
+from edgesparse.decoder.model import Decoder, Linear
+from edgesparse.decoder.sites import Place, groups_of, without_low_rank
+from edgesparse.decoder.store import Form
 from edgesparse.decoder.thresholds import with_rules
 
-PAYS_BELOW: Mapping[str, Mapping[str, float]] = {
-    "x86_64": {"f32": 0.85, "f16": 0.8, "int8": 0.7, "int4": 0.45},
-    "aarch64": {"f32": 0.85, "f16": 0.8, "int8": 0.7, "int4": 0.45},
-    "wasm32": {"f32": 0.85, "f16": 0.8, "int8": 0.7, "int4": 0.45},
-}
-"""By architecture and form, the share of active weights under which skipping is faster than computing with all."""
+Limits = tuple[tuple[int, float], ...]
+"""(row bytes, share): where the weights of an input are at least so many bytes, skipping is faster than computing with
+all while a smaller share of the weights is active."""
+
+PAYS_BELOW: Mapping[Form, Limits] = {
+    "f32": ((0, 0.85),), "f16": ((0, 0.8),),
+    "int8": ((0, 0.6), (2048, 0.65), (4096, 0.75)),
+    "int4": ((0, 0.45), (1024, 0.55), (4096, 0.75)),
+}  # fmt: skip
+"""As measured on a Zen 4: small models in its caches, large ones out of memory; floats are an estimate (their layout
+is the same with a rule and without). Of arm64, instructions and llvm-mca say no less (`bench.arm.decoders`)."""
+BITS: Mapping[Form, int] = {"f32": 32, "f16": 16, "int8": 8, "int4": 4}
+
+
+def pays_below(form: Form, outputs: int) -> float:
+    """The limit of a layer, or of a group of layers that are stored as one."""
+    row_bytes = outputs * BITS[form] / 8
+    return max(share for least, share in PAYS_BELOW[form] if row_bytes >= least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +48,19 @@ class Dropped:
         return f"{self.method} leaves {self.active:.0%} of its weights: skipping is faster below {self.limit:.0%}"
 
 
-def only_worthwhile(decoder: Decoder, limit: float) -> tuple[Decoder, tuple[Dropped, ...]]:
-    """``decoder`` without the rules that leave at least ``limit`` of a layer's weights (at 1: with all), and those."""
-    if limit >= 1:
-        return decoder, ()
+def only_worthwhile(decoder: Decoder, form: Form) -> tuple[Decoder, tuple[Dropped, ...]]:
+    """``decoder`` without the rules that leave at least `pays_below` of a layer's weights, and those."""
     dropped = []
     for index, block in enumerate(decoder.blocks):
-        for site, linear in block.linears():
-            if linear.rule is not None:
-                active = 1 - without_low_rank(linear, linear.rule.sparsity)
-                if active >= limit:
-                    dropped.append(Dropped((index, site), linear.rule.method, active, limit))
+        for group in groups_of(block).values():
+            limit = pays_below(form, sum(getattr(block, site).outputs for site in group))
+            for site in group:
+                linear: Linear = getattr(block, site)
+                if linear.rule is not None:
+                    active = 1 - without_low_rank(linear, linear.rule.sparsity)
+                    if active >= limit:
+                        dropped.append(Dropped((index, site), linear.rule.method, active, limit))
+        limit = pays_below(form, block.down.outputs)
         if block.neurons is not None and 1 - block.neurons.sparsity >= limit:
             active = 1 - block.neurons.sparsity
             dropped += [Dropped((index, site), block.neurons.method, active, limit) for site in ("up", "down")]

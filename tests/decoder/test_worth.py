@@ -15,9 +15,9 @@ from edgesparse.decoder.blob import Blob
 from edgesparse.decoder.compile import compile_decoder
 from edgesparse.decoder.model import Decoder, InputRule, NeuronRule
 from edgesparse.decoder.reference import logits
-from edgesparse.decoder.store import Store, StoredBlock
+from edgesparse.decoder.store import Form, Store, StoredBlock
 from edgesparse.decoder.to_onnx import to_onnx
-from edgesparse.decoder.worth import only_worthwhile
+from edgesparse.decoder.worth import only_worthwhile, pays_below
 from edgesparse.importer import save
 from edgesparse.runtimes.generation import Request
 from edgesparse.tables_decoder import ranges
@@ -33,35 +33,47 @@ def kept(model: Decoder) -> list[set[str]]:
 
 
 def test_rules_that_leave_too_much_are_dropped() -> None:
-    shares = {"q": 0.2, "o": 0.3, "up": 0.9, "down": 0.31}
+    """int8, rows of less than 2 kB: below 60%."""
+    shares = {"q": 0.2, "o": 0.4, "up": 0.9, "down": 0.41}
     model = with_rules(decoder(), lambda site, inputs: teal(shares[site]) if site in shares else None)
-    found, dropped = only_worthwhile(model, 0.7)
+    found, dropped = only_worthwhile(model, "int8")
     assert kept(found) == [{"up", "down"}] * 2
     assert {one.place for one in dropped} == {(block, site) for block in (0, 1) for site in ("q", "o")}
-    assert {round(one.active, 6) for one in dropped} == {0.8, 0.7} and {one.limit for one in dropped} == {0.7}
-    assert dropped[0].why == "teal leaves 80% of its weights: skipping is faster below 70%"
+    assert {round(one.active, 6) for one in dropped} == {0.8, 0.6} and {one.limit for one in dropped} == {0.6}
+    assert dropped[0].why == "teal leaves 80% of its weights: skipping is faster below 60%"
     np.testing.assert_array_equal(found.blocks[0].q.weight, model.blocks[0].q.weight)
+
+
+@pytest.mark.parametrize(
+    ("form", "outputs", "limit"),
+    [("int8", 2047, 0.6), ("int8", 2048, 0.65), ("int8", 11264, 0.75), ("int4", 2047, 0.45), ("int4", 2048, 0.55),
+     ("int4", 11264, 0.75), ("f32", 64, 0.85)],
+)  # fmt: skip
+def test_long_rows_pay_earlier(form: Form, outputs: int, limit: float) -> None:
+    assert pays_below(form, outputs) == limit
+
+
+def test_rows_are_those_of_all_layers_that_are_stored_as_one() -> None:
+    """gate and up have 2048 outputs together, twice as many as each: int4, 54% active."""
+    model = with_rules(decoder(hidden=1024, blocks=1), lambda site, inputs: teal(0.46))
+    assert kept(only_worthwhile(model, "int4")[0]) == [{"gate", "up"}]
 
 
 def test_what_goes_through_a_low_rank_counts_as_read() -> None:
     """down: 48 x 80; rank 10 is read besides: 10 * 128 of 3840 weights, a third."""
-    model = with_rules(decoder(), lambda site, inputs: teal(0.5, rank=10) if site == "down" else None)
-    assert kept(only_worthwhile(model, 0.8)[0]) == [set()] * 2
-    assert kept(only_worthwhile(model, 0.9)[0]) == [{"down"}] * 2
+    for share, left in ((0.7, set()), (0.8, {"down"})):
+        rule = teal(share, rank=10)
+        model = with_rules(decoder(), lambda site, inputs: rule if site == "down" else None)  # noqa: B023
+        assert kept(only_worthwhile(model, "int8")[0]) == [left] * 2
 
 
 def test_neurons_go_as_a_whole() -> None:
-    rule = NeuronRule("cats", 0.4, np.array([0.1], np.float32))
-    model = with_rules(decoder(), lambda site, inputs: teal(0.9) if site == "o" else None, rule)
-    found, dropped = only_worthwhile(model, 0.6)
-    assert [block.neurons for block in found.blocks] == [None, None] and kept(found) == [{"o"}] * 2
-    assert {one.place[1] for one in dropped} == {"up", "down"}
-    assert only_worthwhile(model, 0.61)[1] == ()
-
-
-def test_without_a_limit_all_rules_stay() -> None:
-    model = with_rules(decoder(), lambda site, inputs: teal(0.0))
-    assert only_worthwhile(model, 1.0) == (model, ())
+    for share, stay in ((0.4, False), (0.41, True)):
+        rule = NeuronRule("cats", share, np.array([0.1], np.float32))
+        model = with_rules(decoder(), lambda site, inputs: teal(0.9) if site == "o" else None, rule)
+        found, dropped = only_worthwhile(model, "int8")
+        assert [block.neurons is not None for block in found.blocks] == [stay] * 2 and kept(found) == [{"o"}] * 2
+        assert {one.place[1] for one in dropped} == (set() if stay else {"up", "down"})
 
 
 def stored(model: Decoder, folder: Path) -> StoredBlock:
@@ -132,7 +144,7 @@ def test_compile_says_which_rules_it_does_not_use(onnx: Path, capsys: pytest.Cap
 
     run("explain", bundle)
     table = " ".join(capsys.readouterr().out.split())
-    assert "0-1 q, k, v interleaved 0.02 teal leaves 80% of its weights: skipping is faster below 70%" in table
+    assert "0-1 q, k, v interleaved 0.02 teal leaves 80% of its weights: skipping is faster below 60%" in table
     assert "0-1 o, gate, up interleaved" in table and "no rule: all inputs count" in table
     assert "0-1 down columns 0.01 teal leaves out 90% of the inputs" in table
 
