@@ -27,8 +27,8 @@ FORMS: tuple[Form, ...] = ("f32", "f16", "int8", "int4")
 KERNELS: Mapping[str, str] = {"f32": "f32", "f16": "f16", "int8": "qc8", "int4": "qb4"}
 """What kernels call a form."""
 BREAK_EVEN: Mapping[str, float] = {"f32": 0.85, "f16": 0.8, "int8": 0.9, "int4": 0.9}
-"""The share of inputs above which computing with all of them, in the same layout, is no slower: int8 and int4 measured on
-a Zen 4 (`bench.decode_kernels`, `bench.llm`), floats an estimate. Which rules are used at all: `worth`."""
+"""The share of inputs above which computing with all of them, in the same layout, is no slower: int8 and int4 measured
+on a Zen 4 (`bench.decode_kernels`, `bench.llm`), floats an estimate. Which rules are used at all: `worth`."""
 INTERLEAVED: frozenset[Form] = frozenset({"int8", "int4"})
 """Forms with a layout for layers that need all of their inputs."""
 BLOCK = 32
