@@ -15,9 +15,9 @@ from edgesparse.decoder.allocated import allocated
 from edgesparse.decoder.cats import calibrate_cats
 from edgesparse.decoder.chess import calibrate_chess
 from edgesparse.decoder.magnitude import calibrate_teal
-from edgesparse.decoder.model import Block, Decoder, InputRule, Linear
-from edgesparse.decoder.rsparse import METHOD, split_rules
-from edgesparse.decoder.sites import Place, groups
+from edgesparse.decoder.model import Block, Decoder, Linear
+from edgesparse.decoder.rsparse import METHOD, split_rule
+from edgesparse.decoder.sites import places
 from edgesparse.decoder.thresholds import Thresholds, with_rules
 from edgesparse.types import Array
 
@@ -62,10 +62,7 @@ def rsparse(decoder: Decoder, windows: Array, sparsity: float) -> Decoder:
     """As `calibrate_rsparse`, all layers split at `RHO`."""
 
     def ruled(found: Thresholds) -> Decoder:
-        rules: dict[Place, InputRule | None] = {}
-        for group in groups(decoder).values():
-            rules |= split_rules(found, decoder, group, sparsity, RHO)
-        return with_rules(decoder, rules)
+        return with_rules(decoder, {p: split_rule(found, decoder, p, sparsity, RHO) for p in places(decoder)})
 
     return allocated(METHOD, decoder, windows, sparsity, weighted=True, allocation="uniform").settled(ruled)
 
