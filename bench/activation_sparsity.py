@@ -44,7 +44,7 @@ WINDOW, CALIBRATING, JUDGING = 256, 64, 96
 LAZY = 16  # windows for PPL-p% sparsity
 MOST_NEURONS = 0.95
 ALLOCATIONS = {
-    "teal": ("uniform", "block"), "wina": ("uniform", "block", "network"), "rsparse": ("uniform", "network"),
+    "teal": ("uniform", "block", "network"), "wina": ("uniform", "block", "network"), "rsparse": ("uniform", "network"),
 }  # fmt: skip
 NEURONS: dict[str, Callable[..., Decoder]] = {"cats": calibrate_cats, "chess": calibrate_chess}
 NEURON_SITES = {"cats": ("up", "down"), "chess": ("q", "o", "up", "down")}
