@@ -2,10 +2,9 @@
 #include "dot_qc8.h"
 
 // ROWS rows are read side by side: as many as the first cache keeps where they are a power of 2 apart. There is no word
-// for asking for more, and processors alone fetch less of what is skipped: in node on a Zen 4, every second row, 13 GB/s
-// (of 5632 bytes) and 10 (of 2048), where sums from the cache are 17. Reading a byte ahead, of these rows or of the next:
-// none faster, and most slower by a quarter; runs of 4 rows, interleaved and put aside as panels: half of it; 8 rows, 4
-// rows, or 32: less.
+// for asking for more, and processors alone fetch less where rows are skipped: in node on a Zen 4, of every second row
+// 13 GB/s (5632 bytes long) and 10 (2048), and 17 from a cache. Reading a byte ahead, of these rows or of the next, is
+// no faster, mostly slower; runs of 4 rows, put aside as panels, half as fast; 4, 8 or 32 rows side by side are slower.
 enum { BYTES = 16, ROWS = 16, MOST = 12288 };
 #include "columns_place_qc8.h"
 
