@@ -43,7 +43,7 @@ def test_every_case_skips_what_it_says() -> None:
     decoder = made()
     text = np.random.default_rng(0).integers(decoder.vocabulary, size=(32, 32))
     found = list(cases(decoder, text, [0.3], ["random", "teal", "wina", "rsparse", "topk", "cats", "chess"]))
-    assert len({case[:3] for case in found}) == len(found) == 13
+    assert len({case[:3] for case in found}) == len(found) == 14
     for method, allocation, sparsity, _, make in found:
         if allocation != "neurons":
             skipped = achieved(make(), text).sparsity
