@@ -95,9 +95,7 @@ def _greedy(rows: Matrix, inverse: Matrix) -> tuple[NDArray[np.int64], Matrix]:
     """(the blocks in the order in which they go, what each costs then), both (groups, blocks)."""
     groups, steps = len(rows), len(inverse) // GROUP
     h, w = np.tile(inverse, (groups, 1, 1)), rows.copy()
-    blocks = np.tile(
-        np.arange(steps), (groups, 1)
-    )  # which block lies where: the last one fills the gap of one that goes
+    blocks = np.tile(np.arange(steps), (groups, 1))  # which lies where: the last one fills the gap of one that goes
     order, price = np.empty((groups, steps), np.int64), np.empty((groups, steps))
     every = np.arange(groups)
     for step in range(steps):
