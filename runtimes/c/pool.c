@@ -17,7 +17,7 @@ static inline void es_sleep(const uint32_t *word, uint32_t value) { sys_futex(wo
 static inline void es_wake(const uint32_t *word) { sys_futex(word, FUTEX_WAKE_PRIVATE, INT32_MAX); }
 #include "team.h"
 
-// A page may have 64 kB. No kernel needs a quarter of the stack (columns_qc8: 50 kB); untouched pages take no memory.
+// A page may have 64 kB. columns_qc8 needs 100 kB of the stack, others far less; untouched pages take no memory.
 enum { MAX_THREADS = 256, GUARD_BYTES = 65536, STACK_BYTES = 262144 };
 
 typedef struct {
