@@ -63,7 +63,7 @@ def compile_decoder(
     target = load_device(device).target
     chunk = min(CHUNK, context)
     architecture = target.triple.split("-")[0]
-    decoder, dropped = only_worthwhile(decoder, weights) if break_even is None else (decoder, ())
+    decoder, dropped = only_worthwhile(decoder, weights, architecture) if break_even is None else (decoder, ())
     with workspace(out.absolute().parent) as work:
         blob = Blob(work / "weights.bin")
         store = Store(decoder, weights, architecture, context, blob, break_even, block_sparsity)

@@ -25,13 +25,16 @@ PAYS_BELOW: Mapping[Form, Limits] = {
 }  # fmt: skip
 """As measured on a Zen 4: small models in its caches, large ones out of memory; floats are an estimate (their layout
 is the same with a rule and without). Of arm64, instructions and llvm-mca say no less (`bench.arm.decoders`)."""
+WASM: Mapping[Form, Limits] = {**PAYS_BELOW, "int8": ((0, 0.4),), "int4": ((0, 0.2),)}
+"""In node on the same machine (`pylm`): nothing can be asked for ahead there, and a product of bytes that do not lie
+side by side takes longer."""
 BITS: Mapping[Form, int] = {"f32": 32, "f16": 16, "int8": 8, "int4": 4}
 
 
-def pays_below(form: Form, outputs: int) -> float:
+def pays_below(form: Form, outputs: int, architecture: str) -> float:
     """The limit of a layer, or of a group of layers that are stored as one."""
-    row_bytes = outputs * BITS[form] / 8
-    return max(share for least, share in PAYS_BELOW[form] if row_bytes >= least)
+    row_bytes, limits = outputs * BITS[form] / 8, WASM if architecture == "wasm32" else PAYS_BELOW
+    return max(share for least, share in limits[form] if row_bytes >= least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +51,19 @@ class Dropped:
         return f"{self.method} leaves {self.active:.0%} of its weights: skipping is faster below {self.limit:.0%}"
 
 
-def only_worthwhile(decoder: Decoder, form: Form) -> tuple[Decoder, tuple[Dropped, ...]]:
+def only_worthwhile(decoder: Decoder, form: Form, architecture: str) -> tuple[Decoder, tuple[Dropped, ...]]:
     """``decoder`` without the rules that leave at least `pays_below` of a layer's weights, and those."""
     dropped = []
     for index, block in enumerate(decoder.blocks):
         for group in groups_of(block).values():
-            limit = pays_below(form, sum(getattr(block, site).outputs for site in group))
+            limit = pays_below(form, sum(getattr(block, site).outputs for site in group), architecture)
             for site in group:
                 linear: Linear = getattr(block, site)
                 if linear.rule is not None:
                     active = 1 - without_low_rank(linear, linear.rule.sparsity)
                     if active >= limit:
                         dropped.append(Dropped((index, site), linear.rule.method, active, limit))
-        limit = pays_below(form, block.down.outputs)
+        limit = pays_below(form, block.down.outputs, architecture)
         if block.neurons is not None and 1 - block.neurons.sparsity >= limit:
             active = 1 - block.neurons.sparsity
             dropped += [Dropped((index, site), block.neurons.method, active, limit) for site in ("up", "down")]

@@ -36,7 +36,7 @@ def test_rules_that_leave_too_much_are_dropped() -> None:
     """int8, rows of less than 2 kB: below 60%."""
     shares = {"q": 0.2, "o": 0.4, "up": 0.9, "down": 0.41}
     model = with_rules(decoder(), lambda site, inputs: teal(shares[site]) if site in shares else None)
-    found, dropped = only_worthwhile(model, "int8")
+    found, dropped = only_worthwhile(model, "int8", "x86_64")
     assert kept(found) == [{"up", "down"}] * 2
     assert {one.place for one in dropped} == {(block, site) for block in (0, 1) for site in ("q", "o")}
     assert {round(one.active, 6) for one in dropped} == {0.8, 0.6} and {one.limit for one in dropped} == {0.6}
@@ -50,13 +50,20 @@ def test_rules_that_leave_too_much_are_dropped() -> None:
      ("int4", 11264, 0.75), ("f32", 64, 0.85)],
 )  # fmt: skip
 def test_long_rows_pay_earlier(form: Form, outputs: int, limit: float) -> None:
-    assert pays_below(form, outputs) == limit
+    assert pays_below(form, outputs, "x86_64") == limit
+
+
+def test_webassembly_needs_more_to_be_left_out() -> None:
+    for active, stays in ((0.35, True), (0.45, False)):
+        model = with_rules(decoder(blocks=1), lambda site, inputs: teal(1 - active))  # noqa: B023
+        assert bool(kept(only_worthwhile(model, "int8", "wasm32")[0])[0]) == stays
+        assert kept(only_worthwhile(model, "int8", "x86_64")[0])[0]
 
 
 def test_rows_are_those_of_all_layers_that_are_stored_as_one() -> None:
     """gate and up have 2048 outputs together, twice as many as each: int4, 54% active."""
     model = with_rules(decoder(hidden=1024, blocks=1), lambda site, inputs: teal(0.46))
-    assert kept(only_worthwhile(model, "int4")[0]) == [{"gate", "up"}]
+    assert kept(only_worthwhile(model, "int4", "aarch64")[0]) == [{"gate", "up"}]
 
 
 def test_what_goes_through_a_low_rank_counts_as_read() -> None:
@@ -64,14 +71,14 @@ def test_what_goes_through_a_low_rank_counts_as_read() -> None:
     for share, left in ((0.7, set()), (0.8, {"down"})):
         rule = teal(share, rank=10)
         model = with_rules(decoder(), lambda site, inputs: rule if site == "down" else None)  # noqa: B023
-        assert kept(only_worthwhile(model, "int8")[0]) == [left] * 2
+        assert kept(only_worthwhile(model, "int8", "x86_64")[0]) == [left] * 2
 
 
 def test_neurons_go_as_a_whole() -> None:
     for share, stay in ((0.4, False), (0.41, True)):
         rule = NeuronRule("cats", share, np.array([0.1], np.float32))
         model = with_rules(decoder(), lambda site, inputs: teal(0.9) if site == "o" else None, rule)
-        found, dropped = only_worthwhile(model, "int8")
+        found, dropped = only_worthwhile(model, "int8", "x86_64")
         assert [block.neurons is not None for block in found.blocks] == [stay] * 2 and kept(found) == [{"o"}] * 2
         assert {one.place[1] for one in dropped} == (set() if stay else {"up", "down"})
 
