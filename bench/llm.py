@@ -3,7 +3,7 @@
 All variants of a shape are open at once and take turns, and with them a loop that only reads memory. Timed are runs for
 a single token: the first token of a text comes out of the prompt, which has all inputs, and is not counted. On one core
 the time counts for which the process had it, so that other programs cost less; they still take their part of the
-memory's bandwidth and of the cache.
+memory's bandwidth and of the cache. With ``--llama-cpp`` that takes turns, too, with weights of Q4_0.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import numpy as np
 
 from bench.command import as_typed, note
 from bench.decode_kernels import library
+from bench.llm_llama_cpp import LlamaCpp
 from bench.llm_rules import METHODS, random_decoder, random_tokens
 from bench.llm_shape import SHAPES, Shape
 from bench.machine import facts
@@ -71,7 +72,8 @@ class Result:
     """Medians over rounds. ``x_dense``: of the dense variant of the same form, in the same round. ``mb``: 1e6 bytes of
     weights that a token needs; ``read_gbs``: what a loop that does nothing else reads on as many threads; ``of_read``:
     of that. ``active``: of the bytes of the linear layers. ``prompt_tokens_s``: of a prompt of `PROMPT`.
-    ``resident_mb``: memory that the session added, ``needed_mb`` weights and caches."""
+    ``resident_mb``: memory that the session added, ``needed_mb`` weights and caches. ``peer``: llama.cpp's version,
+    ``peer_tokens_s`` and ``x_peer``, over it in the same round, where it ran."""
 
     variant: str
     weights: str
@@ -90,11 +92,14 @@ class Result:
     active: float
     resident_mb: float
     needed_mb: float
+    peer: str | None
+    peer_tokens_s: float | None
+    x_peer: float | None
 
 
 COLUMNS = (
     "shape", "weights", "threads", "tokens/s", "x dense", "MB/token", "GB/s", "memory GB/s", "of it", "active",
-    "prompt tokens/s", "resident MB", "weights and caches MB",
+    "prompt tokens/s", "resident MB", "weights and caches MB", "x llama.cpp Q4_0",
 )  # fmt: skip
 
 
@@ -103,6 +108,7 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         row["shape"], row["variant"], str(row["threads"]), f"{row['tokens_s']:.1f}", f"{row['x_dense']:.2f}",
         f"{row['mb']:.0f}", f"{row['gbs']:.1f}", f"{row['read_gbs']:.1f}", f"{row['of_read']:.0%}",
         f"{row['active']:.0%}", f"{row['prompt_tokens_s']:.0f}", f"{row['resident_mb']:.0f}", f"{row['needed_mb']:.0f}",
+        f"{row['x_peer']:.2f} ({row['peer_tokens_s']:.1f} tokens/s)" if row.get("x_peer") else "",
     )  # fmt: skip
 
 
@@ -114,7 +120,9 @@ class Reader:
         area.madvise(mmap.MADV_HUGEPAGE)
         self.data = np.frombuffer(area, np.uint8)
         self.data[:] = 1
-        self.read = library("avx512", "qc8").read
+        flags = facts()["flags"]
+        isa = "avx512" if "avx512f" in flags else "avx2" if "avx2" in flags else "sse2"
+        self.read = library(isa, "qc8").read
 
     def gbs(self, threads: int) -> float:
         part = PROBE_BYTES // threads
@@ -140,6 +148,17 @@ class Reader:
 def _clock(threads: int) -> Callable[[], float]:
     """Seconds: of this thread's own where there is no other."""
     return time.thread_time if threads == 1 else time.perf_counter
+
+
+class Peer:
+    """llama.cpp in a process of its own on the last of the CPUs that this one may use."""
+
+    def __init__(self, shape: Shape, threads: int) -> None:
+        self.process = LlamaCpp(shape, "q4_0", tuple(sorted(os.sched_getaffinity(0))[-threads:]))
+        self.speeds: list[float] = []
+
+    def turn(self, tokens: int) -> None:
+        self.speeds.append(tokens / sum(self.process.seconds(tokens)))
 
 
 @dataclass
@@ -168,18 +187,24 @@ class Timed:
         self.costs.append(self.session.generate(prompt[:1], Request(tokens + 1), lambda _: at.append(clock())).cost)
         self.speeds.append(tokens / (at[-1] - at[0]))
 
-    def result(self, shape: str, threads: int, dense: Timed, read_gbs: float) -> Result:
+    def result(self, shape: str, threads: int, dense: Timed, read_gbs: float, peer: Peer | None) -> Result:
         said, active = self.facts, self.costs[-1].active  # the same text in each round
         median, needed = statistics.median(self.speeds), said.bytes_per_token(active)
         layers = said.bytes_per_token([s.entries for s in said.sites]) - said.always_bytes
         gbs = needed * median / 1e9
         return Result(
             str(self.variant), self.variant.weights, self.variant.method, self.variant.skipped, shape, threads, median,
-            max(self.speeds), statistics.median(a / b for a, b in zip(self.speeds, dense.speeds, strict=True)),
+            max(self.speeds), _over(self.speeds, dense.speeds),
             statistics.median(self.prompts), needed / 1e6, gbs, read_gbs, gbs / read_gbs,
             (needed - said.always_bytes) / layers, self.resident_mb,
-            (self.session.manifest.weights_bytes + said.cache_bytes) / MB,
+            (self.session.manifest.weights_bytes + said.cache_bytes) / MB, peer.process.version if peer else None,
+            statistics.median(peer.speeds) if peer else None, _over(self.speeds, peer.speeds) if peer else None,
         )  # fmt: skip
+
+
+def _over(speeds: Sequence[float], others: Sequence[float]) -> float:
+    """How many times as fast, the median over rounds."""
+    return statistics.median(a / b for a, b in zip(speeds, others, strict=True))
 
 
 def variants(given: argparse.Namespace) -> Iterator[Variant]:
@@ -233,13 +258,17 @@ def _measured(
             session = stack.enter_context(runtimes.open(bundle, "local", threads=threads))
             session.generate(prompt, Request(2))
             timed[variant] = Timed(variant, session, _resident_mb() - before)
-        read = []
+        read, peer = [], Peer(shape, threads) if given.llama_cpp else None
+        if peer:
+            stack.enter_context(peer.process)
         for _ in range(given.rounds):
             read.append(reader.gbs(threads))
             for one in timed.values():
                 one.turn(prompt, given.tokens, threads)
+            if peer:
+                peer.turn(given.tokens)
         for variant, one in timed.items():
-            yield one.result(shape.name, threads, timed.get(variant.dense, one), statistics.median(read))
+            yield one.result(shape.name, threads, timed.get(variant.dense, one), statistics.median(read), peer)
 
 
 def _resident_mb() -> float:
@@ -270,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--tokens", type=int, default=16, help="in a row, before the next takes its turn (%(default)s)")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--llama-cpp", action="store_true", help="beside Q4_0 of llama.cpp, which is built once")
     parser.add_argument("--folder", type=Path, help="for bundles; there have to be some gigabytes free")
     parser.add_argument("--json", type=Path, help="write one JSON line per result to this file")
     given = parser.parse_args(arguments)

@@ -16,7 +16,6 @@ from bench import (
     footprint,
     layer_times,
     llm,
-    llm_int4,
     llm_published,
     llm_web,
     predictions,
@@ -68,13 +67,8 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
         " reads memory, from large pages, in which sessions keep weights. What a method skips: teal of the inputs of"
         " all linear layers, cats of neurons, chess of neurons and of the inputs of q and o, rsparse of weights;"
         " `x dense`: beside all inputs in the same form, medians of rounds; int4-blocks beside int4. `active`: of the"
-        " weights of linear layers; GB/s count the weights that a token needs.",
-    ),
-    "int4 and llama.cpp": (
-        llm_int4,
-        "Weights of 4 bits beside llama.cpp",
-        "All linear layers of the shape, choosing and quantising inputs included, attention, norms and sampling not; in"
-        " turns with llama.cpp, of which the whole decoder is timed, on the same cores.",
+        " weights of linear layers; GB/s count the weights that a token needs. llama.cpp, where it ran, decodes the"
+        " same shape on the same cores, with random weights of its own.",
     ),
     "weight blocks": (
         weight_blocks,

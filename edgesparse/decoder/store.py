@@ -35,7 +35,7 @@ BLOCK = 32
 """Weights of 4 bits that share a scale."""
 BLOCKS_PAY = 0.2
 """The share of blocks of 4 x 16 weights of 4 bits that has to be zero: without half of them, which is 1.71 times fewer
-bytes, a layer is 1.6 times as fast as with all (`bench.llm_int4`)."""
+bytes, a model is 1.3 (one core) to 1.7 times as fast as with all (`bench.llm`)."""
 
 
 @dataclass(frozen=True, slots=True)

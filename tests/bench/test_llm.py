@@ -13,8 +13,7 @@ import pytest
 
 from bench import llm, llm_published
 from bench.llm_rules import METHODS, RHO, random_decoder, random_tokens
-from bench.llm_shape import SHAPES
-from bench.machine import facts
+from bench.llm_shape import SHAPES, Shape
 from bench.sections import section
 from edgesparse.decoder.model import SITES, Decoder
 from edgesparse.decoder.reference import logits
@@ -97,8 +96,6 @@ def test_the_token_that_comes_out_of_the_prompt_is_not_timed(monkeypatch: pytest
 
 
 def test_rows_and_their_section(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if "avx512f" not in facts()["flags"]:
-        pytest.skip("the loop that only reads memory is for AVX-512")
     out = tmp_path / "rows.json"
     methods = list(METHODS)
     options = ["--shape", "tiny", "--methods", ",".join(methods), "--weights", "int8,int4-blocks", "--threads", "1"]
@@ -114,6 +111,43 @@ def test_rows_and_their_section(tmp_path: Path, capsys: pytest.CaptureFixture[st
     text = section(rows)
     assert text.count("\n| tiny |") == len(rows) and "other machines" in text
     assert all(f'| {m}: "' in text for m in methods) and "int8, chess 50%" in capsys.readouterr().out
+
+
+class Llama:
+    """As fast as it is told to be, in place of llama.cpp."""
+
+    version, running = "7", False
+
+    def __init__(self, shape: Shape, kind: str, cpus: tuple[int, ...]) -> None:
+        assert (shape.name, kind, len(cpus)) == ("tiny", "q4_0", 1)
+
+    def __enter__(self) -> None:
+        self.running = True
+
+    def __exit__(self, *error: object) -> None:
+        self.running = False
+
+    def seconds(self, tokens: int) -> list[float]:
+        assert self.running
+        return [0.002] * tokens
+
+
+def test_llama_cpp_takes_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(llm, "LlamaCpp", Llama)
+    out = tmp_path / "rows.json"
+    options = ["--shape", "tiny", "--methods", "teal", "--active", "0.5", "--weights", "int4", "--threads", "1"]
+    llm.main([*options, "--rounds", "1", "--tokens", "4", "--llama-cpp", "--json", str(out)])
+    for row in map(json.loads, out.read_text().splitlines()):
+        assert (row["peer"], row["peer_tokens_s"]) == ("7", pytest.approx(500))
+        assert row["x_peer"] == pytest.approx(row["tokens_s"] / 500)
+    assert "(500.0 tokens/s)" in capsys.readouterr().out
+
+
+def test_the_shape_of_tinyllama() -> None:
+    per_layer = 2 * 2048 * 2048 + 2 * 256 * 2048 + 3 * 2048 * 5632
+    assert SHAPES["tinyllama"].weights == 22 * per_layer + 32000 * 2048
 
 
 def test_words_that_are_no_methods(capsys: pytest.CaptureFixture[str]) -> None:
