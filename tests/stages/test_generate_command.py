@@ -92,7 +92,6 @@ def test_how_well_a_text_is_foretold(bundle: Path, call: Call, tmp_path: Path) -
         (("run", "lm.edge", "--input", "x.npz", "-o", "y.npz"), "edgesparse generate"),
         (("bench", "lm.edge"), "edgesparse generate"),
         (("profile", "lm.edge"), "edgesparse generate"),
-        (("explain", "lm.edge"), "edgesparse generate"),
         (("size", "lm.edge"), "edgesparse generate"),
         (("view", "lm.edge", "-o", "lm.html"), "edgesparse generate"),
         (("compile", "lm.onnx", "--weights", "int3", "-o", "b.edge"), "int3"),
