@@ -22,14 +22,13 @@ def sparsify_decoder(
     Raises:
         InputError: another pattern, no sparsity, no tokenizer, weights that are NaN or infinite, or as `prune_blocks`.
     """
-    import numpy as np
-
     from edgesparse import report, tables_blocks
     from edgesparse.decoder.blocks_network import check, prune_blocks
     from edgesparse.decoder.files import save_decoder
     from edgesparse.decoder.finite import check_finite
     from edgesparse.decoder.metadata import RULES, drop_rules
     from edgesparse.decoder.recognise import recognise
+    from edgesparse.decoder.texts import read_text, text_tokens
     from edgesparse.decoder.to_onnx import to_onnx
     from edgesparse.decoder.tokenizer import set_tokenizer, tokenizer_of
 
@@ -50,16 +49,8 @@ def sparsify_decoder(
     tokenizer = tokenizer_of(loaded, decoder.vocabulary)
     tokens, size = None, 0
     if text is not None:
-        if tokenizer is None:
-            raise InputError(
-                "the model has no tokenizer, and its tokens are not bytes", where=str(where),
-                hint="edgesparse import-llm CHECKPOINT --tokenizer FILE takes one in",
-            )  # fmt: skip
-        try:
-            content = text.read_bytes()
-        except OSError as error:
-            raise InputError(f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(text)) from error
-        tokens, size = np.array(tokenizer.encode(content), np.int64), len(content)
+        content = read_text(text)
+        tokens, size = text_tokens(tokenizer, content, where), len(content)
     with report.progress("sparsify") as on_progress:
         found = prune_blocks(decoder, tokens, sparsity, method, allocation, on_progress=on_progress)
     model = to_onnx(found.decoder)

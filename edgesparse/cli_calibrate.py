@@ -58,8 +58,6 @@ def calibrate_activations(
 ) -> None:
     """Choose what a language model skips for each token, without training. The result still runs densely elsewhere."""
     check_file(output, force)
-    import numpy as np
-
     from edgesparse import report
     from edgesparse.decoder.calibrate import calibrate
     from edgesparse.decoder.files import save_decoder
@@ -67,6 +65,7 @@ def calibrate_activations(
     from edgesparse.decoder.recognise import linears_of, recognise
     from edgesparse.decoder.sites import check_sparsity
     from edgesparse.decoder.tables import calibrated
+    from edgesparse.decoder.texts import read_text, text_tokens
     from edgesparse.decoder.tokenizer import tokenizer_of
     from edgesparse.options import load_model
 
@@ -74,20 +73,11 @@ def calibrate_activations(
         raise InputError("how much is to be skipped?", where="--sparsity", hint="--sparsity 0.5 skips half")
     share = sparsity or 0.0
     check_sparsity(share)
-    try:
-        content = text.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(text)) from error
+    content = read_text(text)
     loaded = load_model(model, None)
     drop_rules(loaded)
     decoder = recognise(loaded)
-    tokenizer = tokenizer_of(loaded, decoder.vocabulary)
-    if tokenizer is None:
-        raise InputError(
-            "the model has no tokenizer, and its tokens are not bytes", where=str(model),
-            hint="edgesparse import-llm CHECKPOINT --tokenizer FILE takes one in",
-        )  # fmt: skip
-    tokens = np.array(tokenizer.encode(content), np.int64)
+    tokens = text_tokens(tokenizer_of(loaded, decoder.vocabulary), content, model)
     with report.progress("calibrate-activations") as on_progress:
         found = calibrate(
             decoder, tokens, method, share, allocation=allocation,  # type: ignore[arg-type]  # it is checked there

@@ -114,14 +114,10 @@ def perplexity(
 ) -> None:
     """`evaluate --perplexity`."""
     from edgesparse import report, runtimes
-    from edgesparse.decoder.texts import foretell, tokenizer_in
-    from edgesparse.errors import InputError
+    from edgesparse.decoder.texts import foretell, read_text, tokenizer_in
     from edgesparse.runtimes.generation import facts_of
 
-    try:
-        content = text.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(text)) from error
+    content = read_text(text)
     with (
         report.progress("evaluate") as on_progress,
         runtimes.open(bundle, runtime, threads=threads, on_push=on_progress) as session,

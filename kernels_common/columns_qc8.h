@@ -15,9 +15,8 @@
 #include "columns_place_qc8.h"
 
 enum { GROUP = 32, ENTRIES = 16, LANES = BYTES / 4, CHUNK = WIDE * BYTES, AHEAD_BYTES = 384 };
-// Outputs whose sums lie in the cache at a time, 98 kB (22016 at once and not in two turns: 5% faster); stacks of
-// WebAssembly are small.
-enum { MOST = sizeof(void *) == 8 ? 24576 : 12288 };
+// Outputs whose sums lie in the cache at a time, 98 kB: 22016 at once and not in two turns are 5% faster.
+enum { MOST = 24576 };
 
 // What is asked for while outputs from `at` on are computed is `by` bytes into these rows.
 typedef struct { const uint8_t *const *row; int64_t by; } asked;
@@ -107,22 +106,5 @@ ES_INLINE void columns_span(const uint8_t *w, const float *wscale, const float *
   for (int64_t o = whole; o < own; o++) y[o] = last[o - whole] * wscale[o] + (bias ? bias[o] : 0);
 }
 
-// y[o] = bias[o] + wscale[o] sum_g scale[g] sum_j w[o, index[j]] q[j] over the entries j of group g, 32 each, `count`
-// in all; without index, entry j is input j. w: bytes -127..127, on x86 with 128 added, see columns_place_qc8.h. q:
-// (count rounded up to 32), zeros at its end; scale, sum: as quantise_f32 gives them; wscale, bias (may be null), y:
-// (outputs,), and may be the bias. Tiles begin..end-1 are computed, ceil(outputs / tile) in all.
-void ES_KERNEL(columns_qc8)(const uint8_t *w, const float *wscale, const float *bias, const int32_t *index,
-                            const int8_t *q, const float *scale, const int32_t *sum, float *y, int64_t count,
-                            int64_t inputs, int64_t outputs, int64_t tile, int64_t begin, int64_t end) {
-  (void)sum;
-  const int64_t step = tile > NARROW ? end - begin : 1;  // tiles that lie side by side
-  for (int64_t t = begin; t < end; t += step) {
-    const span s = find_span(inputs, outputs, tile, t, t + step);
-    const int64_t parts = (s.own + MOST - 1) / MOST, most = ((s.own + parts - 1) / parts + 63) / 64 * 64;
-    for (int64_t o = 0; o < s.own; o += most) {
-      const int64_t from = s.from + o, own = s.own - o < most ? s.own - o : most;
-      columns_span(w + s.at + o, wscale + from, bias ? bias + from : 0, index, q, scale, y + from, count, own, s.pitch);
-    }
-  }
-}
+#include "columns_call_qc8.h"
 #endif

@@ -75,7 +75,7 @@ ES_INLINE void visit(
 }
 
 // Up to MOST outputs. y may be the bias.
-ES_INLINE void columns_span(
+ES_INLINE void columns_part(
     const uint8_t *w, const float *wscale, const float *bias, const int32_t *index, const int8_t *q,
     const float *scale, float *y, int64_t count, int64_t own, int64_t pitch, way how, const int words) {
   const uint8_t *row[ROWS];
@@ -94,24 +94,11 @@ ES_INLINE void columns_span(
   for (int64_t o = 0; o < own; o++) y[o] = sum[o] * wscale[o] + (bias ? bias[o] : 0);
 }
 
-// As in kernels_common/columns_qc8.h.
-void ES_KERNEL(columns_qc8)(
-    const uint8_t *w, const float *wscale, const float *bias, const int32_t *index, const int8_t *q,
-    const float *scale, const int32_t *sum, float *y, int64_t count, int64_t inputs, int64_t outputs, int64_t tile,
-    int64_t begin, int64_t end) {
-  (void)sum;
+ES_INLINE void columns_span(const uint8_t *w, const float *wscale, const float *bias, const int32_t *index,
+                            const int8_t *q, const float *scale, float *y, int64_t count, int64_t own, int64_t pitch) {
   const way how = es_way();
-  const int64_t step = tile > NARROW ? end - begin : 1;  // tiles that lie side by side
-  for (int64_t t = begin; t < end; t += step) {
-    const span s = find_span(inputs, outputs, tile, t, t + step);
-    const int64_t parts = (s.own + MOST - 1) / MOST, most = ((s.own + parts - 1) / parts + 63) / 64 * 64;
-    for (int64_t o = 0; o < s.own; o += most) {
-      const int64_t from = s.from + o, own = s.own - o < most ? s.own - o : most;
-      const float *with = bias ? bias + from : 0;
-      const uint8_t *at = w + s.at + o;
-      if (how == IN_WORDS)
-        columns_span(at, wscale + from, with, index, q, scale, y + from, count, own, s.pitch, how, 1);
-      else columns_span(at, wscale + from, with, index, q, scale, y + from, count, own, s.pitch, how, 0);
-    }
-  }
+  if (how == IN_WORDS) columns_part(w, wscale, bias, index, q, scale, y, count, own, pitch, how, 1);
+  else columns_part(w, wscale, bias, index, q, scale, y, count, own, pitch, how, 0);
 }
+
+#include "columns_call_qc8.h"

@@ -10,12 +10,7 @@
 #ifndef ES_DOT_QB4_H
 #define ES_DOT_QB4_H
 #include "qb4.h"
-
-// Nothing is moved across, or kept elsewhere. V8 has 15 registers, and within a block loads everything first: loops of
-// 4 loads, whose sums stay in registers, are up to 1.4 times as fast as the same unrolled. Of pointers that the
-// compiler may not count by, offsets are part of the load.
-#define ES_STAY(a) __asm__ volatile("" : "+r"(a))
-#define ES_IN_ORDER() __asm__ volatile("" ::: "memory")
+#include "order.h"
 
 enum { GROUP_BYTES = 256 };  // 32 inputs of 16 outputs
 typedef int8_t es_quad;      // 4 bytes of activations that a vector of weights is multiplied with begin here

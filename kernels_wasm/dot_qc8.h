@@ -11,12 +11,7 @@
 #include <wasm_simd128.h>
 #include "es.h"
 #pragma clang fp contract(off)  // the same answer in every engine
-
-// Nothing is moved across, or kept elsewhere. V8 has 15 registers, and within a block loads everything first: loops of
-// 4 loads, whose sums stay in registers, are twice as fast as the same unrolled. Of pointers that the compiler may not
-// count by, offsets are part of the load.
-#define ES_STAY(a) __asm__ volatile("" : "+r"(a))
-#define ES_IN_ORDER() __asm__ volatile("" ::: "memory")
+#include "order.h"
 
 enum { ENTRIES = 32, PANEL = 16, PART = ENTRIES * PANEL };  // a group, outputs side by side, bytes of both
 

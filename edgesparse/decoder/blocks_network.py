@@ -19,7 +19,7 @@ from edgesparse.decoder.calibrate import WINDOW, split
 from edgesparse.decoder.gqsa import zero_share
 from edgesparse.decoder.model import Block, Decoder, Linear
 from edgesparse.decoder.perplexity import Score, chunks, score, windows_of
-from edgesparse.decoder.sites import Place, Progress, nothing, places
+from edgesparse.decoder.sites import Place, Progress, groups_of, nothing, places
 from edgesparse.decoder.thresholds import bare
 from edgesparse.errors import InputError
 from edgesparse.patterns import zero_count
@@ -181,13 +181,23 @@ class Walk:
 
     def moments(self, index: int, block: Block, made: Block, sites: list[str]) -> dict[str, Moments]:
         """Of what each of ``sites`` reads in what is made, and what it gives in the dense network."""
-        sums = {site: Accumulator(bias=False) for site in sites}
+        together = [same for same in groups_of(block).values() if same[0] in sites]
+        weights = {
+            same[0]: np.concatenate([getattr(block, site).weight for site in same]).astype(np.float32)
+            for same in together
+        }
+        sums = {first: Accumulator(bias=False) for first in weights}
         for dense, x in zip(self.dense, self.made, strict=True):
             should, does = self.read(index, block, sites, dense), self.read(index, made, sites, x)
-            for site in sites:
-                weight = getattr(block, site).weight.astype(np.float32)
-                sums[site].add(does[site], should[site] @ weight.T)
-        return {site: total.moments() for site, total in sums.items()}
+            for first, weight in weights.items():
+                sums[first].add(does[first], should[first] @ weight.T)
+        found = {}
+        for same in together:
+            whole, at = sums[same[0]].moments(), 0
+            for site in same:
+                own = slice(at, at := at + getattr(block, site).outputs)
+                found[site] = replace(whole, g=whole.g[own], energy=whole.energy[own])
+        return found
 
     def read(self, index: int, block: Block, sites: list[str], x: Array) -> dict[str, Array]:
         found: dict[str, Array] = {}

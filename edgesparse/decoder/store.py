@@ -16,9 +16,9 @@ import numpy as np
 from edgesparse.decoder import pack, pack_qb4
 from edgesparse.decoder.blob import Blob
 from edgesparse.decoder.gqsa import ROWS, blocks_of, gqsa, zero_share
-from edgesparse.decoder.model import SAME_INPUT, Block, Decoder, InputRule, Linear, NeuronRule
+from edgesparse.decoder.model import Block, Decoder, InputRule, Linear, NeuronRule
 from edgesparse.decoder.reference import low_rank
-from edgesparse.decoder.sites import left_out
+from edgesparse.decoder.sites import groups_of, left_out
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 
@@ -185,9 +185,9 @@ class Store:
     def _side_by_side(self, block: Block) -> dict[str, Matrix]:
         """The layers that are stored as one with others."""
         found: dict[str, Matrix] = {}
-        for sites in SAME_INPUT:
+        for sites in groups_of(block).values():
             layers = [getattr(block, site) for site in sites]
-            if not _one_rule(layers) or (sites[0] == "gate" and (block.predictor or block.neurons is not None)):
+            if len(layers) == 1 or not _one_rule(layers):
                 continue
             outputs = sum(layer.outputs for layer in layers)
             whole = self._linear(sites[0], _stacked(layers), "columns")
@@ -283,9 +283,9 @@ def _in_blocks(layer: Linear) -> bool:
     return zero_share(layer.weight) >= BLOCKS_PAY
 
 
-def _one_rule(layers: list[Linear | None]) -> bool:
+def _one_rule(layers: list[Linear]) -> bool:
     """Whether all have the same rule, and nothing beside it."""
-    rules = [None if layer is None else layer.rule for layer in layers]
+    rules = [layer.rule for layer in layers]
     first = rules[0]
     if first is None or first.rank:
         return False

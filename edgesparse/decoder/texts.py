@@ -34,6 +34,24 @@ def tokenizer_in(bundle: Path, manifest: Manifest) -> Tokenizer:
     )  # fmt: skip
 
 
+def read_text(path: Path) -> bytes:
+    """Raises InputError: the file cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(path)) from error
+
+
+def text_tokens(tokenizer: Tokenizer | None, content: bytes, model: Path) -> Array:
+    """(count,), of a text to calibrate ``model`` on. Raises InputError: the model has no tokenizer."""
+    if tokenizer is None:
+        raise InputError(
+            "the model has no tokenizer, and its tokens are not bytes", where=str(model),
+            hint="edgesparse import-llm CHECKPOINT --tokenizer FILE takes one in",
+        )  # fmt: skip
+    return np.array(tokenizer.encode(content), np.int64)
+
+
 def prompt_tokens(session: Session, tokenizer: Tokenizer, prompt: str) -> list[int]:
     """Those of ``prompt``, after the one that texts begin with, where the model has one."""
     facts = facts_of(session.manifest, session.bundle)
