@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgesparse.decoder.files import save_decoder
 from edgesparse.decoder.model import SITES, Block, Decoder, InputRule, Linear, NeuronRule
+from edgesparse.decoder.to_onnx import to_onnx
+from edgesparse.decoder.tokenizer import Tokenizer, set_tokenizer
 from edgesparse.types import Array
 
 
@@ -64,6 +68,15 @@ def with_rules(
         return replace(block, **layers, neurons=neurons)
 
     return replace(decoder, blocks=tuple(map(ruled, decoder.blocks)))
+
+
+def written(folder: Path, decoder: Decoder) -> Path:
+    """lm.onnx in ``folder``; tokens are bytes where there are 256."""
+    model = to_onnx(decoder)
+    if decoder.vocabulary == 256:
+        set_tokenizer(model, Tokenizer.from_bytes("", b"", 256))
+    save_decoder(model, folder / "lm.onnx")
+    return folder / "lm.onnx"
 
 
 def tokens(decoder: Decoder, count: int, seed: int = 1) -> Array:

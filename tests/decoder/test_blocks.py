@@ -17,14 +17,11 @@ from edgesparse import runtimes
 from edgesparse.cli import app
 from edgesparse.decoder.blocks_layer import largest, left, removed, rounded, salient
 from edgesparse.decoder.blocks_network import METHODS, prune_blocks, prune_on, ranked
-from edgesparse.decoder.files import load_decoder, save_decoder
+from edgesparse.decoder.files import load_decoder
 from edgesparse.decoder.gqsa import blocks_of, gqsa, in_blocks, zero_share
-from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.pack_qb4 import quantise_qb4
 from edgesparse.decoder.reference import logits
 from edgesparse.decoder.sites import layer as layer_at
-from edgesparse.decoder.to_onnx import to_onnx
-from edgesparse.decoder.tokenizer import Tokenizer, set_tokenizer
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.manifest import read_manifest
 from edgesparse.patterns import parse_pattern, zero_count
@@ -33,7 +30,7 @@ from edgesparse.sparsity.reconstruct import refit
 from edgesparse.sparsity.removal import remove
 from edgesparse.types import Array
 from tests.decoder.made import decoder as made
-from tests.decoder.made import tokens
+from tests.decoder.made import tokens, written
 from tests.tiny_models import linear as not_a_decoder
 
 SHAPES = [(32, 64), (30, 100), (5, 17), (4, 16)]
@@ -219,14 +216,6 @@ def test_a_sparsity_of_0_changes_nothing(method: str) -> None:
     for block, old in zip(found.decoder.blocks, model.blocks, strict=True):
         for (_, new), (_, was) in zip(block.linears(), old.linears(), strict=True):
             assert np.array_equal(new.weight, was.weight)
-
-
-def written(folder: Path, decoder: Decoder) -> Path:
-    model = to_onnx(decoder)
-    if decoder.vocabulary == 256:
-        set_tokenizer(model, Tokenizer.from_bytes("", b"", 256))
-    save_decoder(model, folder / "lm.onnx")
-    return folder / "lm.onnx"
 
 
 @pytest.fixture

@@ -12,20 +12,11 @@ import pytest
 
 from edgesparse.cli import app
 from edgesparse.decoder.files import load_decoder
-from edgesparse.decoder.model import Decoder, InputRule, NeuronRule
-from edgesparse.decoder.to_onnx import to_onnx
-from edgesparse.decoder.tokenizer import Tokenizer, set_tokenizer
+from edgesparse.decoder.model import InputRule, NeuronRule
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.importer import load, save
 from tests.decoder.made import decoder as made
-
-
-def written(folder: Path, decoder: Decoder) -> Path:
-    model = to_onnx(decoder)
-    if decoder.vocabulary == 256:
-        set_tokenizer(model, Tokenizer.from_bytes("", b"", 256))
-    save(model, folder / "lm.onnx")
-    return folder / "lm.onnx"
+from tests.decoder.made import written
 
 
 @pytest.fixture
