@@ -23,6 +23,7 @@ from bench import (
     profiles,
     rearrangement,
     weight_blocks,
+    worth,
 )
 from bench.arm import decoder_loops, decoders
 from bench.results import read_rows
@@ -69,6 +70,12 @@ SIMPLE: Mapping[str, tuple[ModuleType, str, str]] = {
         " `x dense`: beside all inputs in the same form, medians of rounds; int4-blocks beside int4. `active`: of the"
         " weights of linear layers; GB/s count the weights that a token needs. llama.cpp, where it ran, decodes the"
         " same shape on the same cores, with random weights of its own.",
+    ),
+    "worth of rules": (
+        worth,
+        "Language models: when skipping pays",
+        "`pylm`, which lies in caches, with thresholds of TEAL (the same share for all layers) over itself without, in"
+        " turns, one thread on one core. `compile` leaves out what does not pay.",
     ),
     "weight blocks": (
         weight_blocks,
