@@ -23,11 +23,12 @@ PAYS_BELOW: Mapping[Form, Limits] = {
     "int8": ((0, 0.6), (2048, 0.65), (4096, 0.75)),
     "int4": ((0, 0.45), (1024, 0.55), (4096, 0.75)),
 }  # fmt: skip
-"""As measured on a Zen 4: small models in its caches (`bench.worth`), large ones out of memory (`bench.llm`); floats are an estimate (their layout
-is the same with a rule and without). Of arm64, instructions and llvm-mca say no less (`bench.arm.decoders`)."""
+"""As measured on a Zen 4: small models in its caches (`bench.worth`), large ones out of memory (`bench.llm`,
+`bench.decode_kernels`); floats are an estimate (their layout is the same with a rule and without). Of arm64,
+instructions and llvm-mca, estimated, say no less (`bench.arm.decoders`)."""
 WASM: Mapping[Form, Limits] = {**PAYS_BELOW, "int8": ((0, 0.4),), "int4": ((0, 0.2),)}
-"""In node on the same machine (`bench.worth`): nothing can be asked for ahead there, and a product of bytes that do not lie
-side by side takes longer."""
+"""In node on the same machine (`bench.worth`): nothing can be asked for ahead there, and a product of bytes that do
+not lie side by side takes longer."""
 BITS: Mapping[Form, int] = {"f32": 32, "f16": 16, "int8": 8, "int4": 4}
 
 
