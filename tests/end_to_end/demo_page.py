@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from onnx import helper
 from PIL import Image
+from playwright.sync_api import Error
 
 from edgesparse import demo
 from edgesparse.demo_server import DemoServer
@@ -95,6 +96,23 @@ def plain(folder: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_address[1]}/"
 
 
+def until(page: Any, script: str) -> None:
+    """Until it is true, or resolves to what is, whatever is loaded meanwhile.
+
+    Playwright's own way evaluates text in the page, which our policy forbids, and takes a promise itself for true.
+    """
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while True:
+        try:
+            if page.evaluate(script):
+                return
+        except Error as error:
+            if "context was destroyed" not in error.message:  # by what is loaded
+                raise
+        assert time.monotonic() < end, script
+        page.wait_for_timeout(50)
+
+
 @dataclass
 class Opened:
     """A page, with everything that went wrong in it, and whatever it asked for."""
@@ -129,11 +147,7 @@ class Opened:
         return bool(self.page.locator(".big").all_inner_texts() == [digit, digit])
 
     def wait(self, script: str) -> None:
-        """Until it is true. (Playwright's own way evaluates text in the page, which its policy forbids.)"""
-        end = time.monotonic() + PATIENCE_MS / 1000
-        while not self.page.evaluate(script):
-            assert time.monotonic() < end, script
-            self.page.wait_for_timeout(50)
+        until(self.page, script)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 // The service worker of an exported page: it supplies the headers that threads need, and keeps the page.
 
 const TRIED = "edgesparse-isolated"; // that the page was loaded again once, so that it is not for ever
+const KEPT = "edgesparse-demo "; // what the names of the caches of service-worker.js begin with
 
 /** Resolves once the page is as isolated as it can be; may load it again, once, and then never resolves. */
 export async function keepOffline(wanted) {
@@ -9,6 +10,7 @@ export async function keepOffline(wanted) {
     // one of an export that was served at this address before; where storage is forbidden, there is none
     const before = await navigator.serviceWorker.getRegistrations().catch(() => []);
     for (const one of before) await one.unregister();
+    await forget();
     return;
   }
   try {
@@ -26,6 +28,12 @@ export async function keepOffline(wanted) {
   sessionStorage.setItem(TRIED, "1");
   location.reload();
   await new Promise(() => {});
+}
+
+/** Delete what exports kept: the worker that retired them has, too, but they may have been about to keep one file more. */
+async function forget() {
+  const names = await globalThis.caches?.keys().catch(() => []);
+  for (const name of names ?? []) if (name.startsWith(KEPT)) await caches.delete(name);
 }
 
 /** Once the newest worker is active, waits for pages of an older one to close, or was given up: `serviceWorker.ready`
