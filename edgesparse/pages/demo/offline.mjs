@@ -7,9 +7,6 @@ const KEPT = "edgesparse-demo "; // what the names of the caches of service-work
 export async function keepOffline(wanted) {
   if (!("serviceWorker" in navigator)) return;
   if (!wanted) {
-    // one of an export that was served at this address before; where storage is forbidden, there is none
-    const before = await navigator.serviceWorker.getRegistrations().catch(() => []);
-    for (const one of before) await one.unregister();
     await forget();
     return;
   }
@@ -30,11 +27,20 @@ export async function keepOffline(wanted) {
   await new Promise(() => {});
 }
 
-/** Delete what exports kept: the worker that retired them has, too, but they may have been about to keep one file more. */
+/** End the worker of an export that was served at this address before, and delete what it kept; the one that retires it
+ * has done so, too, but it may have been about to keep one file more. Where storage is forbidden, there is nothing. */
 async function forget() {
-  const names = await globalThis.caches?.keys().catch(() => []);
-  for (const name of names ?? []) if (name.startsWith(KEPT)) await caches.delete(name);
+  for (const one of await navigator.serviceWorker.getRegistrations().catch(() => [])) await one.unregister();
+  const names = (await globalThis.caches?.keys().catch(() => [])) ?? [];
+  for (const name of names) if (name.startsWith(KEPT)) await caches.delete(name);
 }
+
+// From the first line on: it may be said before the page has come to ask for a worker.
+navigator.serviceWorker?.addEventListener("message", async ({ data }) => {
+  if (data !== "edgesparse-retired") return;
+  await forget();
+  location.reload();
+});
 
 /** Once the newest worker is active, waits for pages of an older one to close, or was given up: `serviceWorker.ready`
  * would wait for ever then. */
