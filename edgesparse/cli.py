@@ -19,7 +19,7 @@ from edgesparse.cli_calibrate import commands as calibrate_commands
 from edgesparse.cli_decoder import commands as decoder_commands
 from edgesparse.cli_demo import commands as demo_commands
 from edgesparse.cli_devices import commands as device_commands
-from edgesparse.cli_ends import as_typed, end_unread
+from edgesparse.cli_ends import as_typed, end_unread, open_closed
 from edgesparse.cli_generate import commands as generate_commands
 from edgesparse.cli_generate import compile_decoder
 from edgesparse.cli_predict import commands as predict_commands
@@ -75,6 +75,7 @@ app.add_typer(calibrate_commands)
 
 def main() -> None:
     """The console script: every error the user can act on is printed without a traceback."""
+    open_closed()
     for library in ("onnx_ir", "onnxscript"):  # what they log, we report, or it is no concern of the user
         logging.getLogger(library).addHandler(logging.NullHandler())
     try:
@@ -89,8 +90,7 @@ def _run() -> None:
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # of any pipe: typer ends with 1, and says nothing
             raise end.__context__ from None
-        if sys.stdout is not None:  # it was closed
-            sys.stdout.flush()
+        sys.stdout.flush()
         raise
     except EdgeSparseError as error:
         _fail(as_typed(str(error)), error.exit_code)

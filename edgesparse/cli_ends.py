@@ -1,4 +1,4 @@
-"""How commands end: errors in the words of the command line, and a reader who has seen enough."""
+"""What commands print to, and how they end: errors in the words of the command line, a reader who has seen enough."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from typing import NoReturn
 UNREAD = 141
 """What a shell says of a program whose output nobody reads any more: 128 + SIGPIPE."""
 _BOTH = re.compile(r"\b\w+=(?:'\w+'|\w*) \((--[^)]+)\)")
+
+
+def open_closed() -> None:
+    """What the shell closed (``>&-``) leads nowhere, before a file that is opened takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as we run
 
 
 def as_typed(error: str) -> str:

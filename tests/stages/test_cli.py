@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,15 @@ def test_what_exists_asks_for_force(call: Call, bundle: Path, x_npz: Path, argum
 @pytest.mark.parametrize("arguments", [("--version",), ("--help",), ("devices",), ("devices", "--json")])
 def test_a_reader_who_has_seen_enough(arguments: tuple[str, ...]) -> None:
     assert unread(*arguments) == (141, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_output_that_the_shell_closed(closed: str) -> None:
+    """Nothing is printed to a file that was opened since, and it is no error, as for other programs."""
+    for command, code in (("devices", 0), ("compile no-such.onnx", 2)):
+        done = subprocess.run(f"{sys.executable} -m edgesparse {command} {closed}", shell=True, capture_output=True)
+        assert (done.returncode, done.stdout) == (code, b"")
+        assert b"Traceback" not in done.stderr and (done.stderr != b"") == (code == 2 and "2>" not in closed)
 
 
 def test_only_what_nobody_reads_ends_without_a_word() -> None:
