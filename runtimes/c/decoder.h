@@ -89,10 +89,12 @@ static void es_add(es_run *r, int64_t norm) {
 }
 
 // This thread's tiles of a few layers that read the same, x (tokens, x_pitch) -> y (tokens, y_pitch) of each of them.
-// A layer without outputs of its own is stored with the one before it, which computes both: y lie side by side, too.
+// A layer without outputs of its own is stored with the one before it, which computes both: y lie side by side, too. What
+// counts is the same then, and said by the same thread: others would read it before it is there.
 static void es_layers(es_run *r, int count, const es_linear *const *layers, const float *x, int64_t x_pitch,
                       float *const *y, int64_t y_pitch, int32_t *active) {
   int64_t tiles = 0, before = 0;
+  int first = 0;  // whether the first tile of the layers stored as one is this thread's
   es_range all, own;
   for (int i = 0; i < count; i++) tiles += es_tiles(layers[i]);
   es_evenly(&all, tiles, r->part, r->parts);
@@ -103,7 +105,8 @@ static void es_layers(es_run *r, int count, const es_linear *const *layers, cons
     own.begin = all.begin > before ? all.begin - before : 0;
     own.end = all.end - before < tiles ? all.end - before : tiles;
     es_apply(&r->hand, l, x, x_pitch, y[i], y_pitch, own.begin, own.end, active + i);
-    if (!tiles && r->part == 0) active[i] = active[i - 1];
+    if (tiles) first = own.begin == 0 && own.end > 0;
+    else if (first) active[i] = active[i - 1];
     before += tiles;
   }
 }

@@ -240,6 +240,21 @@ def test_two_threads_compute_the_same(weights: Form, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[0], found[1])
 
 
+@pytest.mark.cpus(2)
+@pytest.mark.parametrize("weights", ["f32", "int8", "int4"])
+def test_two_threads_count_the_same_where_one_computes_nothing(weights: Form, tmp_path: Path) -> None:
+    """q, k and v are one tile of outputs: the first of two threads has none of them."""
+    size = {"dim": 32, "head_dim": 8, "rotary": 8} if weights == "f32" else {}
+    model = with_rules(decoder(**size), _scalar)
+    bundle = compile_decoder(model, "host", tmp_path / "lm.edge", weights=weights, break_even=1)
+    chosen = tokens(model, 30)
+    found = []
+    for threads in (1, 2):
+        with runtimes.open(bundle, "local", threads=threads) as session:
+            found.append([step(session, i, [int(token)])["active"] for i, token in enumerate(chosen)])
+    np.testing.assert_array_equal(found[1], found[0])
+
+
 def test_a_full_context_forgets_the_oldest(tmp_path: Path) -> None:
     """One block, so that what is seen is what is in the window: as a model with a window of the size of the context."""
     model = decoder(blocks=1, context=8)
