@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest, Module
+from edgesparse.manifest_decoder import WeightFile
 from edgesparse.packed_weights import decode
 
 
@@ -45,14 +46,14 @@ def read_weights(bundle: Path, manifest: Manifest) -> bytes:
     """The content of weights.bin, which WebAssembly bundles hold packed, or cut into files.
 
     Raises:
-        RuntimeFailure: as `read_verified`.
+        RuntimeFailure: as `read_verified`; or the files of a language model are not all of it.
     """
     if not manifest.weights_bytes:
         return b""
     if manifest.kind != "wasm":
         return read_verified(bundle, manifest, "weights.bin")
     if manifest.decoder is not None:
-        return b"".join(read_verified(bundle, manifest, w.file) for w in manifest.decoder.weight_files)
+        return b"".join(_read_piece(bundle, manifest, piece) for piece in weight_files(bundle, manifest))
     if manifest.weights is None:
         raise _damaged(bundle, "manifest.json", "does not say how its weights are packed")
     packed = manifest.weights
@@ -61,6 +62,29 @@ def read_weights(bundle: Path, manifest: Manifest) -> bytes:
     except RuntimeFailure as error:
         error.where = error.where or str(bundle)
         raise
+
+
+def weight_files(bundle: Path, manifest: Manifest) -> tuple[WeightFile, ...]:
+    """What weights.bin of a language model is cut into for WebAssembly; of other bundles nothing.
+
+    Raises:
+        RuntimeFailure: these are not all of it, in order: what none of them holds would be zeros, and no error later.
+    """
+    if manifest.decoder is None or manifest.kind != "wasm":
+        return ()
+    found = manifest.decoder.weight_files
+    ordered = all(piece.file == f"weights.{i}.bin" for i, piece in enumerate(found))
+    if not ordered or sum(piece.bytes for piece in found) != manifest.weights_bytes:
+        what = f"its weight_files are not weights.0.bin, weights.1.bin and so on, of {manifest.weights_bytes} bytes"
+        raise _damaged(bundle, "manifest.json", f"is damaged: {what}")
+    return found
+
+
+def _read_piece(bundle: Path, manifest: Manifest, piece: WeightFile) -> bytes:
+    content = read_verified(bundle, manifest, piece.file)
+    if len(content) != piece.bytes:
+        raise _damaged(bundle, piece.file, f"is damaged: it holds {len(content)} bytes, not {piece.bytes}")
+    return content
 
 
 def check_sha256(bundle: Path, manifest: Manifest, name: str, digest: str) -> None:

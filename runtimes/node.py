@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgesparse.errors import RuntimeFailure
 from edgesparse.manifest import Manifest
-from edgesparse.runtimes.files import best_module, read_verified
+from edgesparse.runtimes.files import best_module, read_verified, weight_files
 from edgesparse.runtimes.program import DEFAULT_TIMEOUT_S, ProgramSession
 from edgesparse.runtimes.session import thread_count
 
@@ -76,11 +76,13 @@ def open(bundle: Path, manifest: Manifest, *, threads: int = 1, timeout_s: float
 
 
 def read_files(bundle: Path, manifest: Manifest, threads: int) -> dict[str, bytes]:
-    """What the loader needs of a bundle besides manifest.json, by name. Raises RuntimeFailure as `read_verified`."""
+    """What the loader needs of a bundle besides manifest.json, by name. Raises RuntimeFailure as
+    `read_verified` and `weight_files`."""
     best_module(bundle, manifest, threads=threads > 1)
     names = [*(m.file for m in manifest.modules), *([manifest.weights.file] if manifest.weights else []), *LOADER]
     if facts := manifest.decoder:
-        names += [*TO_GENERATE, *(w.file for w in facts.weight_files), *([facts.tokenizer] if facts.tokenizer else [])]
+        pieces = [piece.file for piece in weight_files(bundle, manifest)]
+        names += [*TO_GENERATE, *pieces, *([facts.tokenizer] if facts.tokenizer else [])]
     return {name: read_verified(bundle, manifest, name) for name in names}
 
 

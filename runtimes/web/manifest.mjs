@@ -5,6 +5,7 @@ import { ARRAYS } from "./ports.mjs";
 
 const SCHEMA_VERSION = 1;
 const MOST_ENTRIES = 65536; // of a table, as in packed_weights.py
+const PIECES = "weights.0.bin, weights.1.bin and so on,"; // what weights.bin of a language model is cut into
 
 /** The manifest of a WebAssembly bundle. Throws LoadError. */
 export function parseManifest(bytes) {
@@ -39,9 +40,14 @@ function check(manifest) {
   for (const ports of ["inputs", "outputs"]) need(manifest[ports]?.every?.(isPort), ports);
   need(manifest.layers?.every?.((x) => isObject(x) && x.calls?.every?.(isCount)), "layers");
   need((manifest.modules ?? []).every?.(isModule), "modules");
-  const { weights, decoder } = manifest;
+  const { weights, decoder, weights_bytes: bytes } = manifest;
   if (decoder) need(isDecoder(decoder), "decoder");
-  if (weights === null || weights === undefined) return;
+  const pieces = decoder?.weight_files ?? [];
+  if (weights === null || weights === undefined) {
+    need(areWhole(pieces, bytes), decoder ? `its weight_files are not ${PIECES} of ${bytes} bytes` : "weights");
+    return;
+  }
+  need(pieces.length === 0, "both weights and weight_files");
   need(isFile(weights.file) && isCount(weights.bytes) && weights.parts?.every?.(isPart), "weights");
 }
 
@@ -55,7 +61,13 @@ function isDecoder(decoder) {
   const { tokenizer, sites, weight_files: files = [] } = decoder;
   return ["context", "chunk", "vocabulary", "blocks"].every((name) => isCount(decoder[name] - 1))
     && (tokenizer === "" || isFile(tokenizer)) && Boolean(sites?.every?.((x) => isObject(x) && isCount(x.entries)))
-    && Boolean(files.every?.((x) => isObject(x) && isFile(x.file) && isCount(x.bytes)));
+    && Boolean(files?.every?.((x) => isObject(x) && isFile(x.file) && isCount(x.bytes)));
+}
+
+/** Whether the files are all of weights.bin, in order: what none of them holds would be zeros, and no error later. */
+function areWhole(pieces, weightsBytes) {
+  return pieces.every(({ file }, i) => file === `weights.${i}.bin`)
+    && pieces.reduce((sum, { bytes }) => sum + bytes, 0) === weightsBytes;
 }
 
 function isModule(build) {

@@ -78,6 +78,18 @@ def test_damaged_bundles(toy: MakeBundle, worker: str, name: str, content: bytes
 
 
 @WORKER
+def test_weights_that_the_manifest_does_not_describe(toy: MakeBundle, worker: str) -> None:
+    """They would all be zero."""
+    bundle = toy("wasm")
+    document = json.loads((bundle / "manifest.json").read_text())
+    assert document["weights_bytes"]
+    (bundle / "manifest.json").write_text(json.dumps(document | {"weights": None}))
+    run(bundle, f"""
+    await assert.rejects(edge.load(at, {{ worker: {worker}, threads: 1 }}), {{ code: "manifest", message: /weights/ }});
+    """)  # fmt: skip
+
+
+@WORKER
 def test_verify_finds_a_flipped_bit_in_the_module(toy: MakeBundle, worker: str) -> None:
     bundle = toy("wasm")
     with (bundle / "model-toy.wasm").open("ab") as file:
