@@ -10,7 +10,7 @@ import base64
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ _MATCH = "the tokenizer and the weights are of different models"
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
     """``pieces[token]`` is what a token writes, so that text can be written as tokens come; special ones write nothing.
+
+    Nor do those that pad the vocabulary of a model to a round number. They may be drawn like any other: a model gives
+    them a probability, and to leave them out would make texts follow others than those that are scored.
 
     ``drops_space``: the space that begins a text is not a part of it. ``file_name`` and ``data``: the file that it is,
     one of `FILES`; an empty name where tokens are bytes.
@@ -77,7 +80,7 @@ class Tokenizer:
         if count != vocabulary if exact else not count <= vocabulary <= count + count // 16 + 64:
             what = f"{count} tokens, where the model has {vocabulary}"
             raise InputError(what, where=file_name or "bytes", hint=_MATCH)
-        return found
+        return replace(found, pieces=(*found.pieces, *[b""] * (vocabulary - count)))
 
 
 def load_tokenizer(checkpoint: str | Path, vocabulary: int) -> Tokenizer:

@@ -13,11 +13,14 @@ export class Tokenizer {
   #found;
   #pieces = [];
 
-  /** `found`: {count, piece(token), encode(bytes), dropsSpace}. */
-  constructor(found) {
+  /**
+   * `found`: {count, piece(token), encode(bytes), dropsSpace}; `count`: the tokens of the model, of which those that
+   * `found` does not know pad the vocabulary. They write nothing; tokenizer.py says why.
+   */
+  constructor(found, count) {
     this.#found = found;
-    /** How many tokens it knows. */
-    this.count = found.count;
+    /** How many tokens there are. */
+    this.count = count;
   }
 
   /** The tokens of a string or of bytes, without any that begin or end a text. Throws InputError. */
@@ -28,7 +31,7 @@ export class Tokenizer {
   /** The bytes that `token` writes; `first`: at the beginning of a text. Throws InputError. */
   piece(token, first = false) {
     if (!(token >= 0 && token < this.count)) throw new InputError("prompt", `token ${token} of ${this.count}`, MATCH);
-    const bytes = this.#pieces[token] ??= this.#found.piece(token);
+    const bytes = this.#pieces[token] ??= token < this.#found.count ? this.#found.piece(token) : new Uint8Array(0);
     return first && this.#found.dropsSpace && bytes[0] === 0x20 ? bytes.subarray(1) : bytes;
   }
 
@@ -79,7 +82,7 @@ export function tokenizerOf({ tokenizer: name, vocabulary }, bytes) {
   if (exact ? found.count !== vocabulary : found.count > vocabulary) {
     throw new LoadError("tokenizer", `the tokenizer has ${found.count} tokens, the model ${vocabulary}`, MATCH);
   }
-  return new Tokenizer(found);
+  return new Tokenizer(found, vocabulary);
 }
 
 function plain() {

@@ -90,6 +90,21 @@ def test_tokenizers(make: Callable[[Path], tuple[Path, Any]], tmp_path: Path, re
     check_travels(ours, count)
 
 
+def test_a_vocabulary_that_is_padded(tmp_path: Path, require: Callable[[str], None]) -> None:
+    """A model may choose the tokens that pad it, and what it writes is what `tokenizers` makes of the others."""
+    require("tokenizers")
+    file, theirs = byte_level(tmp_path)
+    known = theirs.get_vocab_size()
+    ours = read_tokenizer(file, known + 20)
+    tokens = ours.encode(TEXTS[1])
+    assert tokens == theirs.encode(TEXTS[1], add_special_tokens=False).ids
+    assert ours.decode([known, *tokens, known + 7, known + 19]).decode() == theirs.decode(tokens) == TEXTS[1]
+    with pytest.raises(InputError, match=f"token {known + 20} in a vocabulary of {known + 20}"):
+        ours.decode([known + 20])
+    again = Tokenizer.from_bytes(ours.file_name, ours.to_bytes(), known + 20)
+    assert again.pieces == ours.pieces and len(again.pieces) == known + 20
+
+
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_sentencepiece(kind: str, tmp_path: Path, require: Callable[[str], None]) -> None:
     require("sentencepiece")

@@ -175,6 +175,14 @@ def test_tokenizer_json(name: str, tmp_path: Path) -> None:
     compare("tokenizer.json", data, size, texts, tmp_path)
 
 
+def test_a_vocabulary_that_is_padded(tmp_path: Path) -> None:
+    data = _trained("llama3")
+    size = Trained.from_str(data.decode()).get_vocab_size()
+    compare("tokenizer.json", data, size + 20, TEXTS, tmp_path)
+    found = in_javascript("tokenizer.json", data, size + 20, [], tmp_path)
+    assert found["pieces"][size:] == [[]] * 20
+
+
 def test_bytes(tmp_path: Path) -> None:
     compare("", b"", 256, [*TEXTS, bytes(range(256)), *random_texts(20)], tmp_path)
 

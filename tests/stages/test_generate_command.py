@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from edgesparse.decoder.to_onnx import to_onnx
 from edgesparse.decoder.tokenizer import Tokenizer, set_tokenizer
 from edgesparse.importer import save
 from tests.decoder.made import decoder
+from tests.decoder.test_tokenizer import byte_level
 from tests.stages.conftest import Call, unread
 from tests.tiny_models import linear
 
@@ -52,6 +54,31 @@ def test_a_text_is_printed_and_its_cost_is_on_stderr(bundle: Path, call: Call) -
     assert code == 0 and len(facts["tokens"]) == 5 and facts["prompt_tokens"] == 3 and facts["stopped"] == "length"
     assert {x["site"] for x in facts["active"]} == {"q", "k", "v", "o", "gate", "up", "down"}
     assert all(x["active"] == 1 for x in facts["active"]) and facts["bytes_per_token"] > 0
+
+
+@pytest.mark.parametrize(("device", "runtime"), [("host", "local"), ("browser", "node")])
+def test_tokens_that_pad_the_vocabulary_write_nothing(
+    device: str, runtime: str, call: Call, tmp_path: Path, require: Callable[[str], None]
+) -> None:
+    """A model may choose them like any other: the text is what `tokenizers` makes of the rest."""
+    require("tokenizers")
+    if runtime == "node":
+        require("node")
+    file, theirs = byte_level(tmp_path)
+    known = theirs.get_vocab_size()
+    padded = known + 64
+    model = to_onnx(decoder(vocabulary=padded, blocks=1, tied=False))
+    set_tokenizer(model, Tokenizer.from_bytes("tokenizer.json", file.read_bytes(), padded))
+    save(model, tmp_path / "lm.onnx")
+    assert call("compile", "lm.onnx", "--device", device, "--weights", "f32", "-o", "lm.edge")[0] == 0
+    words = ("lm.edge", "he", "--temperature", "5", "--seed", "1", "--runtime", runtime, "--max-tokens", "30")
+    code, said, err = call("generate", *words, "--json")
+    assert code == 0, err
+    facts = json.loads(said)
+    drawn = facts["tokens"]
+    assert len(drawn) == 30 and any(token >= known for token in drawn)
+    assert facts["text"] == theirs.decode([token for token in drawn if token < known])
+    assert call("generate", *words)[:2] == (0, f"he{facts['text']}\n")
 
 
 def test_a_reader_who_has_seen_enough(bundle: Path) -> None:
