@@ -34,7 +34,8 @@ static int32_t step(machine *m, const int32_t *tokens, uint64_t position, uint64
   return *(const int32_t *)m->outputs[TOKEN];
 }
 
-// The file as read-only memory, whatever its size, which must be whole tokens.
+// The file as read-only memory, whatever its size, which must be whole tokens that the model has: to the model a target
+// of -1 is none, and would be foretold for nothing.
 static const int32_t *map_tokens(const char *path, uint64_t *count) {
   const int64_t fd = sys_openat(path, O_RDONLY, 0);
   if (fd < 0) fail("cannot open ", path, "", fd);
@@ -43,7 +44,11 @@ static const int32_t *map_tokens(const char *path, uint64_t *count) {
   sys_close(fd);
   if (has == 0 || has % 4) fail("no tokens in ", path, "", 0);
   *count = (uint64_t)has / 4;
-  return map_file("input file", path, (uint64_t)has, "");
+  const int32_t *tokens = map_file("input file", path, (uint64_t)has, "");
+  const uint64_t vocabulary = es_the_model.outputs[LOGITS].bytes / 4;
+  for (uint64_t i = 0; i < *count; i++)
+    if (tokens[i] < 0 || (uint64_t)tokens[i] >= vocabulary) fail_token(path, i + 1, tokens[i], vocabulary);
+  return tokens;
 }
 
 static void write_output(const char *path, const void *from, uint64_t bytes) {

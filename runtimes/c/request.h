@@ -22,8 +22,8 @@ static const char help[] =
     "  --input FILE       tokens, 32-bit integers: the beginning of a text\n"
     "  --output FILE      tokens that continue it, written to FILE.tmp and renamed\n"
     "  --max-tokens N     of these (default 100)\n"
-    "  --positions N      the text ends at N tokens in all (default: as many as the caches hold); 0: it goes on, and the\n"
-    "                     oldest tokens are forgotten\n"
+    "  --positions N      the text ends where N tokens have been read, its beginning included; one more is written, which\n"
+    "                     is not read (default: as many as the caches hold); 0: it goes on, and forgets the oldest\n"
     "  --stop TOKEN       ends the text, and is not part of it; may be repeated\n"
     "  --temperature T    0 (default): the likeliest token; else one by chance, the less likely the larger T\n"
     "  --top-p P          among the likeliest tokens that together have the probability P (default 1)\n"
@@ -63,8 +63,26 @@ __attribute__((noreturn)) static void fail_length(const char *what, uint64_t tok
   sys_exit(2);
 }
 
-// A number such as 0.95, at most `most`.
-static float decimal(const char *option, const char *word, float most) {
+// "model: tokens are 0 to N, number <place> of <path> is <token>: is it the right tokenizer?", exit code 2.
+__attribute__((noreturn)) static void fail_token(const char *path, uint64_t place, int64_t token, uint64_t vocabulary) {
+  text.fd = 2;
+  text.used = 0;
+  es_put(&text, program);
+  es_put(&text, ": tokens are 0 to ");
+  es_put_number(&text, vocabulary - 1);
+  es_put(&text, ", number ");
+  es_put_number(&text, place);
+  es_put(&text, " of ");
+  es_put(&text, path);
+  es_put(&text, token < 0 ? " is -" : " is ");
+  es_put_number(&text, (uint64_t)(token < 0 ? -token : token));
+  es_put(&text, ": is it the right tokenizer?\n");
+  es_flush(&text);
+  sys_exit(2);
+}
+
+// A number such as 0.95, at most `most`. Of more than 16 digits the rest decide nothing, but must be digits, too.
+static double decimal(const char *option, const char *word, double most) {
   double value = 0, unit = 1;
   int digits = 0, point = 0;
   for (const char *p = word; *p; p++) {
@@ -73,15 +91,17 @@ static float decimal(const char *option, const char *word, float most) {
       continue;
     }
     if (*p < '0' || *p > '9') fail("not a number in range: ", option, word, 0);
+    digits = 1;
+    if (value >= 1e15 && point) continue;
     value = value * 10 + (double)(*p - '0');
     if (point) unit *= 10;
-    if (++digits > 9) break;
   }
   if (!digits || value / unit > most) fail("not a number in range: ", option, word, 0);
-  return (float)(value / unit);
+  return value / unit;
 }
 
 static void parse(int argc, const char *const *argv, request *r) {
+  double top_p = 1;  // one too small for a float is more than 0
   r->common.threads = 1, r->max_tokens = 100, r->sampling[1] = 1, r->positions = es_context;
   for (int i = 1; i < argc; i++) {
     const char *name = argv[i];
@@ -116,8 +136,8 @@ static void parse(int argc, const char *const *argv, request *r) {
         break;
       case SEED_: r->seed = number("--seed ", value, INT32_MAX); break;
       case SCORE: r->window = number("--score ", value, MAX_TOKENS); break;
-      case TEMPERATURE: r->sampling[0] = decimal("--temperature ", value, 1000); break;
-      case TOP_P: r->sampling[1] = decimal("--top-p ", value, 1); break;
+      case TEMPERATURE: r->sampling[0] = (float)decimal("--temperature ", value, 1000); break;
+      case TOP_P: r->sampling[1] = (float)(top_p = decimal("--top-p ", value, 1)); break;
       case THREADS: r->common.threads = number("--threads ", value, MAX_THREADS); break;
       case CORES: r->common.cores = value; break;
       default: parse_cpus(value, &r->common);
@@ -128,6 +148,6 @@ static void parse(int argc, const char *const *argv, request *r) {
   if (r->window == 1) fail("--score", " needs windows of 2 tokens or more", "", 0);
   if (r->window > es_context + 1) fail_length(": --score: windows of ", r->window, " (and one after it)\n");
   if (r->positions > es_context) fail_length(": --positions: ", r->positions, "\n");
-  if (r->sampling[1] <= 0) fail("--top-p", " must be more than 0", "", 0);
+  if (top_p <= 0) fail("--top-p", " must be more than 0", "", 0);
 }
 #endif

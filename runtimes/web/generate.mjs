@@ -73,6 +73,7 @@ export async function* generate(model, prompt, options = {}) {
 export async function score(model, tokens, options = {}) {
   const facts = factsOf(model);
   checkPrompt(facts, tokens.slice(0, -1), false);
+  checkTokens(facts, tokens); // the last one, too: to the model a target of -1 is none
   const runner = new Runner(model, facts, options), cost = new Cost(facts, 0);
   const losses = new Float32Array(tokens.length - 1), flags = WANTED | (options.dense ? ALL_INPUTS : 0);
   const begin = performance.now();
@@ -112,9 +113,12 @@ function checkPrompt(facts, prompt, sliding) {
   if (prompt.length > facts.context && !sliding) {
     fail(`the prompt has ${prompt.length} tokens, the context is ${facts.context}`, "shorten it, or set `sliding`");
   }
-  if (!prompt.every((token) => Number.isInteger(token) && token >= 0 && token < facts.vocabulary)) {
-    fail(`tokens are 0 to ${facts.vocabulary - 1}`, "is it the right tokenizer?");
-  }
+  checkTokens(facts, prompt);
+}
+
+function checkTokens({ vocabulary }, tokens) {
+  const i = tokens.findIndex((token) => !(Number.isInteger(token) && token >= 0 && token < vocabulary));
+  if (i >= 0) fail(`tokens are 0 to ${vocabulary - 1}, number ${i + 1} is ${tokens[i]}`, "is it the right tokenizer?");
 }
 
 /** Runs a few tokens; a model in this thread without copying anything. */

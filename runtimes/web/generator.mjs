@@ -36,6 +36,13 @@ function readTokens(path) {
   return Array.from({ length: bytes.length / 4 }, (_, i) => bytes.readInt32LE(4 * i));
 }
 
+/** Of the whole file, whose windows are scored one by one. Throws Failure, in the words of the other program. */
+function checkTokens(path, tokens, { vocabulary }) {
+  const i = tokens.findIndex((token) => token < 0 || token >= vocabulary);
+  if (i < 0) return;
+  fail(`tokens are 0 to ${vocabulary - 1}, number ${i + 1} of ${path} is ${tokens[i]}: is it the right tokenizer?`);
+}
+
 function write(path, array) {
   try {
     writeFileSync(`${path}.tmp`, new Uint8Array(array.buffer));
@@ -104,6 +111,7 @@ async function main(words) {
     fail(`cannot load the modules of ${options.bundle}: ${error.message}`);
   }
   const model = await loader.loadHere(options.bundle, { threads: options.threads, strict: true });
+  checkTokens(options.input, prompt, model.manifest.decoder);
   const found = options.score === undefined ? await continued(texts.generate, model, prompt, options)
     : await scored(texts.score, model, prompt, options);
   const { isa, threads, manifest } = model;

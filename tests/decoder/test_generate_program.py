@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,10 @@ def test_the_caches_are_not_exceeded_unless_told_to(run: Run, made: Callable[[st
         (5, ("--temperature", "1e2"), "not a number in range: --temperature 1e2"),
         (5, ("--top-p", "1.5"), "not a number in range: --top-p 1.5"),
         (5, ("--top-p", "."), "not a number in range: --top-p ."),
+        (5, ("--temperature", "0.123456789xyz"), "not a number in range: --temperature 0.123456789xyz"),
+        (5, ("--temperature", "1" * 400), "not a number in range: --temperature 111"),
+        (5, ("--top-p", "0.9999999999999e"), "not a number in range: --top-p 0.9999999999999e"),
+        (5, ("--top-p", "1.0000000000001"), "not a number in range: --top-p 1.0000000000001"),
         (5, ("--max-tokens", "1.5"), "not a number in range: --max-tokens 1.5"),
         (5, ("--max-tokens", "1073741825"), "not a number in range: --max-tokens 1073741825"),
         (5, ("--seed", "2147483648"), "not a number in range: --seed 2147483648"),
@@ -101,6 +106,44 @@ def test_what_is_refused(run: Run, tokens: int, options: tuple[str, ...], said: 
     done = run([3] * tokens, *options)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("tokens", "options", "said"),
+    [
+        ([5, 7, -1], ("--score", "3"), "tokens are 0 to 59, number 3 of in.bin is -1: is it the right tokenizer?"),
+        ([5, 7, 9, 1, 2, 60], ("--score", "3"), "tokens are 0 to 59, number 6 of in.bin is 60: is it"),
+        ([-(2**31), 7], (), "tokens are 0 to 59, number 1 of in.bin is -2147483648: is it"),
+        ([5, 2**31 - 1], (), "tokens are 0 to 59, number 2 of in.bin is 2147483647: is it"),
+    ],
+)
+def test_tokens_that_there_are_not(run: Run, tokens: list[int], options: tuple[str, ...], said: str) -> None:
+    done = run(tokens, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "request_"),
+    [
+        ("--temperature", "00000000000005", Request(8, temperature=5)),
+        ("--temperature", "3.14159265358979323846264338327950288", Request(8, temperature=3.141592653589793)),
+        ("--temperature", "." + "0" * 400 + "1", Request(8)),
+        ("--top-p", "0.0000000000001", Request(8, temperature=5, top_p=1e-13)),
+        ("--top-p", "0." + "0" * 60 + "1", Request(8, temperature=5, top_p=1e-61)),
+        ("--top-p", "0.69999999999999999999", Request(8, temperature=5, top_p=0.7)),
+    ],
+    ids=range(6),
+)  # fmt: skip
+def test_numbers_are_read_to_their_end(
+    run: Run, made: Callable[[str], Path], option: str, word: str, request_: Request
+) -> None:
+    words = ["--max-tokens", "8", "--seed", "3", "--stream", option, word]
+    if option == "--top-p":
+        words += ["--temperature", "5"]
+    with runtimes.open(made("host"), "local") as session:
+        expected = session.generate([5], replace(request_, seed=3)).tokens
+    assert _said(run([5], *words)) == list(expected)
 
 
 def test_a_long_prompt_goes_on_where_told_to(run: Run) -> None:
