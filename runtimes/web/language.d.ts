@@ -6,7 +6,7 @@ export * from "./model.js";
 
 /** `manifest.decoder` of a language model. */
 export interface Decoder {
-  /** How many tokens a text may have, its beginning included. */
+  /** How many tokens of a text can be read, its beginning included; it ends with one more, which is not. */
   readonly context: number;
   readonly vocabulary: number;
   readonly blocks: number;
@@ -67,6 +67,7 @@ export interface Tokenizer {
 
 export interface LanguageModel {
   readonly manifest: Manifest & { readonly decoder: Decoder };
+  /** As in `Decoder`. */
   readonly context: number;
   readonly tokenizer: Tokenizer;
   readonly isa: Isa;

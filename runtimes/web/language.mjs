@@ -20,7 +20,8 @@ const BESIDE = import.meta.url.replace(/[^/]*$/, ""); // not by new URL(): bundl
 /** A loaded language model. It writes one text at a time. */
 export class LanguageModel {
   #model;
-  #writing = null; // whose turn it is: the last text that was begun and has not ended
+  #writing = null; // the text whose turn it is
+  #last = null; // the one that was begun last
   #cost = null;
   #tokens = [];
 
@@ -29,7 +30,7 @@ export class LanguageModel {
     const { manifest, isa, threads, why, backend, tokenizerFile } = model;
     this.tokenizer = tokenizerOf(manifest.decoder, tokenizerFile);
     Object.assign(this, { manifest, isa, threads, why, backend });
-    /** How many tokens a text may have, its beginning included. */
+    /** How many tokens of a text can be read, its beginning included; it ends with one more, which is not. */
     this.context = manifest.decoder.context;
     this.#model = model;
   }
@@ -54,30 +55,52 @@ export class LanguageModel {
    */
   async* generate(prompt, options = {}) {
     if (this.#writing) {
-      throw new RunError("busy", "the model is writing another text", "wait for its end, or end it with its signal");
+      const hint = "wait for its end, or end it: its signal or return()";
+      throw new RunError("busy", "the model is writing another text", hint);
     }
-    const turn = this.#writing = {};
+    const turn = this.#writing = this.#last = {}, { signal } = options;
+    let isAsked = true;
+    // a reader who has stopped asking may never come back, and nothing is computed until then; otherwise the text is
+    // ended by what computes it, which must not be disturbed
+    const leave = () => {
+      if (isAsked || this.#writing !== turn) return;
+      this.#writing = null;
+      this.#cost = { ...this.#cost, stopped: this.#cost.stopped || "aborted" };
+    };
+    signal?.addEventListener("abort", leave);
     try {
-      if (typeof prompt !== "string") throw new InputError("prompt", "the prompt is no text", "give a string");
-      const characters = new Characters(this.tokenizer, prompt === "");
-      this.#cost = null;
-      this.#tokens = [];
-      const onCost = (cost) => {
-        this.#cost = cost;
-        options.onStats?.(this.stats);
-      };
-      const write = this.#model.remote ? elsewhere : generate;
-      for await (const token of write(this.#model, this.encode(prompt), { ...options, onCost })) {
-        this.#tokens.push(token);
-        const piece = characters.of(token);
-        if (piece) yield piece;
+      for await (const piece of this.#pieces(prompt, options)) {
+        isAsked = false;
+        if (signal?.aborted) leave();
+        yield piece;
+        if (this.#last !== turn) return "aborted"; // the model is that of another text
+        this.#writing = turn;
+        isAsked = true;
       }
-      const rest = characters.end();
-      if (rest) yield rest;
       return this.#cost.stopped;
     } finally {
+      signal?.removeEventListener("abort", leave);
       if (this.#writing === turn) this.#writing = null;
     }
+  }
+
+  async* #pieces(prompt, options) {
+    if (typeof prompt !== "string") throw new InputError("prompt", "the prompt is no text", "give a string");
+    const characters = new Characters(this.tokenizer, prompt === "");
+    this.#cost = null;
+    this.#tokens = [];
+    const onCost = (cost) => {
+      this.#cost = cost;
+      options.onStats?.(this.stats);
+    };
+    const write = this.#model.remote ? elsewhere : generate;
+    for await (const token of write(this.#model, this.encode(prompt), { ...options, onCost })) {
+      this.#tokens.push(token);
+      const piece = characters.of(token);
+      if (piece) yield piece;
+    }
+    const rest = characters.end();
+    if (rest) yield rest;
   }
 
   /** The tokens of the last text, without its prompt. */
@@ -140,7 +163,12 @@ async function* elsewhere(model, prompt, options) {
     parts.push(part);
     wake();
   });
-  const stop = () => void model.remote.call("stop").catch(() => {}); // it may be gone, which `writing` tells
+  let isStopped = false;
+  const stop = () => {
+    if (isStopped) return; // by now it may be the turn of another text
+    isStopped = true;
+    model.remote.call("stop").catch(() => {}); // it may be gone, which `writing` tells
+  };
   writing.catch(() => {}).finally(() => {
     isOver = true;
     wake();

@@ -11,17 +11,20 @@ from typing import Any
 import pytest
 
 from edgesparse import runtimes
+from edgesparse.decoder.compile import compile_decoder
 from edgesparse.decoder.texts import continue_text, tokenizer_in
 from edgesparse.runtimes.generation import Request
 from tests.conftest import require
+from tests.decoder.made import decoder
+from tests.decoder.test_tokenizer import byte_level
 from tests.web import ISOLATED, NO_EVAL, chromium, npm, run_packaged, serve
 
 from .firefox_page import told_by_firefox
 from .language_scripts import language_bundles, relaxed_flags, run
 
 PROMPTS = ("a", "the edge", "é日 of the sparse")
-CHANCE = Request(max_tokens=24, temperature=1.5, top_p=0.9, seed=7)
-OPTIONS = {"maxTokens": 24, "temperature": 1.5, "topP": 0.9, "seed": 7}
+CHANCE = Request(max_tokens=24, temperature=8, top_p=0.9, seed=7)  # below 4 the last token is hardly ever not repeated
+OPTIONS = {"maxTokens": 24, "temperature": 8, "topP": 0.9, "seed": 7}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,21 @@ def test_the_same_text_as_by_edgesparse_generate(folder: Path, name: str, prompt
     assert (found["text"], found["finish"]) == (text, expected.stopped)
     stats = found["stats"]
     assert (stats["promptTokens"], stats["decoded"]) == (expected.prompt_tokens, expected.cost.decoded)
+
+
+def test_tokens_that_pad_the_vocabulary_write_nothing(tmp_path: Path) -> None:
+    require("tokenizers")
+    file, theirs = byte_level(tmp_path)
+    known = theirs.get_vocab_size()
+    model = decoder(vocabulary=known + 64, blocks=1, tied=False)
+    compile_decoder(model, "browser", tmp_path / "lm.edge", weights="f32", tokenizer=(file.name, file.read_bytes()))
+    found = run(tmp_path / "lm.edge", """
+    const lm = await edge.loadHere();
+    told(await written(lm, "he", { maxTokens: 30, temperature: 5, seed: 1 }));
+    """)  # fmt: skip
+    drawn = found["tokens"]
+    assert len(drawn) == 30 and any(token >= known for token in drawn)
+    assert found["text"] == theirs.decode([token for token in drawn if token < known])
 
 
 def test_characters_are_whole(folder: Path) -> None:
@@ -139,6 +157,67 @@ def test_what_is_refused(folder: Path) -> None:
     await refused("a", {}, { name: "RunError", code: "busy" });
     await first.return();
     assert.equal((await written(lm, "a", { maxTokens: 2 })).finish, "length");
+    told(0);
+    """)  # fmt: skip
+
+
+@pytest.mark.parametrize("worker", ["false", "true"])
+def test_a_signal_ends_a_text_that_nobody_reads_any_more(folder: Path, worker: str) -> None:
+    """At once; and what its reader does later leaves the texts after it alone."""
+    run(folder / "lm.edge", f"""
+    const lm = await edge.load({{ worker: {worker}, threads: 1 }});
+    const chance = {{ maxTokens: 25, temperature: 8, seed: 3 }};
+    const expected = await written(lm, "abc", chance);
+    const abort = new AbortController();
+    const first = lm.generate("xy", {{ maxTokens: 1e9, sliding: true, temperature: 8, signal: abort.signal }});
+    await first.next();
+    await assert.rejects(written(lm, "abc"), {{ code: "busy", message: /end it: its signal or return\\(\\)/ }});
+    abort.abort();
+    assert.equal(lm.stats.finish, "aborted");
+    const second = lm.generate("abc", chance);
+    const pieces = [(await second.next()).value];
+    assert.deepEqual(await first.next(), {{ value: "aborted", done: true }});
+    await assert.rejects(written(lm, "abc"), {{ code: "busy" }});
+    for await (const piece of second) pieces.push(piece);
+    assert.deepEqual(pieces, expected.pieces);
+    assert.deepEqual([lm.tokens, lm.stats.finish], [expected.tokens, "length"]);
+
+    const again = new AbortController();
+    const third = lm.generate("xy", {{ maxTokens: 1e9, sliding: true, signal: again.signal }});
+    await third.next();
+    again.abort();
+    for (let last; !last?.done; ) {{ // a reader who does go on hears that it ended
+      last = await third.next();
+      if (last.done) assert.equal(last.value, "aborted");
+    }}
+    const late = new AbortController();
+    const fourth = lm.generate("xy", {{ maxTokens: 1e9, sliding: true, signal: late.signal }});
+    for (let i = 0; i < 3; i++) await fourth.next();
+    const asked = fourth.next();
+    late.abort();
+    await asked; // what is there already is given; then nobody asks for more
+    assert.deepEqual((await written(lm, "abc", chance)).tokens, expected.tokens);
+    await lm.close();
+    told(0);
+    """)  # fmt: skip
+
+
+def test_tokens_that_cannot_be_scored(folder: Path) -> None:
+    """The last one, too, which is not read."""
+    bundle = folder / "lm.edge"
+    run(bundle, f"""
+    const model = await (await import({json.dumps((bundle / "model.mjs").as_uri())})).loadHere();
+    const {{ generate, score }} = await import({json.dumps((bundle / "generate.mjs").as_uri())});
+    for (const bad of [-1, 256, 2 ** 32 + 5, NaN, 0.5, undefined, "7"]) {{
+      for (const tokens of [[5, 7, bad], [5, bad, 7]]) {{
+        const place = tokens.findIndex((token) => Object.is(token, bad)) + 1;
+        const words = `tokens are 0 to 255, number ${{place}} is ${{bad}}\\n  hint: is it the right tokenizer?`;
+        const expected = {{ name: "InputError", code: "prompt", message: words }};
+        await assert.rejects(score(model, tokens), expected);
+        await assert.rejects(generate(model, tokens).next(), expected);
+      }}
+    }}
+    assert.equal((await score(model, Array(33).fill(3))).length, 32);
     told(0);
     """)  # fmt: skip
 
