@@ -4,16 +4,18 @@
 #define ES_SAMPLE_H
 #include <stdint.h>
 
-// A number in [0, 1), the same for the same seed and position: PCG's output function on two rounds of its generator.
+// splitmix64's finaliser, one to one: every bit of x bears upon every bit that comes out.
+static uint64_t es_mixed(uint64_t x) {
+  x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+  return x ^ x >> 31;
+}
+
+// A number in [0, 1), the same for the same seed and position (< 2^32). Each has bits of its own, and what mixes them is
+// one to one, so that no two pairs share a state; twice, as neighbours differ in a bit or two.
 static float es_chance(uint32_t seed, uint64_t position) {
-  uint64_t state = ((uint64_t)seed << 32 | 0x9e3779b9u) + position * 0xda3e39cb94b95bdbu;
-  uint32_t word = 0;
-  for (int i = 0; i < 2; i++) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    const uint32_t shifted = (uint32_t)((state >> 18 ^ state) >> 27), by = (uint32_t)(state >> 59);
-    word = shifted >> by | shifted << (-by & 31);
-  }
-  return (float)(word >> 8) * 0x1p-24f;
+  const uint64_t once = es_mixed((uint64_t)seed << 32 | position);
+  return (float)(es_mixed(once + 0x9e3779b97f4a7c15u) >> 40) * 0x1p-24f;
 }
 
 // -log(softmax(logits)[target]); chances: (count), overwritten.
