@@ -43,7 +43,7 @@ def uniform(decoder: Decoder, sparsity: float) -> dict[Place, float]:
 class Path:
     """What greedy allocation did in one block. ``sparsity``: (steps,), of the block's weights, rising from 0;
     ``shares``: (steps, groups), the groups by their first layers, ``sites``; ``errors``: (steps,), squared, of the
-    block's output relative to its size.
+    block's output relative to its size, or as they are where a block adds nothing.
     """
 
     sites: tuple[str, ...]
@@ -124,7 +124,8 @@ class _Output:
 
     def error(self, shares: Mapping[str, float]) -> float:
         pairs = zip(self.of(shares), self.dense, strict=True)
-        return sum(float(np.square(a - b).sum(dtype=np.float64)) for a, b in pairs) / self.size
+        found = sum(float(np.square(a - b).sum(dtype=np.float64)) for a, b in pairs)
+        return found / self.size if self.size else found
 
     def of(self, shares: Mapping[str, float]) -> list[Array]:
         ruled: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from edgesparse.decoder.allocate import HIGHEST, Allocation, Paths, by_block, ch
 from edgesparse.decoder.allocate_network import by_network
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.sites import Place, Progress, check_sparsity, nothing, sample
-from edgesparse.decoder.thresholds import Thresholds, bare, norms, thresholds
+from edgesparse.decoder.thresholds import Thresholds, bare, measured, norms, thresholds
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 
@@ -36,13 +36,15 @@ class Allocated:
     def settled(self, make: Callable[[Thresholds], Decoder]) -> Decoder:
         """What ``make`` gives for thresholds on what layers read when those before them skip, too.
 
-        That is smaller than in the dense network: its thresholds would skip more than was asked for.
+        That is smaller than in the dense network: its thresholds would skip more than was asked for. What they skip of
+        it is what the rules say.
         """
-        made = make(self.thresholds)
+        made, samples = make(self.thresholds), self.thresholds.samples
         some = self.windows[:: -(-self.windows.size // SETTLING_TOKENS)]
         for _ in range(SETTLINGS):
-            made = make(thresholds(self.thresholds.method, sample(made, some), self.thresholds.norms))
-        return made
+            samples = sample(made, some)
+            made = make(thresholds(self.thresholds.method, samples, self.thresholds.norms))
+        return measured(made, samples)
 
     def shares(self, sparsity: float, on_progress: Progress = nothing) -> dict[Place, float]:
         """Of the inputs of each group, those that are skipped."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgesparse.decoder.model import Decoder, NeuronRule
 from edgesparse.decoder.sites import Progress, Samples, check_sparsity, nothing, quantile, sample
-from edgesparse.decoder.thresholds import bare, with_rules
+from edgesparse.decoder.thresholds import bare, measured, with_rules
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 
@@ -25,9 +25,8 @@ def calibrate_cats(decoder: Decoder, windows: Array, sparsity: float, *, on_prog
     check_sparsity(sparsity)
     check_gated("cats", decoder)
     decoder = bare(decoder)
-    return with_rules(
-        decoder, {}, neurons("cats", sample(decoder, windows, on_progress), len(decoder.blocks), sparsity)
-    )
+    samples = sample(decoder, windows, on_progress)
+    return measured(with_rules(decoder, {}, neurons("cats", samples, len(decoder.blocks), sparsity)), samples)
 
 
 def neurons(method: str, samples: Samples, blocks: int, share: float) -> dict[int, NeuronRule | None]:

@@ -8,7 +8,7 @@ from edgesparse.decoder import reference
 from edgesparse.decoder.cats import check_gated
 from edgesparse.decoder.model import Decoder, InputRule, Linear, NeuronRule
 from edgesparse.decoder.sites import Place, Progress, check_sparsity, nothing, quantile, sample
-from edgesparse.decoder.thresholds import bare, scalar_rule, with_rules
+from edgesparse.decoder.thresholds import bare, measured, scalar_rule, with_rules
 from edgesparse.types import Array
 
 
@@ -39,7 +39,7 @@ def calibrate_chess(
         if sparsity:
             energy = up_energy(block.up, samples[index, "up"])
             neurons[index] = NeuronRule("chess", sparsity, channel_thresholds(samples[index, "act"], energy, sparsity))
-    return with_rules(decoder, inputs, neurons)
+    return measured(with_rules(decoder, inputs, neurons), samples)
 
 
 def up_energy(up: Linear, x: Array) -> Array:
@@ -52,5 +52,5 @@ def up_energy(up: Linear, x: Array) -> Array:
 def channel_thresholds(a: Array, energy: Array, share: float) -> Array:
     """``a``: (tokens, neurons) -> (neurons,)."""
     level = quantile(np.square(a) * energy, share)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 where none is multiplied by anything
         return np.where(energy > 0, np.sqrt(level / energy), np.inf).astype(np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgesparse.decoder.model import Decoder, InputRule, NeuronRule
 from edgesparse.decoder.sites import Place, Progress, check_sparsity, nothing, quantile, sample
-from edgesparse.decoder.thresholds import bare, with_rules
+from edgesparse.decoder.thresholds import bare, measured, with_rules
 from edgesparse.errors import InputError
 from edgesparse.types import Array
 
@@ -39,9 +39,8 @@ def calibrate_relu(
     for index, block in enumerate(decoder.blocks):
         a = samples[index, "down" if block.gate is None else "act"]
         threshold = np.array([quantile(np.maximum(a, 0), sparsity)], np.float32)
-        skipped = float((a <= threshold).mean())
         if block.gate is None:
-            inputs[index, "down"] = InputRule(METHOD, skipped, threshold)
+            inputs[index, "down"] = InputRule(METHOD, sparsity, threshold)
         else:
-            neurons[index] = NeuronRule(METHOD, skipped, threshold)
-    return with_rules(decoder, inputs, neurons)
+            neurons[index] = NeuronRule(METHOD, sparsity, threshold)
+    return measured(with_rules(decoder, inputs, neurons), samples)

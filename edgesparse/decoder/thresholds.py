@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
+from edgesparse.decoder import reference
 from edgesparse.decoder.model import Decoder, InputRule, Linear, NeuronRule
-from edgesparse.decoder.sites import Place, Samples, Shares, groups, layer, quantile, to_layers
+from edgesparse.decoder.sites import Place, Samples, Shares, groups, layer, places, quantile, to_layers
 from edgesparse.types import Array
 
+_Rule = TypeVar("_Rule", InputRule, NeuronRule)
 LEVELS = np.linspace(0.0, 1.0, 1001)
 
 
@@ -28,14 +31,15 @@ class Thresholds:
     _tables: dict[Place, Array]
 
     def rule(self, place: Place, share: float) -> InputRule | None:
-        """The rule of a group that skips ``share`` of the sampled inputs; None for 0."""
+        """The rule of a group that skips ``share`` of the sampled inputs, more where many score the same (`measured`);
+        None for 0."""
         if share <= 0:
             return None
         found = np.interp(share, LEVELS, self._quantiles(place))
         norm = self.norms.get(place)
         if norm is None:
             return InputRule(self.method, share, np.array([found], np.float32))
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 where all weights are zero
             threshold = np.where(norm > 0, np.float32(found) / norm, np.float32(np.inf)).astype(np.float32)
         return InputRule(self.method, share, threshold)
 
@@ -82,6 +86,22 @@ def with_rules(
         }
         blocks.append(replace(block, **ruled, neurons=(neurons or {}).get(index)))  # type: ignore[arg-type]
     return replace(decoder, blocks=tuple(blocks))
+
+
+def measured(decoder: Decoder, samples: Samples) -> Decoder:
+    """``decoder``, whose rules say which share of ``samples`` they really skip.
+
+    That is more than was asked for where many values are the same: of zeros, as ReLU makes them, a threshold skips all
+    or none.
+    """
+    inputs = {place: _measured(layer(decoder, place).rule, samples[place]) for place in places(decoder)}
+    blocks = enumerate(decoder.blocks)
+    neurons = {i: _measured(block.neurons, samples[i, "act"]) for i, block in blocks if block.neurons}
+    return with_rules(decoder, inputs, neurons)
+
+
+def _measured(rule: _Rule | None, x: Array) -> _Rule | None:
+    return None if rule is None else replace(rule, sparsity=float((~reference.keeps(x, rule)).mean()))
 
 
 def bare(decoder: Decoder) -> Decoder:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
 
 from edgesparse.decoder.model import Decoder, InputRule, NeuronRule
 from edgesparse.decoder.sites import Place, Progress, check_sparsity, groups, nothing, quantile, sample, to_layers
-from edgesparse.decoder.thresholds import bare, with_rules
+from edgesparse.decoder.thresholds import bare, measured, with_rules
 from edgesparse.types import Array
 
 METHOD = "topk"
 
 
-def calibrate_topk(
-    decoder: Decoder, windows: Array, sparsity: float, *, normal: bool = False, on_progress: Progress = nothing
-) -> Decoder:
+def calibrate_topk(decoder: Decoder, windows: Array, sparsity: float, *, on_progress: Progress = nothing) -> Decoder:
     """Keep the inputs with ``|x[i]| > mean(|x|) + spread * std(|x|)``: no sort, and it follows the size of a token.
 
-    ``spread`` is the quantile of ``(|x| - mean) / std`` of what a layer reads. For normal values that is
-    ``Phi^-1(sparsity)``, the paper's constant, which is taken with ``normal``; tails that are heavier keep fewer. In a
-    network that predicts its neurons (`Block.predictor`) they are chosen by the activated gate, and up and down follow.
+    ``spread`` is the quantile of ``(|x| - mean) / std`` of what a layer reads. The paper trains with
+    ``relu(x - theta)``, ``theta = mean(x) + std(x) Phi^-1(sparsity)``: soft, so that there are gradients, of signed
+    scores that come out normal. Here nothing is trained, so what is kept stays as it is: inputs count by size, as large
+    negative ones add as much; and the spread is measured, as sizes are not normal. In a network that predicts its
+    neurons (`Block.predictor`) they are chosen by the activated gate, and up and down follow.
 
     Raises:
         InputError: sparsity of 1 or more, windows too short.
@@ -37,16 +35,13 @@ def calibrate_topk(
     if not sparsity:
         return decoder
 
-    def spread_of(x: Array) -> float:
-        return NormalDist().inv_cdf(sparsity) if normal else spread(x, sparsity)
-
     for index, site in groups(decoder):
         predicted = bool(decoder.blocks[index].predictor)
         if predicted and site == "up":
-            neurons[index] = NeuronRule(METHOD, sparsity, none, spread_of(samples[index, "act"]))
+            neurons[index] = NeuronRule(METHOD, sparsity, none, spread(samples[index, "act"], sparsity))
         elif not (predicted and site == "down"):
-            inputs[index, site] = InputRule(METHOD, sparsity, none, spread_of(samples[index, site]))
-    return with_rules(decoder, to_layers(decoder, inputs), neurons)
+            inputs[index, site] = InputRule(METHOD, sparsity, none, spread(samples[index, site], sparsity))
+    return measured(with_rules(decoder, to_layers(decoder, inputs), neurons), samples)
 
 
 def spread(x: Array, share: float) -> float:
