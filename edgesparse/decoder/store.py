@@ -185,10 +185,10 @@ class Store:
     def _side_by_side(self, block: Block) -> dict[str, Matrix]:
         """The layers that are stored as one with others."""
         found: dict[str, Matrix] = {}
-        for sites in groups_of(block).values():
-            layers = [getattr(block, site) for site in sites]
-            if len(layers) == 1 or not _one_rule(layers):
+        for sites in stored_as_one(block):
+            if len(sites) == 1:
                 continue
+            layers = [getattr(block, site) for site in sites]
             outputs = sum(layer.outputs for layer in layers)
             whole = self._linear(sites[0], _stacked(layers), "columns")
             for site, layer in zip(sites, layers, strict=True):
@@ -281,6 +281,16 @@ class Store:
 def _in_blocks(layer: Linear) -> bool:
     """Whether blocks of weights have been left out, so many that the others are read faster on their own."""
     return zero_share(layer.weight) >= BLOCKS_PAY
+
+
+def stored_as_one(block: Block) -> list[tuple[str, ...]]:
+    """All layers of ``block``, by the matrix that they are stored in: those that read the same under one rule together,
+    every other by itself."""
+    found: list[tuple[str, ...]] = []
+    for sites in groups_of(block).values():
+        one = len(sites) == 1 or _one_rule([getattr(block, site) for site in sites])
+        found += [sites] if one else [(site,) for site in sites]
+    return found
 
 
 def _one_rule(layers: list[Linear]) -> bool:

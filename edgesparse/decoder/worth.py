@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgesparse.decoder.model import Decoder, Linear
-from edgesparse.decoder.sites import Place, groups_of, without_low_rank
-from edgesparse.decoder.store import Form
+from edgesparse.decoder.sites import Place, without_low_rank
+from edgesparse.decoder.store import Form, stored_as_one
 from edgesparse.decoder.thresholds import with_rules
 
 Limits = tuple[tuple[int, float], ...]
@@ -56,7 +56,7 @@ def only_worthwhile(decoder: Decoder, form: Form, architecture: str) -> tuple[De
     """``decoder`` without the rules that leave at least `pays_below` of a layer's weights, and those."""
     dropped = []
     for index, block in enumerate(decoder.blocks):
-        for group in groups_of(block).values():
+        for group in stored_as_one(block):
             limit = pays_below(form, sum(getattr(block, site).outputs for site in group), architecture)
             for site in group:
                 linear: Linear = getattr(block, site)

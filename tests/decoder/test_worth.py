@@ -66,6 +66,21 @@ def test_rows_are_those_of_all_layers_that_are_stored_as_one() -> None:
     assert kept(only_worthwhile(model, "int4", "aarch64")[0]) == [{"gate", "up"}]
 
 
+@pytest.mark.parametrize(
+    "other", [None, teal(0.37, threshold=0.6), teal(0.37, rank=1)], ids=["no rule", "another threshold", "a low rank"]
+)
+def test_rows_are_those_of_one_layer_where_it_is_stored_by_itself(other: InputRule | None, tmp_path: Path) -> None:
+    """q has 1024 outputs, k and v 512 each; int8, 63% active: worth it in rows of 2048, which all have together."""
+    wide = decoder(dim=64, heads=64, kv_heads=32, blocks=1)
+    same = with_rules(wide, lambda site, inputs: teal(0.37) if site in "qkv" else None)
+    assert computed(stored(same, tmp_path))["q"] == 2048
+    assert kept(only_worthwhile(same, "int8", "x86_64")[0]) == [{"q", "k", "v"}]
+    alone = with_rules(wide, lambda site, inputs: {"q": teal(0.37), "v": other}.get(site))
+    assert computed(stored(alone, tmp_path))["q"] is None
+    found, dropped = only_worthwhile(alone, "int8", "x86_64")
+    assert kept(found) == [set()] and {one.limit for one in dropped} == {0.6}
+
+
 def test_what_goes_through_a_low_rank_counts_as_read() -> None:
     """down: 48 x 80; rank 10 is read besides: 10 * 128 of 3840 weights, a third."""
     for share, left in ((0.7, set()), (0.8, {"down"})):
