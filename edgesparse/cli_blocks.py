@@ -25,7 +25,6 @@ def sparsify_decoder(
     from edgesparse import report, tables_blocks
     from edgesparse.decoder.blocks_network import check, prune_blocks
     from edgesparse.decoder.files import save_decoder
-    from edgesparse.decoder.finite import check_finite
     from edgesparse.decoder.metadata import RULES, drop_rules
     from edgesparse.decoder.recognise import recognise
     from edgesparse.decoder.texts import read_text, text_tokens
@@ -45,7 +44,6 @@ def sparsify_decoder(
         report.warn("the model's thresholds were made for its dense weights: they are left out")
         drop_rules(loaded)
     decoder = recognise(loaded)
-    check_finite(decoder, where)
     tokenizer = tokenizer_of(loaded, decoder.vocabulary)
     tokens, size = None, 0
     if text is not None:

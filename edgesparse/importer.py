@@ -21,13 +21,11 @@ OLDEST_OPSET, UPGRADED_OPSET = 11, 13
 _log = logging.getLogger(__name__)
 
 
-def load(
-    path: str | Path, shapes: Mapping[str, Sequence[int]] | None = None, *, mapped: bool = False
-) -> ir.Model:  # fmt: skip
+def load(path: str | Path, shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
     """Read, check and, where old, upgrade the model at ``path``.
 
     ``shapes`` binds inputs to static shapes; what it leaves out keeps its symbolic dimensions.
-    External data is read only from beneath the model's own folder; with ``mapped`` it is not copied into memory.
+    External data is read only from beneath the model's own folder.
 
     Raises:
         InputError: not an ONNX file, truncated, cyclic, weights missing or outside of the folder,
@@ -59,8 +57,7 @@ def load(
         ) from error
     if has_external(proto):
         ir.external_data.set_base_dir(model.graph, path.absolute().parent)
-        if not mapped:
-            ir.external_data.load_to_model(model)
+        ir.external_data.load_to_model(model)
     common.RemoveInitializersFromInputsPass()(model)
     common.InlinePass()(model)
     bind_shapes(model, shapes or {}, where=str(path))

@@ -18,7 +18,7 @@ from edgesparse.decoder.perplexity import windows_of
 from edgesparse.decoder.random_inputs import calibrate_random
 from edgesparse.decoder.relu import calibrate_relu
 from edgesparse.decoder.rsparse import calibrate_rsparse
-from edgesparse.decoder.sites import Progress, check_sparsity, nothing
+from edgesparse.decoder.sites import OVERFLOW, Progress, check_sparsity, nothing
 from edgesparse.decoder.thresholds import bare
 from edgesparse.decoder.topk import calibrate_topk
 from edgesparse.errors import InputError
@@ -71,12 +71,12 @@ def calibrate(
     """``decoder`` with rules by ``method``, one of `METHODS`; ``tokens``: (count,), a text.
 
     The text is cut into windows of ``window`` tokens (default 256, or the context where that is shorter), of which
-    every fourth judges and at most ``most_windows`` of the others, evenly taken, calibrate. ``dense_positions`` of each
-    stay dense (default: what the decoder says). ``report``: PPL-1% sparsity and how lazy each layer is, too.
+    every fourth judges and the others calibrate; of both at most ``most_windows``, evenly taken. ``dense_positions`` of
+    each stay dense (default: what the decoder says). ``report``: PPL-1% sparsity and how lazy each layer is, too.
 
     Raises:
         InputError: an unknown method, one that does not fit the network or takes no allocation, a sparsity of 1 or more
-            or below 0, a text of fewer than two windows.
+            or below 0, a text of fewer than two windows, or one on which the network overflows.
     """
     if method not in METHODS:
         raise InputError(f"no method '{method}'", where="--method", hint="one of " + ", ".join(METHODS))
@@ -104,7 +104,12 @@ def calibrate(
     else:
         made = OTHERS[method](decoder, calibrating, sparsity, on_progress=on_progress)
     on_progress(0, 2, "judging on held-out text")
-    dense = achieved(bare(decoder), judging)
+    with np.errstate(over="ignore", invalid="ignore"):
+        dense = achieved(bare(decoder), judging)
+    if not np.isfinite(dense.score.bits):
+        raise InputError(
+            "what it foretells of this text is no number", where=f"the decoder '{decoder.name}'", hint=OVERFLOW
+        )
     on_progress(1, 2, "judging on held-out text")
     found = achieved(made, judging)
     some = calibrating[:: -(-calibrating.size // LAZY_TOKENS)]
@@ -116,7 +121,7 @@ def calibrate(
 
 
 def split(windows: Array, most: int) -> tuple[Array, Array]:
-    """Those that calibrate, and those that judge. Raises InputError for a single window."""
+    """Those that calibrate, and those that judge, at most ``most`` of each. Raises InputError for a single window."""
     if len(windows) < 2:
         raise InputError(
             f"the text is one window of {windows.shape[1]} tokens: it takes one to calibrate and one to judge",

@@ -1,4 +1,4 @@
-"""ONNX decoders as files: written whole, weights beside where they are many; read with rules and tokenizer."""
+"""ONNX decoders as files: written whole, weights beside where they are many."""
 
 from __future__ import annotations
 
@@ -7,32 +7,12 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from edgesparse.decoder.finite import check_finite
-from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.onnx_file import write_onnx
-from edgesparse.decoder.recognise import recognise
-from edgesparse.decoder.tokenizer import Tokenizer, tokenizer_of
 from edgesparse.errors import InputError
-from edgesparse.importer import load
 from edgesparse.workspace import workspace
 
 LARGEST_BYTES = 1_500_000_000
 """Of the weights within the file: protobuf ends at 2 GB."""
-
-
-def load_decoder(path: str | Path) -> tuple[Decoder, Tokenizer | None]:
-    """The decoder in the ONNX file at ``path``, and its tokenizer; None where it has none and tokens are not bytes.
-
-    Weights beside the file stay there, mapped.
-
-    Raises:
-        InputError: as `importer.load`, damaged metadata, or weights that are NaN or infinite.
-        UnsupportedError: not a decoder that can be read.
-    """
-    model = load(path, mapped=True)
-    decoder = recognise(model)
-    check_finite(decoder, path)
-    return decoder, tokenizer_of(model, decoder.vocabulary)
 
 
 def save_decoder(model: ir.Model, path: str | Path) -> tuple[Path, ...]:

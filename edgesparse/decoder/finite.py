@@ -15,9 +15,14 @@ from edgesparse.types import Array
 _PIECE = 1 << 22  # elements
 
 
-def check_finite(decoder: Decoder, path: str | Path) -> None:
-    """Raises InputError, which names it, where a weight is NaN or infinite; reads all of them once."""
+def check_finite(decoder: Decoder, where: str | Path) -> None:
+    """Raises InputError, which names it, where a weight or a scale is NaN or infinite; reads all of them once.
+    ``where`` they are from."""
     named = {"the embedding": decoder.embedding, "the final norm": decoder.final_norm, "the head": decoder.head}
+    for field in fields(decoder):
+        value = getattr(decoder, field.name)
+        if field.name == "frequencies" or isinstance(value, float):
+            named[field.name] = np.atleast_1d(value)
     for index, block in enumerate(decoder.blocks):
         parts = [(field.name, getattr(block, field.name)) for field in fields(block)]
         for site, part in parts:
@@ -29,7 +34,7 @@ def check_finite(decoder: Decoder, path: str | Path) -> None:
     for name, array in named.items():
         if array is not None and not all(np.isfinite(piece).all() for piece in _pieces(array)):
             raise InputError(
-                f"{name} holds NaN or infinite values", where=str(path), hint="copy the file again, or train anew"
+                f"{name} holds NaN or infinite values", where=str(where), hint="copy the file again, or train anew"
             )
 
 

@@ -45,9 +45,9 @@ class Facts(BaseModel):
 
 
 class _Stored(BaseModel):
-    """A rule as it is written."""
+    """A rule as it is written. What is no number would be written as null, and read as a rule without a spread."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     method: str = Field(max_length=80)
     sparsity: float = Field(ge=0, le=1)
@@ -91,16 +91,19 @@ def attach_rules(model: ir.Model, decoder: Decoder, linears: Linears) -> None:
     """Write the rules of ``decoder`` into ``model``, in place of those that are there; also its ``dense_positions``.
 
     ``linears``: as `recognise.linears_of` finds them in ``model``.
+
+    Raises:
+        InputError: a rule with NaN in it, or an infinite spread.
     """
     drop_rules(model)
     rules: list[InputRule | NeuronRule] = []
     for index, block in enumerate(decoder.blocks):
         for site, layer in block.linears():
             if layer.rule is not None:
-                linears[index, site].metadata_props[RULE] = _text(layer.rule)
+                linears[index, site].metadata_props[RULE] = _text(layer.rule, f"'{site}' of block {index}")
                 rules.append(layer.rule)
         if block.neurons is not None:
-            linears[index, "gate"].metadata_props[NEURONS] = _text(block.neurons)
+            linears[index, "gate"].metadata_props[NEURONS] = _text(block.neurons, f"neurons of block {index}")
             rules.append(block.neurons)
     set_facts(model, decoder)
     if rules:
@@ -188,7 +191,9 @@ def _matrices(decoder: Decoder) -> Iterator[Array]:
         yield decoder.head
 
 
-def _text(rule: InputRule | NeuronRule) -> str:
+def _text(rule: InputRule | NeuronRule, where: str) -> str:
+    if not np.isfinite([rule.sparsity, rule.spread or 0.0]).all() or np.isnan(rule.threshold).any():
+        raise InputError(f"what {rule.method} skips by is no number", where=where, hint=_HINT)
     threshold = base64.b64encode(np.ascontiguousarray(rule.threshold, "<f4").tobytes()).decode()
     stored = _Stored(
         method=rule.method, sparsity=rule.sparsity, threshold=threshold, spread=rule.spread,

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgesparse.decoder.agreement import Inputs, check_agreement
+from edgesparse.decoder.finite import check_finite
 from edgesparse.decoder.heads import Found, Heads, check_same, heads_of
 from edgesparse.decoder.layers import (
     Layer,
@@ -54,7 +55,7 @@ def recognise(model: ir.Model) -> Decoder:
 
     Raises:
         UnsupportedError: it is not a decoder of this kind; names the node at which reading stopped, and why.
-        InputError: its metadata are damaged, or its rules are those of other weights.
+        InputError: weights that are NaN or infinite, damaged metadata, or rules of other weights.
     """
     decoder, linears = _read(model)
     rules = rules_of(model, linears)
@@ -72,6 +73,7 @@ def _read(model: ir.Model) -> tuple[Decoder, Linears]:
     canonical(copy)
     reader = _Reader(copy)
     decoder = reader.decoder()
+    check_finite(decoder, f"the decoder '{decoder.name}'")  # before agreement, which would only say that NaN differs
     if facts_of(model) is None:  # not our own: what reads like a decoder need not be one
         assert reader.inputs is not None
         check_agreement(model, decoder, reader.inputs, str(reader.logits().name), reader.caches)

@@ -23,6 +23,7 @@ Progress = Callable[[int, int, str], None]
 
 SAMPLE_BYTES = 512 << 20
 MOST_TOKENS = 4096
+OVERFLOW = "its weights are too large for floats of 32 bits: copy the model again, or train anew"
 _Value = TypeVar("_Value")
 
 
@@ -128,7 +129,7 @@ def sample(decoder: Decoder, windows: Array, on_progress: Progress = nothing) ->
     512 MiB only every n-th position is kept.
 
     Raises:
-        InputError: windows are no longer than the positions that stay dense.
+        InputError: windows are no longer than the positions that stay dense, or what a layer reads overflows.
     """
     start = decoder.dense_positions
     if windows.shape[1] <= start:
@@ -147,11 +148,17 @@ def sample(decoder: Decoder, windows: Array, on_progress: Progress = nothing) ->
     def watch(index: int, site: str, x: Array) -> None:
         if site == "act" or (index, site) in groups_by_first:
             flat = x[:, start:].reshape(-1, x.shape[-1])
+            if not np.isfinite(flat).all():
+                raise InputError(
+                    f"what '{site}' of block {index} reads on this text is infinite or no number",
+                    where=f"the decoder '{decoder.name}'", hint=OVERFLOW,
+                )  # fmt: skip
             kept.setdefault((index, site), []).append(flat[::every].astype(np.float32))
 
     for number, part in enumerate(chunks(windows)):
         on_progress(number * len(part), len(windows), "what layers read")
-        reference.logits(decoder, part, watch)
+        with np.errstate(over="ignore", invalid="ignore"):  # said by `watch`
+            reference.logits(decoder, part, watch)
     values = {place: np.concatenate(parts) for place, parts in kept.items()}
     return Samples(values | to_layers(decoder, values), len(values[0, "q"]))
 

@@ -11,8 +11,10 @@ import numpy as np
 
 from edgesparse.decoder.files import save_decoder
 from edgesparse.decoder.model import SITES, Block, Decoder, InputRule, Linear, NeuronRule
+from edgesparse.decoder.recognise import recognise
 from edgesparse.decoder.to_onnx import to_onnx
-from edgesparse.decoder.tokenizer import Tokenizer, set_tokenizer
+from edgesparse.decoder.tokenizer import Tokenizer, set_tokenizer, tokenizer_of
+from edgesparse.importer import load
 from edgesparse.types import Array
 
 
@@ -77,6 +79,13 @@ def written(folder: Path, decoder: Decoder) -> Path:
         set_tokenizer(model, Tokenizer.from_bytes("", b"", 256))
     save_decoder(model, folder / "lm.onnx")
     return folder / "lm.onnx"
+
+
+def load_decoder(path: Path) -> tuple[Decoder, Tokenizer | None]:
+    """The decoder in an ONNX file, as commands read it, and its tokenizer."""
+    model = load(path)
+    decoder = recognise(model)
+    return decoder, tokenizer_of(model, decoder.vocabulary)
 
 
 def tokens(decoder: Decoder, count: int, seed: int = 1) -> Array:

@@ -17,7 +17,6 @@ from edgesparse import runtimes
 from edgesparse.cli import app
 from edgesparse.decoder.blocks_layer import largest, left, removed, rounded, salient
 from edgesparse.decoder.blocks_network import METHODS, prune_blocks, prune_on, ranked
-from edgesparse.decoder.files import load_decoder
 from edgesparse.decoder.gqsa import blocks_of, gqsa, in_blocks, zero_share
 from edgesparse.decoder.pack_qb4 import quantise_qb4
 from edgesparse.decoder.reference import logits
@@ -30,7 +29,7 @@ from edgesparse.sparsity.reconstruct import refit
 from edgesparse.sparsity.removal import remove
 from edgesparse.types import Array
 from tests.decoder.made import decoder as made
-from tests.decoder.made import tokens, written
+from tests.decoder.made import load_decoder, tokens, written
 from tests.tiny_models import linear as not_a_decoder
 
 SHAPES = [(32, 64), (30, 100), (5, 17), (4, 16)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,11 @@ import onnxruntime
 import pytest
 
 from edgesparse.cli import app
-from edgesparse.decoder.files import load_decoder
 from edgesparse.decoder.model import InputRule, NeuronRule
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.importer import load, save
 from tests.decoder.made import decoder as made
-from tests.decoder.made import written
+from tests.decoder.made import load_decoder, written
 
 
 @pytest.fixture
@@ -97,6 +97,25 @@ def test_relu_needs_no_sparsity(tmp_path: Path, text: Path, capsys: pytest.Captu
     said = json.loads(capsys.readouterr().out)
     assert said["bits_per_byte"] == said["dense_bits_per_byte"]
     assert 0.1 < said["sparsity"] < 0.6
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("arguments", ["", "--allocation uniform --report", "--allocation network"])
+@pytest.mark.parametrize("method", ["teal", "wina", "rsparse"])
+def test_a_block_that_adds_nothing(
+    method: str, arguments: str, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As pruned ones do: an error relative to what it adds is 0 / 0, a threshold by the norms of its weights, too."""
+    first, last = made(vocabulary=256).blocks
+    o, down = (replace(layer, weight=np.zeros_like(layer.weight)) for layer in (last.o, last.down))
+    onnx = written(tmp_path, replace(made(vocabulary=256), blocks=(first, replace(last, o=o, down=down))))
+    out = tmp_path / "sparse.onnx"
+    run(onnx, "--method", method, "--sparsity", 0.5, "--text", text, "-o", out, "--json", *arguments.split())
+    said = json.loads(capsys.readouterr().out)
+    assert said["sparsity"] > 0.45 and np.isfinite(said["bits_per_byte"])
+    decoder, _ = load_decoder(out)
+    if method != "teal" and decoder.blocks[1].o.rule is not None:  # none of its weights is of use
+        assert decoder.blocks[1].o.rule.sparsity == 1 and np.isinf(decoder.blocks[1].o.rule.threshold).all()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 from edgesparse.decoder import reference
 from edgesparse.decoder.allocate import uniform
 from edgesparse.decoder.allocated import allocated
-from edgesparse.decoder.files import load_decoder
 from edgesparse.decoder.magnitude import calibrate_teal, calibrate_wina
 from edgesparse.decoder.model import Decoder, InputRule
 from edgesparse.decoder.random_inputs import calibrate_random
@@ -25,6 +24,7 @@ from edgesparse.errors import InputError
 from edgesparse.importer import save
 from edgesparse.types import Array
 from tests.decoder.made import decoder as made
+from tests.decoder.made import load_decoder
 
 SHARED = (("q", "k", "v"), ("gate", "up"))
 METHODS: dict[str, Callable[[Decoder, Array], Decoder]] = {

@@ -12,8 +12,8 @@ import pytest
 from edgesparse import cli
 from edgesparse.decoder import reference
 from edgesparse.decoder.checkpoint import load_checkpoint
-from edgesparse.decoder.files import load_decoder
 from tests.decoder import hf_model
+from tests.decoder.made import load_decoder
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

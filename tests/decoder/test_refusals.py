@@ -17,7 +17,8 @@ import pytest
 from edgesparse import cli
 from edgesparse.decoder.checkpoint import load_checkpoint
 from edgesparse.decoder.compile import compile_decoder
-from edgesparse.decoder.files import load_decoder, save_decoder
+from edgesparse.decoder.files import save_decoder
+from edgesparse.decoder.model import Decoder, InputRule
 from edgesparse.decoder.onnx_model import decoder_of
 from edgesparse.decoder.to_onnx import to_onnx
 from edgesparse.errors import InputError, RuntimeFailure
@@ -25,8 +26,9 @@ from edgesparse.inspect import weight_warnings
 from edgesparse.manifest import read_manifest
 from edgesparse.runtimes.generation import Request, facts_of, options
 from edgesparse.runtimes.library import aligned
+from edgesparse.types import Array
 from tests.decoder import hf_model
-from tests.decoder.made import decoder
+from tests.decoder.made import decoder, load_decoder, with_rules, written
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +53,93 @@ def test_weights_that_are_no_numbers(value: float, data_dir: Path, tmp_path: Pat
         load_checkpoint(path)
 
 
-def test_a_file_with_weights_that_are_no_numbers(tmp_path: Path) -> None:
-    made = decoder(vocabulary=256)
-    up = made.blocks[0].up
-    weight = up.weight.copy()
-    weight[1, 2] = np.nan
-    block = replace(made.blocks[0], up=replace(up, weight=weight))
-    path = tmp_path / "lm.onnx"
-    save_decoder(to_onnx(replace(made, blocks=(block, *made.blocks[1:]))), path)
+def damaged(what: str, value: float, made: Decoder) -> Decoder:
+    """One weight of up, one gain of a norm, one number of the final norm, or what embeddings are multiplied by."""
+    block = made.blocks[0]
+    if what == "embedding_scale":
+        return replace(made, embedding_scale=value)
+    if what == "the final norm":
+        return replace(made, final_norm=spoilt(made.final_norm, value))
+    if what == "mlp_norm of block 0":
+        block = replace(block, mlp_norm=spoilt(block.mlp_norm, value))
+    else:
+        block = replace(block, up=replace(block.up, weight=spoilt(block.up.weight, value)))
+    return replace(made, blocks=(block, *made.blocks[1:]))
+
+
+def spoilt(array: Array, value: float) -> Array:
+    array = array.copy()
+    array.flat[7] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("compile", "--weights", "f32"), ("compile", "--weights", "int8"), ("inspect",),
+     ("calibrate-activations", "--sparsity", "0.5", "--text"),
+     ("sparsify", "--pattern", "block:4x16", "--sparsity", "0.5", "--text")],
+    ids=lambda command: " ".join(command[:3]),
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("weight of up of block 0", np.nan),
+        ("mlp_norm of block 0", np.inf),
+        ("the final norm", -np.inf),
+        ("embedding_scale", np.nan),
+    ],
+)
+def test_every_command_refuses_weights_that_are_no_numbers(
+    what: str, value: float, command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path, out, text = written(tmp_path, damaged(what, value, decoder(vocabulary=256))), tmp_path / "out", tmp_path / "t"
+    text.write_bytes(np.random.default_rng(0).integers(256, size=1000, dtype=np.uint8).tobytes())
+    given = [text] if command[-1] == "--text" else []
+    output = [] if command[0] == "inspect" else ["-o", out]
+    assert call(monkeypatch, *command[:1], path, *command[1:], *given, *output) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"the decoder 'made': {what} holds NaN or infinite values" in said and "copy the file again" in said
+    assert not out.exists()
+
+
+def test_weights_of_others_that_are_no_numbers(tmp_path: Path) -> None:
+    """Not that onnxruntime computes other logits with them: NaN differs from itself."""
+    model = to_onnx(damaged("weight of up of block 0", np.nan, decoder()))
+    model.metadata_props.clear()
+    save_decoder(model, tmp_path / "lm.onnx")
     with pytest.raises(InputError, match="weight of up of block 0 holds NaN or infinite values"):
-        load_decoder(path)
+        load_decoder(tmp_path / "lm.onnx")
+
+
+@pytest.mark.parametrize("spread", [np.nan, np.inf])
+def test_a_spread_that_is_no_number(spread: float) -> None:
+    """Written as null it would be a rule by a threshold of 0."""
+    rule = InputRule("topk", 0.5, np.zeros(1, np.float32), spread)
+    with pytest.raises(InputError, match="what topk skips by is no number"):
+        to_onnx(with_rules(decoder(), lambda site, inputs: rule))
+    model = to_onnx(with_rules(decoder(), lambda site, inputs: replace(rule, spread=0.25)))
+    node = next(node for node in model.graph if "edgesparse.rule" in node.metadata_props)
+    text = node.metadata_props["edgesparse.rule"]
+    node.metadata_props["edgesparse.rule"] = text.replace("0.25", json.dumps(spread))
+    with pytest.raises(InputError, match="damaged metadata: spread"):
+        decoder_of(model)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", ["teal", "wina", "rsparse", "topk", "cats", "chess", "random"])
+def test_weights_that_are_numbers_but_too_large_to_compute_with(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = decoder(vocabulary=256)
+    block = replace(made.blocks[0], up=replace(made.blocks[0].up, weight=made.blocks[0].up.weight * np.float32(1e38)))
+    path = written(tmp_path, replace(made, blocks=(block, made.blocks[1])))
+    (tmp_path / "t").write_bytes(np.random.default_rng(0).integers(256, size=1000, dtype=np.uint8).tobytes())
+    given = ("--text", tmp_path / "t", "-o", tmp_path / "out", "--method", method, "--sparsity", "0.5")
+    assert call(monkeypatch, "calibrate-activations", path, *given) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "no number" in said and "too large for floats" in said and "Warning" not in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_masks_are_made_of_infinity(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ import onnx_ir as ir
 import pytest
 
 from edgesparse.decoder import files, reference
-from edgesparse.decoder.files import load_decoder, save_decoder
+from edgesparse.decoder.files import save_decoder
 from edgesparse.decoder.model import Block, Decoder, InputRule, Linear, NeuronRule
 from edgesparse.decoder.recognise import linears_of, recognise
 from edgesparse.decoder.to_onnx import to_onnx
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.importer import load, save
 from edgesparse.passes.pipeline import simplify
-from tests.decoder.made import decoder, with_rules
+from tests.decoder.made import decoder, load_decoder, with_rules
 from tests.decoder.onnx_session import OnnxSession
 
 KINDS: dict[str, dict[str, Any]] = {
