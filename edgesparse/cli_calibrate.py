@@ -49,7 +49,7 @@ def calibrate_activations(
         Optional[int],  # noqa: UP045
         typer.Option(help="tokens; the text is cut into such. Default: 256, or the context where that is shorter"),
     ] = None,
-    windows: Annotated[int, typer.Option(help="to calibrate on, at most")] = 64,
+    windows: Annotated[int, typer.Option(help="to calibrate on, at most; and as many to judge on")] = 64,
     report_neurons: Annotated[
         bool, typer.Option("--report", help="PPL-1% sparsity, and how few neurons do the work of each layer")
     ] = False,

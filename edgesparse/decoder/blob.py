@@ -14,19 +14,17 @@ ALIGN_BYTES = 64
 
 
 class Blob:
-    """A file of arrays, each at a multiple of 64 bytes. ``arrays`` are where they are: (offset, dtype, items)."""
+    """A file of arrays, each at a multiple of 64 bytes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.bytes = 0
-        self.arrays: list[tuple[int, np.dtype[np.generic], int]] = []
         self._file = path.open("wb")
         self._digest = hashlib.sha256()
 
     def add(self, array: Array) -> int:
         """Append; returns the offset. Raises InputError where the disk is full."""
         at, data = self.bytes, np.ascontiguousarray(array)
-        self.arrays.append((at, data.dtype, data.size))
         self._write(data.reshape(-1).view(np.uint8).data)
         self._write(memoryview(bytes(-self.bytes % ALIGN_BYTES)))
         return at
@@ -35,11 +33,6 @@ class Blob:
         """No more arrays; the SHA-256 of all, in hexadecimal."""
         self._file.close()
         return self._digest.hexdigest()
-
-    def mapped(self, offset: int, dtype: np.dtype[np.generic], items: int) -> Array:
-        """An array of a closed file."""
-        array: Array = np.memmap(self.path, dtype, "r", offset, (items,))
-        return array
 
     def _write(self, data: memoryview) -> None:
         try:

@@ -9,7 +9,6 @@ which share the activations that they read, and integers are symmetric, without 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,11 +169,3 @@ def inverse_diagonal(moments: Array, damp: float = 0.01) -> NDArray[np.float64]:
             continue
         return np.asarray(np.square(factor).sum(axis=0))
     raise InputError("the calibration's moments have no inverse", hint="collect more calibration text")
-
-
-def shares(start: Array, parts: int) -> list[tuple[int, int]]:
-    """Groups ``begin..end-1`` of outputs for each of ``parts`` threads, with as equal numbers of blocks as can be."""
-    total = int(start[-1])
-    cuts = np.searchsorted(start, [total * part / parts for part in range(1, parts)])
-    edges = [0, *(int(cut) for cut in cuts), len(start) - 1]
-    return [(begin, max(begin, end)) for begin, end in pairwise(edges)]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgesparse.decoder import pack_qb4
-from edgesparse.decoder.gqsa import GROUP, ROWS, gqsa, in_blocks, inverse_diagonal, shares
+from edgesparse.decoder.gqsa import GROUP, gqsa, in_blocks, inverse_diagonal
 from edgesparse.decoder.pack_qb4 import quantise_qb4
 from edgesparse.errors import InputError
 from edgesparse.types import Array
@@ -134,14 +134,3 @@ def test_a_diagonal_that_is_not_positive_is_refused() -> None:
     for bad in (np.zeros(16), np.ones(15)):
         with pytest.raises(InputError, match="16 positive numbers"):
             gqsa(np.ones((4, 16), np.float32), bad)
-
-
-def test_threads_get_equal_shares_whatever_the_rows_are(random: np.random.Generator) -> None:
-    w = random.normal(size=(400, 320)).astype(np.float32)
-    w[:100] *= 4  # most of what is kept
-    kept = gqsa(w, sparsity=0.5)
-    for parts in (1, 2, 3, 8):
-        cut = shares(kept.start, parts)
-        assert [b for b, _ in cut[1:]] == [e for _, e in cut[:-1]] and cut[0][0] == 0 and cut[-1][1] == 400 // ROWS
-        work = [int(kept.start[end] - kept.start[begin]) for begin, end in cut]
-        assert max(work) <= len(kept.u) / parts + 320 // GROUP
