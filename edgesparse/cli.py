@@ -19,7 +19,7 @@ from edgesparse.cli_calibrate import commands as calibrate_commands
 from edgesparse.cli_decoder import commands as decoder_commands
 from edgesparse.cli_demo import commands as demo_commands
 from edgesparse.cli_devices import commands as device_commands
-from edgesparse.cli_ends import as_typed, end_unread, open_closed
+from edgesparse.cli_ends import as_typed, end_unread, ready_streams
 from edgesparse.cli_generate import commands as generate_commands
 from edgesparse.cli_generate import compile_decoder
 from edgesparse.cli_predict import commands as predict_commands
@@ -75,7 +75,7 @@ app.add_typer(calibrate_commands)
 
 def main() -> None:
     """The console script: every error the user can act on is printed without a traceback."""
-    open_closed()
+    ready_streams()
     for library in ("onnx_ir", "onnxscript"):  # what they log, we report, or it is no concern of the user
         logging.getLogger(library).addHandler(logging.NullHandler())
     try:
@@ -218,7 +218,7 @@ def compile_(
         return compile_decoder(loaded, device, output, weights, context, block_sparsity, keep_rules, force, json)
     if keep_rules or any(option is not None for option in (weights, context, block_sparsity)):
         what = "--weights, --context, --block-sparsity and --keep-rules are for language models, which this is not"
-        raise InputError(what, where=str(model))
+        raise InputError(what, where=str(model), hint="leave them out; --precision and --storage are for this model")
     from edgesparse.compile import compile_model
 
     with report.progress(f"compiling for {device}") as on_progress:

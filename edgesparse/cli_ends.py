@@ -6,6 +6,7 @@ import os
 import re
 import select
 import sys
+from io import TextIOWrapper
 from typing import NoReturn
 
 UNREAD = 141
@@ -13,11 +14,15 @@ UNREAD = 141
 _BOTH = re.compile(r"\b\w+=(?:'\w+'|\w*) \((--[^)]+)\)")
 
 
-def open_closed() -> None:
-    """What the shell closed (``>&-``) leads nowhere, before a file that is opened takes its number."""
+def ready_streams() -> None:
+    """What the shell closed (``>&-``) leads nowhere, before a file that is opened takes its number; letters that the
+    terminal's encoding lacks, and bytes that are no text, are written as escapes."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for as long as we run
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def as_typed(error: str) -> str:

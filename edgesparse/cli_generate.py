@@ -70,11 +70,12 @@ def generate(
         })  # fmt: skip
     print()
     where = f"{machine['runtime']}, {machine.get('isa', '')}, threads: {machine['threads']}"
-    report.note(
-        f"{found.prompt_tokens} tokens of the prompt in {found.prompt_ns / 1e6:.1f} ms, then {len(found.tokens)} at "
-        f"{cost.tokens_per_s:.0f} tokens/s ({where})"
-    )
-    report.note(f"{_read(facts, cost)}; ended by {_ENDED[found.stopped]}")
+    begun = f"{found.prompt_tokens} tokens of the prompt in {found.prompt_ns / 1e6:.1f} ms"
+    if cost.decoded:
+        report.note(f"{begun}, then {len(found.tokens)} at {cost.tokens_per_s:.0f} tokens/s ({where})")
+        report.note(f"{_read(facts, cost)}; ended by {_ENDED[found.stopped]}")
+    else:  # the first token follows from the prompt
+        report.note(f"{begun}, then {len(found.tokens)} ({where}); ended by {_ENDED[found.stopped]}")
     return None
 
 
@@ -85,23 +86,24 @@ _ENDED = {
 
 
 def _read(facts: DecoderFacts, cost: Cost) -> str:
-    """What a token made the runtime read."""
+    """What a token that was decoded made the runtime read."""
     each = f"{facts.bytes_per_token(list(cost.active)) / 1e6:.2f} MB of weights for each"
-    if not facts.method or not cost.decoded:
+    if not facts.method:
         return each
-    return f"{each} ({facts.method}: {100 * _share(facts, cost):.1f}% of the linear layers' active)"
+    return f"{each} ({facts.method}: {100 * _share(facts, cost):.1f}% of the linear layers')"
 
 
 def _share(facts: DecoderFacts, cost: Cost) -> float:
     """Of the weights of the linear layers, those that were read."""
     all_of_them = sum(s.unit_bytes * s.entries for s in facts.sites)
-    return sum(s.unit_bytes * a for s, a in zip(facts.sites, cost.active, strict=True)) / all_of_them
+    return (facts.bytes_per_token(list(cost.active)) - facts.always_bytes) / all_of_them
 
 
 def _costs(facts: DecoderFacts, cost: Cost) -> dict[str, Any]:
     return {
         "decoded": cost.decoded, "decode_ms": cost.decode_ns / 1e6, "tokens_per_s": cost.tokens_per_s,
-        "bytes_per_token": facts.bytes_per_token(list(cost.active)), "weights": facts.weights, "method": facts.method,
+        "bytes_per_token": facts.bytes_per_token(list(cost.active)) if cost.decoded else None,
+        "weights": facts.weights, "method": facts.method,
         "active": [
             {"block": s.block, "site": s.site, "entries": s.entries, "active": a / s.entries}
             for s, a in zip(facts.sites, cost.active, strict=True)
@@ -150,10 +152,16 @@ def compile_decoder(
     from edgesparse.decoder.compile import compile_decoder as compile_it
     from edgesparse.decoder.onnx_model import decoder_of
     from edgesparse.decoder.store import form_of
+    from edgesparse.decoder.tokenizer import BYTES
     from edgesparse.manifest import read_manifest
 
-    form = form_of(weights or "int8")
+    form = form_of("int8" if weights is None else weights)
     decoder, tokenizer = decoder_of(model)
+    if context is not None and context > decoder.context:
+        report.warn(
+            f"the model was made for {decoder.context} positions, not {context}: it falls apart further on; "
+            "generate --sliding-window goes on within what it was made for"
+        )
     if tokenizer is None and decoder.vocabulary != 256:
         report.warn("the model has no tokenizer: the bundle can be run with tokens, but not with texts")
     with report.progress(f"compiling for {device}") as on_progress:
@@ -164,11 +172,12 @@ def compile_decoder(
     manifest = read_manifest(bundle)
     facts = manifest.decoder
     assert facts is not None
+    tokens = facts.tokenizer or ("bytes" if facts.vocabulary == BYTES else "none")
     said = {
         "bundle": str(bundle), "device": manifest.device, "isas": manifest.isas, "weights": facts.weights,
         "weights_bytes": manifest.weights_bytes, "cache_bytes": facts.cache_bytes, "arena_bytes": manifest.arena_bytes,
-        "code_bytes": manifest.code_bytes, "context": facts.context, "blocks": facts.blocks,
-        "vocabulary": facts.vocabulary, "tokenizer": facts.tokenizer or "bytes", "method": facts.method,
+        "code_bytes": manifest.code_bytes, "context": facts.context, "blocks": facts.blocks, "tokenizer": tokens,
+        "vocabulary": facts.vocabulary, "method": facts.method,
         "sparsity": facts.sparsity, "layers_in_blocks": sum(site.layout == "blocks" for site in facts.sites),
         "dropped_rules": sum(site.dropped for site in facts.sites),
     }  # fmt: skip
@@ -180,7 +189,8 @@ def compile_decoder(
     if said["dropped_rules"]:
         report.warn(
             f"{said['dropped_rules']} of {len(facts.sites)} layers compute with all of their inputs, which is faster "
-            f"with {facts.weights} than what their rules skip: edgesparse explain {bundle} says why, --keep-rules skips"
+            f"with {facts.weights} than what their rules skip, and gives another text than where they hold: "
+            f"edgesparse explain {bundle} says why, --keep-rules skips"
         )
     if json:
         return report.print_json(said)

@@ -39,6 +39,7 @@ DataIfAny = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--data", metavar="FILE.npz", help="one array per input of the model, stacked, and labels: [n]"),
 ]
+TOP1 = "top1"
 MetricName = Annotated[
     str, typer.Option(help="top1, agreement, map, or FILE.py:FUNCTION, a function of (outputs, data), arrays by name")
 ]
@@ -52,7 +53,7 @@ OutputName = Annotated[
 def evaluate(
     model: Either,
     data: DataIfAny = None,
-    metric: MetricName = "top1",
+    metric: MetricName = TOP1,
     against: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(metavar="NAME.edge|MODEL.onnx", help="the model to compare with: the dense one, mostly"),
@@ -73,8 +74,11 @@ def evaluate(
     """Run labelled samples and count the right answers; with --against beside another model. Of a language model, with
     --perplexity: bits per byte, and perplexity per token."""
     if perplexity is not None:
-        if data is not None:
-            raise InputError("--perplexity and --data exclude each other", hint="give one of them")
+        others = {
+            "--data": data is not None, "--against": against is not None, "--metric": metric != TOP1,
+            "--output-name": output_name is not None,
+        }  # fmt: skip
+        _refuse(others, "--perplexity asks how well a language model foretells a text")
         from edgesparse.cli_generate import perplexity as foretell
 
         return foretell(model, perplexity, window, stride, windows, dense, runtime, threads, json)
@@ -82,6 +86,8 @@ def evaluate(
         raise InputError(
             "there is nothing to evaluate on", hint="--data FILE.npz; --perplexity TEXT of a language model"
         )
+    texts = {"--window": window > 0, "--stride": stride > 0, "--windows": windows > 0, "--dense": dense}
+    _refuse(texts, "--data has samples, not a text")
     from edgesparse import report, tables_reports
     from edgesparse.evaluate import evaluate as judge
 
@@ -90,6 +96,12 @@ def evaluate(
             model, data, _metric(metric), against, output=output_name, runtime=runtime, on_progress=on_progress
         )  # fmt: skip
     return tables_reports.evaluation(data, found, json)
+
+
+def _refuse(given: dict[str, bool], why: str) -> None:
+    """Raises InputError: options that have no meaning beside another one, which is ``why``."""
+    if names := ", ".join(name for name, is_given in given.items() if is_given):
+        raise InputError(f"{why}: it has no use for {names}", hint=f"leave out {names}")
 
 
 @commands.command(epilog="Example: edgesparse size model.edge, or: edgesparse size sparse.onnx --device pixel-8")

@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from edgesparse.decoder.texts import tokenizer_in
 from edgesparse.demo_site import DOCUMENT, PAGES, RETIRED, WORKER, Site, worker
 from edgesparse.errors import InputError
 from edgesparse.manifest import Manifest, read_manifest
+from edgesparse.runtimes.files import read_verified
 from edgesparse.runtimes.node import LOADER, TO_GENERATE
 from edgesparse.version import __version__
 
@@ -30,7 +32,8 @@ def language_site(bundles: Sequence[Path], *, export: bool = False) -> Site:
     """Address -> file or content, for one bundle or for two that are shown beside each other.
 
     Raises:
-        InputError: more than two, or one that is no language model for browsers.
+        InputError: more than two, or one that is no language model for browsers, or without a tokenizer.
+        RuntimeFailure: a bundle is damaged.
     """
     if len(bundles) > MOST:
         raise InputError(f"{len(bundles)} bundles", hint=f"the page shows {MOST} at most, beside each other")
@@ -42,6 +45,8 @@ def language_site(bundles: Sequence[Path], *, export: bool = False) -> Site:
     models = []
     for number, (bundle, manifest) in enumerate(zip(bundles, manifests, strict=True)):
         folder, names = f"models/{number}/", _served(manifest)
+        for name in names[1:]:
+            read_verified(bundle, manifest, name)
         found |= {folder + name: bundle / name for name in names}
         models.append(_described(manifest, folder))
     if len({model["name"] for model in models}) < len(models):
@@ -60,6 +65,7 @@ def _manifest(bundle: Path) -> Manifest:
         raise InputError("is not a language model", where=str(bundle), hint="edgesparse demo MODEL.onnx shows others")
     if manifest.kind != "wasm":
         raise InputError(f"is compiled for {manifest.device}, not for browsers", where=str(bundle), hint=_HINT)
+    tokenizer_in(bundle, manifest)  # the page has no tokens to give, only texts
     return manifest
 
 

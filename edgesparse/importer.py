@@ -135,7 +135,7 @@ def bind_default_shapes(model: ir.Model) -> list[str]:
             if is_decoder(model):
                 raise InputError(
                     "the model is a language model, which this command does not know",
-                    hint="edgesparse compile makes a bundle of it; generate and evaluate --perplexity run that",
+                    hint="edgesparse compile makes a bundle; generate, evaluate --perplexity and explain take that",
                 )
             example = ",".join(str(d) if isinstance(d, int) else "1" for d in dims)
             raise InputError(

@@ -23,7 +23,7 @@ def refuse_layers(decoder: DecoderFacts | None, bundle: Path) -> None:
     if decoder is not None:
         raise InputError(
             "is a language model: its layers are run by a loop, and not listed one by one", where=str(bundle),
-            hint=f"edgesparse generate {bundle} PROMPT --json says what each of them reads",
+            hint=f"edgesparse explain {bundle} says how each is stored, generate --json how much is active",
         )  # fmt: skip
 
 

@@ -32,7 +32,9 @@ Storage = Annotated[
 ]
 Weights = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option(help="of a language model: f32, f16, int8 (default) or int4; activations stay f32"),
+    typer.Option(
+        help="of a language model: f32, f16, int8 (default) or int4; int8 and int4 round what a layer reads to bytes"
+    ),
 ]
 Context = Annotated[
     Optional[int],  # noqa: UP045

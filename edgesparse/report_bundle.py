@@ -108,6 +108,8 @@ class _Writer:
         self, path: Path, device: str, runtime: str, precision: str, shapes: dict[str, tuple[int, ...]]
     ) -> None:  # fmt: skip
         from edgesparse.compile import compile_model
+        from edgesparse.decoder.compile import compile_decoder
+        from edgesparse.decoder.onnx_model import decoder_of, is_decoder
         from edgesparse.importer import load
         from edgesparse.inspect import inspect
         from edgesparse.stripped import read_stripped
@@ -119,15 +121,20 @@ class _Writer:
         model = self._try("load", lambda: load(path, shapes), lambda m: f"{len(m.graph)} nodes")
         if model is None:
             return
+        language = is_decoder(model)
         self._try("inspect", lambda: inspect(model), lambda x: json.dumps(dataclasses.asdict(x), default=str))
         with workspace(Path(tempfile.gettempdir())) as folder:
             bundle = folder / "report.edge"
             made = self._try(
-                f"compile for {device} in {precision}",
-                lambda: compile_model(model, device, bundle, precision=precision), lambda _: "",
+                f"compile for {device}" if language else f"compile for {device} in {precision}",
+                lambda: (
+                    compile_decoder(decoder_of(model)[0], device, bundle) if language
+                    else compile_model(model, device, bundle, precision=precision)
+                ), lambda _: "",
             )  # fmt: skip
             if made is not None:
                 self.bundle(bundle, runtime)
+            if made is not None and not language:
                 self._try("compare with onnxruntime", lambda: _compared(path, bundle, runtime))
 
     def bundle(self, path: Path, runtime: str) -> None:
@@ -140,6 +147,9 @@ class _Writer:
         if manifest is None:
             return
         self._try("hashes of the bundle", lambda: _hashes(path, manifest.files))
+        if manifest.decoder is not None:
+            self._try(f"generate with the runtime {runtime}", lambda: _generated(path, runtime))
+            return
         self._try(f"run with the runtime {runtime}", lambda: _run(path, runtime))
         self._try(f"profile with the runtime {runtime}", lambda: _profiled(path, runtime))
 
@@ -237,6 +247,18 @@ def _run(path: Path, runtime: str) -> str:
         machine = {k: v for k, v in session.machine.items() if k not in ("serial", "host")}
     shown = {k: f"{v.dtype} {list(v.shape)}, mean {v.mean() if v.size else 0:.6g}" for k, v in outputs.items()}
     return json.dumps({"outputs of random inputs": shown, "machine": machine})
+
+
+def _generated(path: Path, runtime: str) -> str:
+    from edgesparse import runtimes
+    from edgesparse.runtimes.generation import Request, facts_of
+
+    with runtimes.open(path, runtime) as session:
+        begin = max(facts_of(session.manifest, path).bos, 0)
+        found = session.generate([begin], Request(max_tokens=RUNS))
+        machine = {k: v for k, v in session.machine.items() if k not in ("serial", "host")}
+    facts = {"tokens": found.tokens, "tokens_per_s": found.cost.tokens_per_s, "active": found.cost.active}
+    return json.dumps({**facts, "machine": machine})
 
 
 def _profiled(path: Path, runtime: str) -> str:

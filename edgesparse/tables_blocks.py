@@ -8,7 +8,8 @@ import numpy as np
 
 from edgesparse.decoder.blocks_network import PrunedDecoder
 from edgesparse.decoder.model import SITES
-from edgesparse.report import print_facts, print_json, print_table
+from edgesparse.decoder.perplexity import doubt
+from edgesparse.report import print_facts, print_json, print_table, warn
 
 
 def pruned(path: Path, found: PrunedDecoder, per_byte: float, json: bool) -> None:
@@ -17,6 +18,8 @@ def pruned(path: Path, found: PrunedDecoder, per_byte: float, json: bool) -> Non
     zeros = float(np.average([x.zeros for x in found.layers], weights=sizes))
     said = {"file": str(path), "method": found.method, "pattern": "block:4x16", "zero_blocks": zeros}
     if found.dense is not None and found.found is not None:
+        if what := doubt(found.dense, found.decoder.vocabulary):
+            warn(what)
         said |= {
             "bits_per_byte": found.found.bits * per_byte, "dense_bits_per_byte": found.dense.bits * per_byte,
             "perplexity": found.found.perplexity, "dense_perplexity": found.dense.perplexity, "window": found.window,

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
+from edgesparse.decoder.gqsa import zero_share
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.store import describe_rules
 from edgesparse.manifest_decoder import SITES, DecoderFacts, SiteFacts
@@ -26,8 +29,15 @@ def inspection(path: Path, decoder: Decoder, tokenizer: tuple[str, bytes] | None
         "cache_bytes": cache, "tokenizer": tokenizer[0] if tokenizer else "", "bos": d.bos, "stops": list(d.stops),
         "dense_positions": d.dense_positions, "rules": rules or None,
     }  # fmt: skip
+    zeros = [
+        (index, site, float(np.mean(layer.weight == 0)), zero_share(layer.weight))
+        for index, b in enumerate(d.blocks)
+        for site, layer in b.linears()
+    ]
     if json:
-        return print_json({"model": str(path), "decoder": said})
+        columns = ("block", "site", "zeros", "zero_blocks")
+        layers = [dict(zip(columns, row, strict=True)) for row in zeros]
+        return print_json({"model": str(path), "decoder": said, "layers": layers})
     tokens = said["tokenizer"] or ("bytes" if d.vocabulary == 256 else "no tokenizer")
     print_facts(f"{path}: a language model", {
         "network": f"{len(d.blocks)} blocks of {d.dim}, feed-forward {d.hidden} ({d.activation}"
@@ -39,6 +49,11 @@ def inspection(path: Path, decoder: Decoder, tokenizer: tuple[str, bytes] | None
         "context": f"{d.context} positions, {kilobytes(cache)} for keys and values",
         "activation sparsity": f"{rules['method']}, {100 * rules['sparsity']:.0f}% left out" if rules else "none",
     })  # fmt: skip
+    if any(single for _, _, single, _ in zeros):
+        rows = [
+            (f"{index}.{site}", f"{100 * single:.1f}", f"{100 * blocks:.1f}") for index, site, single, blocks in zeros
+        ]
+        print_table("Zeros", ("layer", "weights %", "blocks of 4 outputs x 16 inputs %"), rows)
     return None
 
 

@@ -224,7 +224,9 @@ class _Said(BaseModel):
 def options(decoder: DecoderFacts, request: Request) -> list[str]:
     """The options of generate.c for ``request``."""
     words = ["--max-tokens", str(request.max_tokens), "--seed", str(request.seed)]
-    words += ["--temperature", f"{request.temperature:.9f}"[:10], "--top-p", f"{max(request.top_p, 1e-8):.8f}"]
+    # digits, for they read no exponents
+    words += ["--temperature", np.format_float_positional(request.temperature, trim="-")]
+    words += ["--top-p", np.format_float_positional(request.top_p, trim="-")]
     words += ["--positions", "0" if request.sliding else str(decoder.context)]
     words += [word for stop in request.stops for word in ("--stop", str(stop))]
     return [*words, *(["--dense"] if request.dense else [])]

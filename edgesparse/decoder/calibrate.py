@@ -93,8 +93,9 @@ def calibrate(
     length = min(WINDOW, decoder.context) if window is None else window
     if length > decoder.context:
         raise InputError(
-            f"windows of {length} tokens, the context of '{decoder.name}' is {decoder.context}", where="--window"
-        )
+            f"windows of {length} tokens, the context of '{decoder.name}' is {decoder.context}", where="--window",
+            hint=f"give 2 to {decoder.context}",
+        )  # fmt: skip
     calibrating, judging = split(windows_of(tokens, length), most_windows)
     chosen: Allocation | None = (allocation or "block") if method in ALLOCATED else None
     if method == "random":
@@ -125,7 +126,7 @@ def split(windows: Array, most: int) -> tuple[Array, Array]:
     if len(windows) < 2:
         raise InputError(
             f"the text is one window of {windows.shape[1]} tokens: it takes one to calibrate and one to judge",
-            where="--text", hint="give a longer text, or a smaller --window",
+            where="--text", hint="give a longer text, or shorter windows",
         )  # fmt: skip
     if most < 1:
         raise InputError("no window to calibrate on", where="--windows", hint="1 or more")

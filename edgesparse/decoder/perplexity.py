@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import log
+from math import log, log2
 
 import numpy as np
 
@@ -37,16 +37,29 @@ def windows_of(tokens: Array, length: int) -> Array:
         InputError: a text of fewer than two tokens, or shorter than a window.
     """
     if tokens.size < 2:
-        raise InputError(f"a text of {tokens.size} token{'s' * (tokens.size != 1)}", hint="give a longer text")
+        raise InputError(
+            f"a text of {tokens.size} token{'s' * (tokens.size != 1)}", where="--text", hint="give a longer text"
+        )
     if length < 2:
         raise InputError(f"windows of {length} tokens foretell nothing", hint="windows of 2 tokens or more")
     count = tokens.size // length
     if not count:
         raise InputError(
-            f"the text has {tokens.size} tokens, a window {length}", hint="give a longer text, or shorter windows"
-        )
+            f"the text has {tokens.size} tokens, a window {length}", where="--text",
+            hint="give a longer text, or shorter windows",
+        )  # fmt: skip
     found: Array = tokens[: count * length].reshape(count, length)
     return found
+
+
+def doubt(score: Score, vocabulary: int) -> str:
+    """What to say of a text that a model foretells worse than chance would; "" of others."""
+    if score.bits <= log2(vocabulary):
+        return ""
+    return (
+        f"the dense model foretells the text worse than chance (perplexity {score.perplexity:.0f}, vocabulary "
+        f"{vocabulary}): what is chosen on it is worth nothing; is it UTF-8, and what the model was trained on?"
+    )
 
 
 def score(decoder: Decoder, windows: Array, watch: Watch | None = None) -> Score:

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgesparse.decoder.calibrate import Calibrated
 from edgesparse.decoder.model import InputRule, NeuronRule
+from edgesparse.decoder.perplexity import doubt
 from edgesparse.report import print_facts, print_json, print_table, warn
 
 _FAR = 0.05  # of all weights: by more than that the text that judges is unlike the one that calibrates
@@ -18,6 +19,8 @@ _FAR = 0.05  # of all weights: by more than that the text that judges is unlike 
 
 def calibrated(path: Path, found: Calibrated, text_bytes: int, tokens: int, json: bool) -> None:
     """``text_bytes`` and ``tokens`` of the text, for bits per byte."""
+    if what := doubt(found.dense.score, found.decoder.vocabulary):
+        warn(what)
     per_byte = tokens / text_bytes
     said = {
         "file": str(path), "method": found.method, "allocation": found.allocation, "asked": found.asked,

@@ -39,7 +39,9 @@ def read_text(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(path)) from error
+        raise InputError(
+            f"cannot be read: {(error.strerror or str(error)).lower()}", where=str(path), hint="give a file of text"
+        ) from error
 
 
 def text_tokens(tokenizer: Tokenizer | None, content: bytes, model: Path) -> Array:

@@ -24,6 +24,7 @@ BYTES = 256
 FILES = ("tokenizer.json", "tokenizer.model", "tokenizer.bin")
 _LARGEST_BYTES = 256 << 20
 _SPACE = "\u2581"  # what stands for a space in SentencePiece's tokens
+_KINDS = "give the tokenizer.json, tokenizer.model or llama2.c's tok*.bin that came with the checkpoint"
 _MATCH = "the tokenizer and the weights are of different models"
 
 
@@ -114,12 +115,13 @@ def load_tokenizer(checkpoint: str | Path, vocabulary: int) -> Tokenizer:
 def read_tokenizer(file: Path, vocabulary: int) -> Tokenizer:
     """The tokenizer in ``file``, whose suffix tells its kind. Raises InputError as `Tokenizer.from_bytes`."""
     if not file.is_file() or file.stat().st_size > _LARGEST_BYTES:
-        raise InputError("no such file" if not file.exists() else "not a tokenizer", where=str(file))
+        what = "no such file" if not file.exists() else "not a tokenizer"
+        raise InputError(what, where=str(file), hint=_KINDS)
     kind = f"tokenizer{file.suffix}"
     try:
         return Tokenizer.from_bytes(kind if kind in FILES else file.name, file.read_bytes(), vocabulary)
     except InputError as error:
-        raise InputError(error.what, where=str(file), hint=error.hint) from error
+        raise InputError(error.what, where=str(file), hint=error.hint or _KINDS) from error
 
 
 def set_tokenizer(model: ir.Model, tokenizer: Tokenizer) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from edgesparse.cli import app
 from edgesparse.decoder.model import InputRule, NeuronRule
+from edgesparse.decoder.perplexity import Score, doubt
 from edgesparse.errors import EdgeSparseError, InputError
 from edgesparse.importer import load, save
 from tests.decoder.made import decoder as made
@@ -146,8 +147,18 @@ def test_refused(arguments: str, message: str, onnx: Path, text: Path, tmp_path:
 )  # fmt: skip
 def test_texts_that_are_too_short(size: int, message: str, onnx: Path, tmp_path: Path) -> None:
     (tmp_path / "short.txt").write_bytes(b"a" * size)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as caught:
         run(onnx, "--sparsity", 0.5, "--text", tmp_path / "short.txt", "-o", tmp_path / "sparse.onnx")
+    assert caught.value.where == "--text" and caught.value.hint.startswith("give a longer text")
+
+
+def test_a_text_of_another_kind_than_the_model_was_trained_on(
+    onnx: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To a network that was not trained, any is: it is sure of what it knows nothing of."""
+    run(onnx, "--sparsity", 0.5, "--text", text, "-o", tmp_path / "s.onnx")
+    assert "foretells the text worse than chance (perplexity" in " ".join(capsys.readouterr().err.split())
+    assert not doubt(Score(8.0, 1, 1), 256) and doubt(Score(8.1, 1, 1), 256)
 
 
 def test_networks_without_gates_and_without_tokenizers(text: Path, tmp_path: Path) -> None:

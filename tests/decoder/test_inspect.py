@@ -29,4 +29,21 @@ def test_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     app(["inspect", str(tmp_path / "lm.onnx")], standalone_mode=False)
     table = " ".join(capsys.readouterr().out.split())
     assert f"{linear:,} in linear layers, 6,720 in the embedding and the head" in table
-    assert "70 tokens (no tokenizer)" in table and "teal, 50% left out" in table
+    assert "70 tokens (no tokenizer)" in table and "teal, 50% left out" in table and "Zeros" not in table
+
+
+def test_zeros_of_each_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = decoder(blocks=1)
+    down = model.blocks[0].down
+    down.weight[:4, :16] = 0  # a block
+    down.weight[8, :32] = 0  # none
+    save(to_onnx(model), tmp_path / "lm.onnx")
+    app(["inspect", str(tmp_path / "lm.onnx"), "--json"], standalone_mode=False)
+    rows = {row["site"]: row for row in json.loads(capsys.readouterr().out)["layers"]}
+    size = down.weight.size
+    assert rows["down"] == {"block": 0, "site": "down", "zeros": 96 / size, "zero_blocks": pytest.approx(64 / size)}
+    assert len(rows) == 7 and rows["q"]["zeros"] == 0
+    app(["inspect", str(tmp_path / "lm.onnx")], standalone_mode=False)
+    assert ["0.down", f"{9600 / size:.1f}", f"{6400 / size:.1f}"] in map(
+        str.split, capsys.readouterr().out.splitlines()
+    )

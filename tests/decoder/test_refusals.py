@@ -151,16 +151,6 @@ def test_masks_are_made_of_infinity(tmp_path: Path) -> None:
     assert weight_warnings(ir.Model(graph, ir_version=10)) == ("weight 'w' holds 1 NaN or infinite value",)
 
 
-def test_two_things_to_evaluate(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("x.npz", "x.txt"):
-        (tmp_path / name).write_text("text")
-    given = ("--perplexity", tmp_path / "x.txt", "--data", tmp_path / "x.npz")
-    assert call(monkeypatch, "evaluate", bundle, *given) == 2
-    assert "--perplexity and --data exclude each other" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("said", [{"eos_token_id": -3}, {"eos_token_id": [2, 300]}, {"bos_token_id": 300}])
 def test_tokens_outside_of_the_vocabulary(said: dict[str, Any], tmp_path: Path) -> None:
     config = {**hf_model.BASE, **said}
@@ -226,9 +216,12 @@ def test_temperatures_that_are_hardly_any(
     assert found[0] == found[1] == found[2] and 0 not in found[0]
 
 
-def test_programs_take_the_smallest_top_p(bundle: Path) -> None:
-    words = options(facts_of(read_manifest(bundle), bundle), Request(top_p=1e-12))
-    assert float(words[words.index("--top-p") + 1]) > 0
+@pytest.mark.parametrize(("heat", "top_p"), [(1e-38, 1e-12), (0.1 + 0.2, 1 / 3), (1e12, 1.0)])
+def test_programs_take_the_same_numbers(bundle: Path, heat: float, top_p: float) -> None:
+    """In digits, for they read no exponents."""
+    words = options(facts_of(read_manifest(bundle), bundle), Request(temperature=heat, top_p=top_p))
+    said = [words[words.index(name) + 1] for name in ("--temperature", "--top-p")]
+    assert [float(x) for x in said] == [heat, top_p] and not set("".join(said)) - set("0123456789.")
 
 
 def test_more_memory_than_there_is() -> None:

@@ -212,6 +212,11 @@ def test_what_lies_beside_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.bin").write_bytes(vocabulary(300))
     assert len(load_tokenizer(checkpoint, 300).pieces) == 300
     assert len(load_tokenizer(tmp_path, 300).pieces) == 300
+    for file in (tmp_path, tmp_path / "none.bin", tmp_path / "cut.bin"):
+        (tmp_path / "cut.bin").write_bytes(vocabulary(300)[:-1])
+        with pytest.raises(InputError) as error:
+            read_tokenizer(file, 300)
+        assert error.value.where == str(file) and error.value.hint
 
 
 BAD: dict[str, tuple[str, bytes, str]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,20 @@ class TestCommand:
         words = [str(bundles[int(w)]) if w in "01" else w for w in words]
         done = CliRunner().invoke(app, ["demo", str(bundles[0]), *words, "--export", str(tmp_path / "site")])
         assert done.exit_code != 0 and said in str(done.exception or done.output)
+
+    def test_a_damaged_bundle(self, bundles: list[Path], tmp_path: Path) -> None:
+        """Of which the page would show wrong texts."""
+        bundle = shutil.copytree(bundles[0], tmp_path / "lm.edge")
+        with (bundle / "weights.0.bin").open("r+b") as weights:
+            weights.seek(100)
+            weights.write(b"\xff")
+        done = CliRunner().invoke(app, ["demo", str(bundle), "--export", str(tmp_path / "site")])
+        assert "weights.0.bin is damaged" in str(done.exception or done.output) and not (tmp_path / "site").exists()
+
+    def test_a_bundle_without_a_tokenizer(self, tmp_path: Path) -> None:
+        bundle = compile_decoder(decoder(vocabulary=70), "browser", tmp_path / "lm.edge", weights="f32")
+        done = CliRunner().invoke(app, ["demo", str(bundle), "--export", str(tmp_path / "site")])
+        assert "no tokenizer" in str(done.exception or done.output) and not (tmp_path / "site").exists()
 
     def test_a_bundle_for_another_machine(self, tmp_path: Path) -> None:
         bundle = compile_decoder(decoder(vocabulary=256), "host", tmp_path / "lm.edge", weights="f32")

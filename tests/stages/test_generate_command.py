@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,6 +88,32 @@ def test_a_reader_who_has_seen_enough(bundle: Path) -> None:
     assert unread("generate", bundle, "abc") == (141, "")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("prompt", ["x = '\u00e9\U0001f642'", "\udcff"])
+def test_text_that_the_terminal_cannot_show(encoding: str, prompt: str, bundle: Path) -> None:
+    words = [sys.executable, "-m", "edgesparse", "generate", str(bundle), prompt, "--max-tokens", "3"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    for json_too in ([], ["--json"]):
+        done = subprocess.run([*words, *json_too], capture_output=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        said = done.stdout.decode(encoding)
+    assert json.loads(said)["prompt"] == prompt
+
+
+def test_a_context_beyond_what_the_model_was_made_for(onnx: Path, call: Call) -> None:
+    _, _, err = call("compile", onnx, "-o", "a.edge", "--context", "33")
+    assert "made for 32 positions, not 33" in err
+    assert "made for" not in call("compile", onnx, "-o", "b.edge", "--context", "32")[2]
+
+
+def test_what_costs_are_said_where_nothing_is_decoded(bundle: Path, call: Call) -> None:
+    """The first token follows from the prompt."""
+    _, _, err = call("generate", bundle, "abc", "--max-tokens", "1")
+    assert "tokens/s" not in err and "MB" not in err and ", then 1 (" in err
+    facts = json.loads(call("generate", bundle, "abc", "--max-tokens", "1", "--json")[1])
+    assert facts["decoded"] == 0 and facts["bytes_per_token"] is None
+
+
 def test_a_full_context_says_so(bundle: Path, call: Call) -> None:
     code, _, err = call("generate", bundle, "abc", "--max-tokens", "60")
     assert code == 0 and "--sliding-window goes on" in err
@@ -115,20 +144,26 @@ def test_how_well_a_text_is_foretold(bundle: Path, call: Call, tmp_path: Path) -
         (("generate", "lm.edge", "a", "--max-tokens", "0"), "--max-tokens"),
         (("generate", "nothing.edge", "a"), "not a bundle"),
         (("evaluate", "lm.edge", "--perplexity", "nothing.txt"), "no such file"),
+        (("evaluate", "lm.edge", "--perplexity", "x.npz", "--against", "b", "--metric", "map", "--output-name", "y"),
+         "no use for --against, --metric, --output-name"),
+        (("evaluate", "lm.edge", "--perplexity", "x.npz", "--data", "x.npz"), "no use for --data"),
+        (("evaluate", "lm.edge", "--data", "x.npz", "--window", "5", "--stride", "3", "--windows", "2", "--dense"),
+         "no use for --window, --stride, --windows, --dense"),
         (("evaluate", "lm.edge"), "nothing to evaluate on"),
         (("run", "lm.edge", "--input", "x.npz", "-o", "y.npz"), "edgesparse generate"),
         (("bench", "lm.edge"), "edgesparse generate"),
         (("profile", "lm.edge"), "edgesparse generate"),
-        (("size", "lm.edge"), "edgesparse generate"),
-        (("view", "lm.edge", "-o", "lm.html"), "edgesparse generate"),
+        (("size", "lm.edge"), "edgesparse explain lm.edge"),
+        (("view", "lm.edge", "-o", "lm.html"), "edgesparse explain lm.edge"),
         (("compile", "lm.onnx", "--weights", "int3", "-o", "b.edge"), "int3"),
+        (("compile", "lm.onnx", "--weights", "", "-o", "b.edge"), "weights"),
         (("compile", "lm.onnx", "--storage", "int8", "--device", "browser", "-o", "b.edge"), "--weights"),
     ],
-)
+)  # fmt: skip
 def test_what_is_refused(words: tuple[str, ...], said: str, bundle: Path, call: Call) -> None:
     np.savez("x.npz", tokens=np.zeros(37, np.int32), sampling=np.zeros(2, np.float32))
     code, _, err = call(*words)
-    assert code == 2 and said in err
+    assert code == 2 and said in err and "\n  hint: " in err
 
 
 def test_other_networks_are_told_to_run(call: Call, tmp_path: Path) -> None:
@@ -142,7 +177,7 @@ def test_other_networks_are_told_to_run(call: Call, tmp_path: Path) -> None:
 
 def test_without_a_tokenizer_there_is_a_warning_and_no_text(call: Call, tmp_path: Path) -> None:
     save(to_onnx(decoder(blocks=1)), tmp_path / "lm.onnx")
-    code, _, err = call("compile", "lm.onnx", "-o", "lm.edge")
-    assert code == 0 and "no tokenizer" in err
+    code, out, err = call("compile", "lm.onnx", "-o", "lm.edge")
+    assert code == 0 and "no tokenizer" in err and ["tokenizer", "none"] in [line.split() for line in out.splitlines()]
     code, _, err = call("generate", "lm.edge", "a")
     assert code == 2 and "no tokenizer" in err

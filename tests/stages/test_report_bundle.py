@@ -16,11 +16,14 @@ from typer.testing import CliRunner
 
 import edgesparse as es
 from edgesparse.cli import app
+from edgesparse.decoder.to_onnx import to_onnx
+from edgesparse.importer import save
 from edgesparse.report_bundle import report_bundle
 from edgesparse.runtimes.adb_client import Listed
 from edgesparse.stripped import stripped
 from tests import tiny_models
 from tests.conftest import PROJECT
+from tests.decoder.made import decoder
 
 MODEL = PROJECT / "examples" / "digits.onnx"
 
@@ -53,6 +56,13 @@ def test_a_model_that_works() -> None:
         assert name != "weights.bin" and str(Path.home()).encode() not in text
     assert len(weights(MODEL)) > 3
     assert json.loads(files["machine.json"])["packages"]["numpy"] == np.__version__
+
+
+def test_a_language_model(tmp_path: Path) -> None:
+    save(to_onnx(decoder(vocabulary=256, blocks=1)), tmp_path / "lm.onnx")
+    found = report_bundle(tmp_path / "lm.onnx")
+    assert not [s for s in found.steps if s.error and s.what != "attached devices"]
+    assert {"compile for host", "generate with the runtime auto"} <= {s.what for s in found.steps}
 
 
 def test_what_fails_is_part_of_it(tmp_path: Path) -> None:
