@@ -152,7 +152,7 @@ def compile_decoder(
     from edgesparse.decoder.compile import compile_decoder as compile_it
     from edgesparse.decoder.onnx_model import decoder_of
     from edgesparse.decoder.store import form_of
-    from edgesparse.decoder.tokenizer import BYTES
+    from edgesparse.decoder.tokenizer import BYTES, named
     from edgesparse.manifest import read_manifest
 
     form = form_of("int8" if weights is None else weights)
@@ -162,7 +162,7 @@ def compile_decoder(
             f"the model was made for {decoder.context} positions, not {context}: it falls apart further on; "
             "generate --sliding-window goes on within what it was made for"
         )
-    if tokenizer is None and decoder.vocabulary != 256:
+    if tokenizer is None and decoder.vocabulary != BYTES:
         report.warn("the model has no tokenizer: the bundle can be run with tokens, but not with texts")
     with report.progress(f"compiling for {device}") as on_progress:
         bundle = compile_it(
@@ -172,7 +172,7 @@ def compile_decoder(
     manifest = read_manifest(bundle)
     facts = manifest.decoder
     assert facts is not None
-    tokens = facts.tokenizer or ("bytes" if facts.vocabulary == BYTES else "none")
+    tokens = named(facts.tokenizer, facts.vocabulary)
     said = {
         "bundle": str(bundle), "device": manifest.device, "isas": manifest.isas, "weights": facts.weights,
         "weights_bytes": manifest.weights_bytes, "cache_bytes": facts.cache_bytes, "arena_bytes": manifest.arena_bytes,

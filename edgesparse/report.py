@@ -75,6 +75,7 @@ def print_facts(title: str, facts: Mapping[str, object]) -> None:
 
 def print_json(document: object) -> None:
     """One JSON document on stdout, indented; numbers that JSON lacks (NaN, infinity) become strings."""
+    # elsewhere letters would be written as escapes of Python's, which are not JSON's
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     text = json.dumps(_plain(document), indent=2, ensure_ascii=not unicode)
     print(_OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], text))

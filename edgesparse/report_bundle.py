@@ -134,8 +134,8 @@ class _Writer:
             )  # fmt: skip
             if made is not None:
                 self.bundle(bundle, runtime)
-            if made is not None and not language:
-                self._try("compare with onnxruntime", lambda: _compared(path, bundle, runtime))
+                if not language:
+                    self._try("compare with onnxruntime", lambda: _compared(path, bundle, runtime))
 
     def bundle(self, path: Path, runtime: str) -> None:
         from edgesparse.manifest import read_manifest

@@ -11,6 +11,7 @@ import numpy as np
 from edgesparse.decoder.gqsa import zero_share
 from edgesparse.decoder.model import Decoder
 from edgesparse.decoder.store import describe_rules
+from edgesparse.decoder.tokenizer import named
 from edgesparse.manifest_decoder import SITES, DecoderFacts, SiteFacts
 from edgesparse.report import kilobytes, print_facts, print_json, print_table
 
@@ -38,14 +39,13 @@ def inspection(path: Path, decoder: Decoder, tokenizer: tuple[str, bytes] | None
         columns = ("block", "site", "zeros", "zero_blocks")
         layers = [dict(zip(columns, row, strict=True)) for row in zeros]
         return print_json({"model": str(path), "decoder": said, "layers": layers})
-    tokens = said["tokenizer"] or ("bytes" if d.vocabulary == 256 else "no tokenizer")
     print_facts(f"{path}: a language model", {
         "network": f"{len(d.blocks)} blocks of {d.dim}, feed-forward {d.hidden} ({d.activation}"
         f"{', gated' if said['gated'] else ''})",
         "attention": f"{d.heads} heads of {d.head_dim}, {d.kv_heads} of keys and values",
         "weights": f"{linear:,} in linear layers, {tables:,} in the embedding"
         f"{'' if d.head is None else ' and the head'}",
-        "vocabulary": f"{d.vocabulary} tokens ({tokens})",
+        "vocabulary": f"{d.vocabulary} tokens, tokenizer: {named(tokenizer[0] if tokenizer else '', d.vocabulary)}",
         "context": f"{d.context} positions, {kilobytes(cache)} for keys and values",
         "activation sparsity": f"{rules['method']}, {100 * rules['sparsity']:.0f}% left out" if rules else "none",
     })  # fmt: skip

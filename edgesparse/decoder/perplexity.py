@@ -41,7 +41,9 @@ def windows_of(tokens: Array, length: int) -> Array:
             f"a text of {tokens.size} token{'s' * (tokens.size != 1)}", where="--text", hint="give a longer text"
         )
     if length < 2:
-        raise InputError(f"windows of {length} tokens foretell nothing", hint="windows of 2 tokens or more")
+        raise InputError(
+            f"windows of {length} tokens foretell nothing", where="--window", hint="windows of 2 tokens or more"
+        )
     count = tokens.size // length
     if not count:
         raise InputError(

@@ -124,6 +124,11 @@ def read_tokenizer(file: Path, vocabulary: int) -> Tokenizer:
         raise InputError(error.what, where=str(file), hint=error.hint or _KINDS) from error
 
 
+def named(file_name: str, vocabulary: int) -> str:
+    """For tables: the file that the tokenizer is; "bytes", which need none; or "none"."""
+    return file_name or ("bytes" if vocabulary == BYTES else "none")
+
+
 def set_tokenizer(model: ir.Model, tokenizer: Tokenizer) -> None:
     """Write it into the metadata of an ONNX model, so that one file is enough."""
     packed = base64.b64encode(zlib.compress(tokenizer.to_bytes(), 9)).decode()

@@ -29,7 +29,7 @@ def test_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     app(["inspect", str(tmp_path / "lm.onnx")], standalone_mode=False)
     table = " ".join(capsys.readouterr().out.split())
     assert f"{linear:,} in linear layers, 6,720 in the embedding and the head" in table
-    assert "70 tokens (no tokenizer)" in table and "teal, 50% left out" in table and "Zeros" not in table
+    assert "70 tokens, tokenizer: none" in table and "teal, 50% left out" in table and "Zeros" not in table
 
 
 def test_zeros_of_each_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
