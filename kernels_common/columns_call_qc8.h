@@ -9,15 +9,13 @@
 void ES_KERNEL(columns_qc8)(const uint8_t *w, const float *wscale, const float *bias, const int32_t *index,
                             const int8_t *q, const float *scale, const int32_t *sum, float *y, int64_t count,
                             int64_t inputs, int64_t outputs, int64_t tile, int64_t begin, int64_t end) {
-  (void)sum;
-  const int64_t step = tile > NARROW ? end - begin : 1;  // tiles that lie side by side
-  for (int64_t t = begin; t < end; t += step) {
-    const span s = find_span(inputs, outputs, tile, t, t + step);
-    const int64_t parts = (s.own + MOST - 1) / MOST, most = ((s.own + parts - 1) / parts + 63) / 64 * 64;
-    for (int64_t o = 0; o < s.own; o += most) {
-      const int64_t from = s.from + o, own = s.own - o < most ? s.own - o : most;
-      columns_span(w + s.at + o, wscale + from, bias ? bias + from : 0, index, q, scale, y + from, count, own, s.pitch);
-    }
+  (void)sum, (void)inputs;
+  const span s = find_span(outputs, tile, begin, end);
+  const int64_t pitch = row_bytes(outputs);
+  const int64_t parts = s.own > 0 ? (s.own + MOST - 1) / MOST : 1, most = ((s.own + parts - 1) / parts + 63) / 64 * 64;
+  for (int64_t from = s.from; from < s.from + s.own; from += most) {
+    const int64_t left = s.from + s.own - from, own = left < most ? left : most;
+    columns_span(w + from, wscale + from, bias ? bias + from : 0, index, q, scale, y + from, count, own, pitch);
   }
 }
 #endif

@@ -115,9 +115,9 @@ void ES_KERNEL(columns_many_qc8)(const uint8_t *w, const float *wscale, const fl
                                  int64_t y_pitch, int64_t inputs, int64_t outputs, int64_t tile, int64_t begin,
                                  int64_t end) {
   for (int64_t t = begin; t < end; t++) {
-    const span place = find_span(inputs, outputs, tile, t, t + 1);
-    const int64_t from = place.from, own = place.own, width = place.pitch, whole = own / BYTES * BYTES;
-    const uint8_t *all = w + place.at;
+    const span place = find_span(outputs, tile, t, t + 1);
+    const int64_t from = place.from, own = place.own, width = row_bytes(outputs), whole = own / BYTES * BYTES;
+    const uint8_t *all = w + from;
     float *to = y + from;
     for (int64_t k = 0; k < tokens; k++)
       for (int64_t o = 0; o < whole; o++) to[k * y_pitch + o] = 0;

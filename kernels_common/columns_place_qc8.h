@@ -1,30 +1,34 @@
 // Where weights of 8 bits by input lie, and in which order their sums are. BYTES is defined: bytes of a vector.
-//
-// Tiles of up to NARROW outputs lie one behind the other, each (inputs, width), the last as wide as what is left,
-// rounded up to 16: with all inputs, weights are one stream. Wider tiles, of multiples of 64, lie side by side,
-// (inputs, outputs rounded up to 64): what is read of an input is as long as it can be, also where a
-// thread has some of them.
 #ifndef ES_COLUMNS_PLACE_QC8_H
 #define ES_COLUMNS_PLACE_QC8_H
 
-enum { NARROW = 64, PIECE = 16 };
+enum { PIECE = 16 };
 
-// Outputs from..from+own-1; the weights of input i are w + at + i * pitch.
-typedef struct { int64_t from, own, at, pitch; } span;
+// The weights of an input are neighbours, so many bytes apart from the next one's: the outputs rounded up to 64, and 64
+// more where rows would lie in the same lines of the first cache, of which it keeps 8: 12288 outputs were read 12% faster
+// so, 4096 3% (Zen 4, half of the rows). Tiles, which threads share, are multiples of 64 outputs.
+ES_INLINE int64_t row_bytes(int64_t outputs) {
+  const int64_t bytes = (outputs + 63) / 64 * 64;
+  return bytes % 4096 ? bytes : bytes + 64;
+}
 
-// Those of tiles begin..end-1, of narrow ones a single one.
-ES_INLINE span find_span(int64_t inputs, int64_t outputs, int64_t tile, int64_t begin, int64_t end) {
-  const int64_t from = begin * tile, to = end * tile < outputs ? end * tile : outputs, own = to - from;
-  if (tile > NARROW) return (span){from, own, from, (outputs + 63) / 64 * 64};
-  return (span){from, own, from * inputs, (own + PIECE - 1) / PIECE * PIECE};
+// Outputs of tiles begin..end-1.
+typedef struct { int64_t from, own; } span;
+ES_INLINE span find_span(int64_t outputs, int64_t tile, int64_t begin, int64_t end) {
+  const int64_t from = begin * tile, to = end * tile < outputs ? end * tile : outputs;
+  return (span){from, to - from};
 }
 
 // From the order of lanes, where vector i holds outputs 4i..4i+3 of every 16, to that of outputs. y may be `from` or
 // bias.
 ES_INLINE void finish(float *y, const float *from, const float *wscale, const float *bias) {
-  float sum[BYTES];
-  for (int o = 0; o < BYTES; o++) sum[o] = from[o];
-  for (int o = 0; o < BYTES; o++)
-    y[o] = sum[o % 16 / 4 * (BYTES / 4) + o / 16 * 4 + o % 4] * wscale[o] + (bias ? bias[o] : 0);
+  vf4 sum[BYTES / 4];
+#pragma unroll
+  for (int i = 0; i < BYTES / 4; i++) sum[i] = load4(from + 4 * i);
+#pragma unroll
+  for (int i = 0; i < BYTES / 4; i++) {
+    const vf4 v = sum[i % 4 * (BYTES / 16) + i / 4] * load4(wscale + 4 * i);
+    store4(y + 4 * i, bias ? v + load4(bias + 4 * i) : v);
+  }
 }
 #endif

@@ -21,10 +21,11 @@ void ES_KERNEL(columns_many_qc8)(
     float *y, int64_t tokens, int64_t q_pitch, int64_t y_pitch, int64_t inputs, int64_t outputs, int64_t tile,
     int64_t begin, int64_t end) {
   for (int64_t t = begin; t < end; t++) {
-    const span s = find_span(inputs, outputs, tile, t, t + 1);
+    const span s = find_span(outputs, tile, t, t + 1);
+    const int64_t pitch = row_bytes(outputs);
     for (int64_t o = 0; o < s.own; o += PANELS * PANEL) {
       const int64_t own = s.own - o < PANELS * PANEL ? s.own - o : PANELS * PANEL, from = s.from + o;
-      const places at = {w + s.at + o, PANEL, ENTRIES * s.pitch, s.pitch};
+      const places at = {w + from, PANEL, ENTRIES * pitch, pitch};
       all_tokens(at, wscale + from, bias ? bias + from : 0, (activations){q, scale, sum, q_pitch}, y + from, y_pitch,
                  tokens, inputs, own);
     }

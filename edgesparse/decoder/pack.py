@@ -20,11 +20,11 @@ from edgesparse.types import Array
 PIECE = 16
 """The last tile of a matrix is padded to a multiple of so many outputs."""
 MAX_TILE = 512
-NARROW = 64
-"""The widest tile of bytes that has a place of its own."""
+LINE = 64
+"""Bytes of a line of the cache."""
 SIDE_BY_SIDE = 128
-"""Outputs of a tile of bytes where those of an input are neighbours: threads share tiles evenly, also those of small
-layers beside large ones."""
+"""Outputs of a tile of bytes, which lie side by side: threads share tiles evenly, also those of small layers beside
+large ones."""
 ROW_MULTIPLE = 32
 """Rows of bytes are padded to a multiple of so many inputs."""
 PANEL = 16
@@ -61,8 +61,8 @@ def _widths(outputs: int, tile: int) -> list[tuple[int, int, int]]:
     return [(first, own, -(-own // PIECE) * PIECE) for first, own in spans]
 
 
-def _columns(weight: Array, tile: int, pad: int = 0) -> NDArray[Any]:
-    """(outputs, inputs) -> tiles of (inputs, width) one behind the other; padding is ``pad``."""
+def _columns(weight: Array, tile: int) -> NDArray[Any]:
+    """(outputs, inputs) -> tiles of (inputs, width) one behind the other, the last padded with zeros."""
     outputs, inputs = weight.shape
     widths = _widths(outputs, tile)
     packed = np.empty(sum(width for *_, width in widths) * inputs, weight.dtype)
@@ -70,7 +70,7 @@ def _columns(weight: Array, tile: int, pad: int = 0) -> NDArray[Any]:
     for first, own, width in widths:
         part = packed[at : at + width * inputs].reshape(inputs, width)
         part[:, :own] = weight[first : first + own].T
-        part[:, own:] = pad
+        part[:, own:] = 0
         at += part.size
     return packed
 
@@ -127,22 +127,25 @@ def columns_f16(weight: Array, tile: int) -> NDArray[np.float16]:
 
 
 def columns_qc8(weight: Array, tile: int, offset: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """For columns_qc8: (bytes, scale of each output), one dimension. Tiles wider than `NARROW` lie side by side: of an
-    input, all outputs are neighbours.
+    """For columns_qc8: (bytes, scale of each output), one dimension: of an input, all outputs are neighbours.
 
     Raises:
         InputError: as `quantise_rows`.
         ValueError: the kernel has no such tile.
     """
+    if tile % LINE:
+        raise ValueError(f"a tile of {tile} outputs: a multiple of {LINE} is needed")
     q, scale = quantise_rows(weight)
     outputs, inputs = weight.shape
-    if tile <= NARROW:
-        return _columns(_bytes(q, offset), tile, offset), scale
-    if tile % NARROW:
-        raise ValueError(f"a tile of {tile} outputs: a multiple of {NARROW} is needed")
-    packed = np.full((inputs, -(-outputs // NARROW) * NARROW), offset, np.uint8)
+    packed = np.full((inputs, row_bytes(outputs)), offset, np.uint8)
     packed[:, :outputs] = _bytes(q, offset).T
     return packed.reshape(-1), scale
+
+
+def row_bytes(outputs: int) -> int:
+    """From one input's weights to the next one's, as columns_place_qc8.h says why."""
+    whole = -(-outputs // LINE) * LINE
+    return whole if whole % 4096 else whole + LINE
 
 
 def rows_f32(weight: Array) -> NDArray[np.float32]:

@@ -208,6 +208,25 @@ static int64_t es_choose(es_hand *hand, const es_rule *rule, const float *x, int
   return count > rule->most ? -1 : count;
 }
 
+// Deals the inputs that count in another order: columns_qc8 reads the rows of ES_SIDE at a time, and each of these is now
+// followed by its neighbour of the list, ES_DEALT in a row. What the CPU fetches ahead of a row's end is then what is
+// read next, where that neighbour lies behind it: rows of 2048 bytes, half of them skipped, are read 5% faster (Zen 4).
+#ifdef es_columns_qc8
+static void es_deal(int32_t *index, float *value, int64_t count) {
+  enum { ES_SIDE = 16, ES_DEALT = 4, ES_HAND = ES_SIDE * ES_DEALT };
+  for (int64_t at = 0; at + ES_HAND <= count; at += ES_HAND) {
+    int32_t i[ES_HAND];
+    float v[ES_HAND];
+    for (int k = 0; k < ES_HAND; k++) i[k] = index[at + k], v[k] = value[at + k];
+    for (int turn = 0; turn < ES_DEALT; turn++)
+      for (int side = 0; side < ES_SIDE; side++) {
+        index[at + turn * ES_SIDE + side] = i[side * ES_DEALT + turn];
+        value[at + turn * ES_SIDE + side] = v[side * ES_DEALT + turn];
+      }
+  }
+}
+#endif
+
 // Tiles begin..end-1 of y = weight x + bias, with the `count` inputs that es_choose has found.
 static void es_some(es_hand *hand, const es_linear *l, const float *bias, int64_t count, float *y, int64_t begin,
                     int64_t end) {
@@ -224,6 +243,7 @@ static void es_some(es_hand *hand, const es_linear *l, const float *bias, int64_
 #ifdef es_columns_qc8
     case ES_QC8:
       hand->quantised = 0;
+      es_deal(hand->index, hand->value, count);
       es_quantise_f32(hand->value, hand->q, hand->scale, hand->sum, count);
       es_columns_qc8(w, scales, bias, hand->index, hand->q, hand->scale, hand->sum, y, count, n, m, tile, begin, end);
       break;

@@ -35,12 +35,12 @@ def test_bytes_are_weights_to_half_of_their_scale(offset: int) -> None:
     q = (packed[:, :33].astype(np.int32) - offset).astype(np.int8)  # modulo 256, as bytes are
     assert np.abs(q.astype(int)).max(axis=1).tolist() == [127] * 20
     assert (np.abs(q * scale[:, None] - w) <= scale[:, None] * 0.5001).all()
-    columns, same = pack.columns_qc8(w, 32, offset)
-    np.testing.assert_array_equal(columns.reshape(33, 32)[:, :20], packed[:, :33].T)
+    columns, same = pack.columns_qc8(w, 128, offset)
     np.testing.assert_array_equal(same, scale)
-    side_by_side, _ = pack.columns_qc8(w, 128, offset)
-    np.testing.assert_array_equal(side_by_side.reshape(33, 64)[:, :20], packed[:, :33].T)
-    assert (side_by_side.reshape(33, 64)[:, 20:] == offset).all()
+    np.testing.assert_array_equal(columns.reshape(33, 64)[:, :20], packed[:, :33].T)
+    assert (columns.reshape(33, 64)[:, 20:] == offset).all()
+    padded, _ = pack.columns_qc8(weights(4090, 3), 128, offset)  # not 4096: see row_bytes
+    np.testing.assert_array_equal(padded.reshape(3, 4160)[:, :4090], pack.rows_qc8(weights(4090, 3), offset)[0][:, :3].T)
     with pytest.raises(ValueError, match="a multiple of 64"):
         pack.columns_qc8(w, 80, offset)
 

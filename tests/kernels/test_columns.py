@@ -48,14 +48,15 @@ def called(op: str, arrays: Sequence[Array], output: tuple[Sequence[int], str], 
 
 
 def cases(random: np.random.Generator, kind: str) -> Iterator[Case]:
+    narrow = 64 if kind == "qc8" else 16  # outputs, the narrowest tile there is
     for inputs in SIZES:
         x = normal(random, inputs)
         outputs = int(random.integers(1, 100))
         for threshold in (-1, 0.5):
-            yield case(normal(random, outputs, inputs), normal(random, outputs), x, kind, 32, threshold)
+            yield case(normal(random, outputs, inputs), normal(random, outputs), x, kind, 2 * narrow, threshold)
     for outputs in (*SIZES, 127, 128, 129, 255, 256, 300, 512, 600):
         weight, x = normal(random, outputs, 37), normal(random, 37)
-        for tile in (16, 48, 128, 256, 512):
+        for tile in (narrow, 3 * narrow, 128, 256, 512):
             yield case(weight, NONE, x, kind, tile)
             yield case(weight, normal(random, outputs), x, kind, tile, 0.6)
     weight, x = normal(random, 150, 200), normal(random, 200)
@@ -66,7 +67,7 @@ def cases(random: np.random.Generator, kind: str) -> Iterator[Case]:
         yield case(extreme, NONE, sign, kind, 64)
         yield case(np.ones_like(extreme), NONE, sign, kind, 64)
         yield case(-np.ones_like(extreme), NONE, sign, kind, 64)
-    yield case(np.zeros((20, 40), np.float32), normal(random, 20), normal(random, 40), kind, 16)
+    yield case(np.zeros((20, 40), np.float32), normal(random, 20), normal(random, 40), kind, narrow)
 
 
 @kernel_test("columns", bound=bound)
@@ -90,7 +91,8 @@ def test_f16(random: np.random.Generator) -> Iterator[Case]:
 @kernel_test("columns", bound=bound, isas=BYTES)
 def test_qc8(random: np.random.Generator) -> Iterator[Case]:
     yield from cases(random, "qc8")
-    for outputs in (12350, 24650):  # more than are computed in one turn, on wasm and elsewhere
+    # rows that are padded, and more outputs than are computed in one turn, on wasm and elsewhere
+    for outputs in (4090, 8192, 12350, 24650):
         weight, x = normal(random, outputs, 21), normal(random, 21)
         yield case(weight, NONE, x, "qc8", 128)
         yield case(weight, normal(random, outputs), x, "qc8", 128, 0.6)
@@ -117,10 +119,11 @@ def all_many(random: np.random.Generator, kind: str) -> Iterator[Case]:
     for tokens in (1, 2, 3, 4, 5, 6, 7, 9, 16, 33, 64):
         inputs, outputs = (int(random.integers(1, 90)) for _ in range(2))
         x = normal(random, tokens, inputs)
-        for tile in (32, 256):
+        for tile in (64 if kind == "qc8" else 32, 256):
             yield many("columns_many", normal(random, outputs, inputs), normal(random, outputs), x, kind, tile)
     for outputs in (1, 15, 16, 17, 63, 64, 80, 129, 300):
         yield many("columns_many", normal(random, outputs, 70), NONE, normal(random, 4, 70), kind, 128)
+    yield many("columns_many", normal(random, 4096, 35), NONE, normal(random, 3, 35), kind, 512)
     for inputs in (*SIZES, 127, 128, 129, 255, 257, 300):
         yield many("columns_many", normal(random, 70, inputs), NONE, normal(random, 7, inputs), kind, 512)
     one = np.ones((7, 130), np.float32)
