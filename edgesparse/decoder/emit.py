@@ -56,6 +56,7 @@ def places(decoder: Decoder, stored: StoredDecoder, chunk: int) -> Places:
     shared = {
         "queries": room.take(chunk * (inner + 2 * d.kv_heads * d.head_dim)), "heads": room.take(chunk * inner),
         "y": room.take(chunk * d.dim), "gate": room.take(chunk * 2 * d.hidden),
+        "half": room.take(max(inner + 2 * d.kv_heads * d.head_dim, 2 * d.hidden, d.dim)),
         "order": room.take(d.vocabulary), "chances": room.take(d.vocabulary),
     }  # fmt: skip
     groups = chunk * padded // 16

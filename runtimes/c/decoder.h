@@ -1,8 +1,9 @@
 // A language model: the loop over its layers, for one token or for a few at once. model.c has its tables, and includes
 // this; it is compiled once for every instruction set.
 //
-// Every thread runs the loop. Matrices are divided among them, by tiles of outputs; small vectors each thread computes
-// for itself, which is sooner done than waited for. They meet where one needs what others have computed.
+// Every thread runs the loop. Matrices are divided among them, by tiles of outputs, or by inputs where these are chosen;
+// small vectors each thread computes for itself, which is sooner done than waited for. They meet where one needs what
+// others have computed.
 //
 // Shapes: tokens x dim is written (tokens, dim). The caches of keys and values are rings: position p of a sequence is in
 // row p % rows, so that with a window, or where the context is full, the oldest position makes room. Keys are rotated
@@ -37,7 +38,7 @@ typedef struct {
 
 // Where buffers are, in bytes. Those of a thread come behind each other, floats: (chunk, dim) twice, and so on.
 typedef struct {
-  int64_t queries, heads, y, gate, order, chances;                     // into the arena: of all threads
+  int64_t queries, heads, y, gate, half, order, chances;               // into the arena: of all threads
   int64_t own;                                                         // into the arena: what is the first thread's
   int64_t x, h, index, value, q, scale, sum, start, rest, low, scores, turn;  // into what is a thread's own
 } es_places;
@@ -64,6 +65,7 @@ typedef struct {
   float *queries, *keys, *values;         // side by side, (tokens, (heads + 2 kv_heads) * head_dim) in all
   float *gate, *up;                       // side by side, (tokens, 2 hidden) in all
   float *heads, *y;                       // (tokens, heads * head_dim), (tokens, dim)
+  float *half;                            // of one token, what the second halves of the inputs give
 } es_run;
 
 static inline int64_t es_qkv(const es_network *n) { return (int64_t)(n->heads + 2 * n->kv_heads) * n->head_dim; }
@@ -88,27 +90,61 @@ static void es_add(es_run *r, int64_t norm) {
   for (int64_t i = 0; i < size; i++) r->x[i] += y[i];
 }
 
-// This thread's tiles of a few layers that read the same, x (tokens, x_pitch) -> y (tokens, y_pitch) of each of them.
-// A layer without outputs of its own is stored with the one before it, which computes both: y lie side by side, too. What
-// counts is the same then, and said by the same thread: others would read it before it is there.
+// y = weight x + bias of one token, with the `count` inputs that count, in two halves, of which the second one comes into
+// `half` and is added when threads have met. Of an even number of threads each computes one of them: from whole rows
+// where they are two. The halves are the same for any number, and so is the sum.
+static void es_by_halves(es_run *r, const es_linear *l, int64_t count, float *y, float *half) {
+  const int both = r->parts % 2, each = both ? 1 : 2;
+  const int64_t first = es_half(count);
+  es_range own;
+  if (!es_evenly(&own, es_tiles(l), r->part / each, r->parts / each)) return;
+  if (both || r->part % 2 == 0)
+    es_some(&r->hand, l, ES_FLOATS(&r->hand, l->bias), 0, first, y, own.begin, own.end);
+  if (both || r->part % 2 == 1) es_some(&r->hand, l, 0, first, count - first, half, own.begin, own.end);
+}
+
+// This thread's outputs of y (outputs) += half (outputs).
+static void es_add_half(const es_run *r, const es_linear *l, float *y, const float *half) {
+  es_range own;
+  es_evenly(&own, (l->outputs + 15) / 16, r->part, r->parts);
+  const int64_t end = own.end * 16 < l->outputs ? own.end * 16 : l->outputs;
+  for (int64_t i = own.begin * 16; i < end; i++) y[i] += half[i];
+}
+
+// This thread's part of a few layers that read the same, x (tokens, x_pitch) -> y (tokens, y_pitch) of each of them, side
+// by side. A layer without outputs of its own is stored with the one before it, which computes both. What counts is the
+// same then, and said by the same thread: others would read it before it is there.
 static void es_layers(es_run *r, int count, const es_linear *const *layers, const float *x, int64_t x_pitch,
                       float *const *y, int64_t y_pitch, int32_t *active) {
   int64_t tiles = 0, before = 0;
-  int first = 0;  // whether the first tile of the layers stored as one is this thread's
+  int says = 0, halves = 0;  // whether this thread says what counts; which layers are computed by halves
   es_range all, own;
   for (int i = 0; i < count; i++) tiles += es_tiles(layers[i]);
   es_evenly(&all, tiles, r->part, r->parts);
   r->hand.quantised = 0;
-  for (int i = 0; i < count; i++) {
+  for (int i = 0; i < count; i++, before += tiles) {
     const es_linear *l = layers[i];
     tiles = es_tiles(l);
     own.begin = all.begin > before ? all.begin - before : 0;
     own.end = all.end - before < tiles ? all.end - before : tiles;
-    es_apply(&r->hand, l, x, x_pitch, y[i], y_pitch, own.begin, own.end, active + i);
-    if (tiles) first = own.begin == 0 && own.end > 0;
-    else if (first) active[i] = active[i - 1];
-    before += tiles;
+    if (tiles) {
+      says = own.begin == 0 && own.end > 0;
+      if (own.begin >= own.end && !es_halves(l)) continue;
+      const int64_t some = es_counted(&r->hand, l, x);
+      if (some >= 0 && es_halves(l)) {
+        says = r->part == 0, halves |= 1 << i;
+        es_by_halves(r, l, some, y[i], r->half + (y[i] - y[0]));
+      } else {
+        es_apply(&r->hand, l, some, x, x_pitch, y[i], y_pitch, own.begin, own.end);
+      }
+      if (says) active[i] = (int32_t)(some < 0 ? l->inputs : some);
+    } else if (says) {
+      active[i] = active[i - 1];
+    }
   }
+  if (halves) es_meet(r->team);
+  for (int i = 0; i < count; i++)
+    if (halves >> i & 1) es_add_half(r, layers[i], y[i], r->half + (y[i] - y[0]));
 }
 
 // heads = softmax(q . k * scale) v, token by token: a token sees those before it in the same chunk, and the last of a
@@ -147,8 +183,9 @@ static int es_own_neurons(const es_run *r, const es_block *b, es_range *own) {
 
 // These outputs of gate or up.
 static void es_neurons(es_run *r, const es_linear *l, const float *x, float *y, es_range own, int32_t *active) {
-  const int64_t begin = own.begin / l->tile, end = (own.end + l->tile - 1) / l->tile;
-  es_apply(&r->hand, l, x, r->net->dim, y, 2 * r->net->hidden, begin, end, active);
+  const int64_t begin = own.begin / l->tile, end = (own.end + l->tile - 1) / l->tile, count = es_counted(&r->hand, l, x);
+  if (begin == 0) *active = (int32_t)(count < 0 ? l->inputs : count);
+  es_apply(&r->hand, l, count, x, r->net->dim, y, 2 * r->net->hidden, begin, end);
 }
 
 // up = act(gate h) * (up h), (tokens, hidden); without a gate act(up h).
@@ -211,7 +248,7 @@ static int es_few_neurons(es_run *r, const es_block *b, int32_t *active) {
   es_gated_f32(hand->value, r->up, hand->index, hand->value, 0, (count + 63) / 64, count, 0);
   if (b->down.block) es_spread(hand, &b->down, count);
   if (es_evenly(&own, es_tiles(&b->down), r->part, r->parts))
-    es_some(hand, &b->down, ES_FLOATS(hand, b->down.bias), count, r->y, own.begin, own.end);
+    es_some(hand, &b->down, ES_FLOATS(hand, b->down.bias), 0, count, r->y, own.begin, own.end);
   if (r->part == 0) active[ES_SITE_UP] = active[ES_SITE_DOWN] = (int32_t)count;
   return 1;
 }
@@ -299,7 +336,7 @@ static int es_decode(const es_network *n, const es_block *blocks, int part, int 
       .x = (float *)(own + at->x), .h = (float *)(own + at->h),
       .scores = (float *)(own + at->scores), .turn = (float *)(own + at->turn),
       .queries = (float *)(arena + at->queries), .gate = (float *)(arena + at->gate),
-      .heads = (float *)(arena + at->heads), .y = (float *)(arena + at->y),
+      .heads = (float *)(arena + at->heads), .y = (float *)(arena + at->y), .half = (float *)(arena + at->half),
   };
   r.keys = r.queries + (int64_t)n->heads * n->head_dim;
   r.values = r.keys + (int64_t)n->kv_heads * n->head_dim;

@@ -40,7 +40,9 @@ def test_bytes_are_weights_to_half_of_their_scale(offset: int) -> None:
     np.testing.assert_array_equal(columns.reshape(33, 64)[:, :20], packed[:, :33].T)
     assert (columns.reshape(33, 64)[:, 20:] == offset).all()
     padded, _ = pack.columns_qc8(weights(4090, 3), 128, offset)  # not 4096: see row_bytes
-    np.testing.assert_array_equal(padded.reshape(3, 4160)[:, :4090], pack.rows_qc8(weights(4090, 3), offset)[0][:, :3].T)
+    np.testing.assert_array_equal(
+        padded.reshape(3, 4160)[:, :4090], pack.rows_qc8(weights(4090, 3), offset)[0][:, :3].T
+    )
     with pytest.raises(ValueError, match="a multiple of 64"):
         pack.columns_qc8(w, 80, offset)
 

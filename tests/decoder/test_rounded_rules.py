@@ -129,3 +129,22 @@ def test_rules_hold_for_weights_that_are_rounded(
     expected = _expected(model, weights, chosen, monkeypatch)
     assert _off(_expected(PLAIN, weights, chosen, monkeypatch), expected) > NO_RULE
     assert _off(found, expected) < FAR[weights]
+
+
+@pytest.mark.cpus(2)
+def test_threads_that_share_a_layer_by_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers of a million weights: each of two threads has a half of the inputs that count, and all outputs. Of a
+    thousand inputs some always lie so near the threshold that they fall on the other side of it."""
+    size: dict[str, Any] = {"dim": 1040, "hidden": 1060, "heads": 20, "kv_heads": 20, "head_dim": 52}
+    plain = decoder(**size, blocks=1, bias=True, embedding_scale=0.25)
+    model, chosen, found = with_rules(plain, _scalar), tokens(plain, 10), []
+    bundle = compile_decoder(model, "host", tmp_path / "lm.edge", weights="int8", break_even=1)
+    for threads in (1, 2):
+        with runtimes.open(bundle, "local", threads=threads) as session:
+            found.append([step(session, i, [int(token)]) for i, token in enumerate(chosen)])
+    for one, two in zip(*found, strict=True):
+        np.testing.assert_array_equal(two["logits"], one["logits"])
+        np.testing.assert_array_equal(two["active"], one["active"])
+    expected = _expected(model, "int8", chosen, monkeypatch)
+    assert _off(_expected(plain, "int8", chosen, monkeypatch), expected) > 2 * NO_RULE
+    assert _off(np.stack([one["logits"] for one in found[0]]), expected) < NO_RULE / 2
