@@ -7,9 +7,9 @@
 //
 // ENTRIES rows are read side by side, from the first output to the last. What comes AHEAD_BYTES later is asked for, in
 // the same rows and at their ends in the next ones; on x86 that is asked into the second cache, and NEAR_BYTES before
-// it is needed into the first. What is not there when it is loaded holds up all that comes after it: on a Zen 4 with
-// large pages, rows of 2048 bytes, half of them skipped, are read at 22 GB/s and such of 11264 at 27, where a loop
-// that only loads gets 24 and 30; without NEAR_BYTES 4 and 9% less, and with loads in its place 25%. 8 rows or 32 side by
+// it is needed into the first. A load of what is not there yet holds up all that comes after it. On a Zen 4 with large
+// pages, rows of 2048 bytes, half of them skipped, are read at 22 GB/s and such of 11264 at 27, where a loop that only
+// loads gets 24 and 30; without NEAR_BYTES 4 and 9% less, with loads in the place of that 20% less. 8 rows or 32 side by
 // side, several lines of a row in turn, or every second row from its end: 5 to 20% less.
 // Between two visits sums lie in the cache, in the order in which lanes hold them.
 #ifndef ES_COLUMNS_QC8_H
@@ -18,7 +18,7 @@
 
 enum { GROUP = 32, ENTRIES = 16, LANES = BYTES / 4, CHUNK = WIDE * BYTES };
 #if defined(__x86_64__)
-enum { AHEAD_BYTES = 640, NEAR_BYTES = 192 };
+enum { AHEAD_BYTES = 768, NEAR_BYTES = 192 };
 #elif defined(__wasm__)
 enum { AHEAD_BYTES = 0, NEAR_BYTES = 0 };  // nobody to ask
 #else
@@ -38,17 +38,17 @@ ES_INLINE void wide(float *sum, const uint8_t *const *row, asked far, asked near
 #pragma unroll
   for (int k = 0; k < ENTRIES / 4; k++) {
     const uint8_t *const *r = row + 4 * k;
-    if (at % 64 == 0)
+    if (near.row && at % 64 == 0)
 #pragma unroll
-      for (int e = 4 * k; e < 4 * k + 4; e++) {
-        if (AHEAD_BYTES) es_ask(far.row[e] + at + far.by);
-        if (near.row) __builtin_prefetch(near.row[e] + at + near.by);
-      }
+      for (int e = 4 * k; e < 4 * k + 4; e++) __builtin_prefetch(near.row[e] + at + near.by);
 #pragma unroll
     for (int i = 0; i < count; i++) {
       const int64_t here = at + i * BYTES;
       four(s + 4 * i, load_v(r[0] + here), load_v(r[1] + here), load_v(r[2] + here), load_v(r[3] + here), g, k);
     }
+    if (at % 64 == 0)
+#pragma unroll
+      for (int e = 4 * k; e < 4 * k + 4; e++) es_ask(far.row[e] + at + far.by);
   }
 #pragma unroll
   for (int i = 0; i < 4 * count; i++)
