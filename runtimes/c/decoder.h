@@ -247,8 +247,13 @@ static int es_few_neurons(es_run *r, const es_block *b, int32_t *active) {
   es_meet(r->team);
   es_gated_f32(hand->value, r->up, hand->index, hand->value, 0, (count + 63) / 64, count, 0);
   if (b->down.block) es_spread(hand, &b->down, count);
-  if (es_evenly(&own, es_tiles(&b->down), r->part, r->parts))
+  if (es_halves(&b->down)) {
+    es_by_halves(r, &b->down, count, r->y, r->half);
+    es_meet(r->team);
+    es_add_half(r, &b->down, r->y, r->half);
+  } else if (es_evenly(&own, es_tiles(&b->down), r->part, r->parts)) {
     es_some(hand, &b->down, ES_FLOATS(hand, b->down.bias), 0, count, r->y, own.begin, own.end);
+  }
   if (r->part == 0) active[ES_SITE_UP] = active[ES_SITE_DOWN] = (int32_t)count;
   return 1;
 }

@@ -132,12 +132,15 @@ def test_rules_hold_for_weights_that_are_rounded(
 
 
 @pytest.mark.cpus(2)
-def test_threads_that_share_a_layer_by_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("neurons", [None, ONE], ids=["inputs", "neurons"])
+def test_threads_that_share_a_layer_by_inputs(
+    neurons: NeuronRule | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Layers of a million weights: each of two threads has a half of the inputs that count, and all outputs. Of a
     thousand inputs some always lie so near the threshold that they fall on the other side of it."""
     size: dict[str, Any] = {"dim": 1040, "hidden": 1060, "heads": 20, "kv_heads": 20, "head_dim": 52}
     plain = decoder(**size, blocks=1, bias=True, embedding_scale=0.25)
-    model, chosen, found = with_rules(plain, _scalar), tokens(plain, 10), []
+    model, chosen, found = with_rules(plain, _scalar, neurons), tokens(plain, 10), []
     bundle = compile_decoder(model, "host", tmp_path / "lm.edge", weights="int8", break_even=1)
     for threads in (1, 2):
         with runtimes.open(bundle, "local", threads=threads) as session:
