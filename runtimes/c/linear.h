@@ -208,6 +208,9 @@ static int64_t es_choose(es_hand *hand, const es_rule *rule, const float *x, int
   return count > rule->most ? -1 : count;
 }
 
+// Whether bytes of weights come out of memory, not out of a cache.
+static inline int es_from_memory(const es_linear *l) { return (int64_t)l->inputs * l->outputs >= 1 << 20; }
+
 // Deals the inputs that count in another order: columns_qc8 reads the rows of ES_SIDE at a time, and each of these is now
 // followed by its neighbour of the list, ES_DEALT in a row. What the CPU fetches ahead of a row's end is then what is
 // read next, where that neighbour lies behind it: rows of 2048 bytes, half of them skipped, are read 5% faster (Zen 4).
@@ -246,7 +249,7 @@ static void es_some(es_hand *hand, const es_linear *l, const float *bias, int64_
     case ES_QC8: {
       int32_t *index = hand->index + first;
       hand->quantised = 0;
-      es_deal(index, hand->value + first, count);
+      if (es_from_memory(l)) es_deal(index, hand->value + first, count);
       es_quantise_f32(hand->value + first, hand->q, hand->scale, hand->sum, count);
       es_columns_qc8(w, scales, bias, index, hand->q, hand->scale, hand->sum, y, count, n, m, tile, begin, end);
       break;
@@ -264,10 +267,8 @@ static void es_some(es_hand *hand, const es_linear *l, const float *bias, int64_
 
 // Whether two threads share the layer by inputs, not by outputs, where it skips some: each reads whole rows then, and of
 // half as many. With 50 GB/s for two cores, half of the inputs of TinyLlama's shape took a sixth less time so; with 35 GB/s
-// as much (Zen 4). Where all fits into a cache it is not worth adding up what comes out.
-static inline int es_halves(const es_linear *l) {
-  return l->form == ES_QC8 && !l->narrow && (int64_t)l->inputs * l->outputs >= 1 << 20;
-}
+// as much (Zen 4). What comes out of a cache is not worth adding up.
+static inline int es_halves(const es_linear *l) { return l->form == ES_QC8 && !l->narrow && es_from_memory(l); }
 
 // Where the second half of the inputs that count begins: where a group with a scale of its own does.
 static inline int64_t es_half(int64_t count) {
