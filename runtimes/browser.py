@@ -156,10 +156,10 @@ class BrowserSession(ProgramSession):
             with page.changed:
                 page.changed.wait_for(lambda: name in page.said or "failed" in page.said or page.gone, LOOK_S)
                 found, failed, gone = page.said.get(name), page.said.get("failed"), page.gone
+            if failed is not None:  # what follows from it may have been said since
+                raise self._page_failed(failed)
             if found is not None:
                 return found
-            if failed is not None:
-                raise self._page_failed(failed)
             title = self._engine.title
             if why := self._process.ended(wait_s=1.0 if gone else 0.0):
                 raise self._failure(f"{title} ended: {why}", f"try it by hand: {self._process.program} --version")

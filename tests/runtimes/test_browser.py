@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,8 +190,9 @@ with runtimes.open({str(built("wasm"))!r}, {name!r}):
             assert np.array_equal(session.run({"x": X, "k": K})["y"], 2 * X + W)
 
     def test_an_output_disk_that_is_full(self, name: str, built: Callable[..., Path]) -> None:
+        """The page says that it cannot send before anybody has seen why."""
         with opened(built("wasm"), name) as session:
-            write = Path.write_bytes
+            write, take, said = Path.write_bytes, page.Page.take, session._page.said
             with pytest.MonkeyPatch.context() as patch:
 
                 def full(self: Path, data: bytes) -> int:
@@ -198,9 +200,19 @@ with runtimes.open({str(built("wasm"))!r}, {name!r}):
                         raise OSError(28, "No space left on device")
                     return write(self, data)
 
+                def unnoticed(self: page.Page, name: str, value: dict[str, Any]) -> bool:
+                    if name != "failed":
+                        return take(self, name, value)
+                    with self.changed:
+                        self.said[name] = value
+                    return True
+
                 patch.setattr(Path, "write_bytes", full)
+                patch.setattr(page.Page, "take", unnoticed)
+                patch.setattr(browser, "LOOK_S", 60)
                 with pytest.raises(RuntimeFailure, match=r"cannot write .*out0.bin: No space left"):
                     session.run({"x": X, "k": K})
+            assert "done" in said
 
 
 FAKE = f"""#!{sys.executable}
