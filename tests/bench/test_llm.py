@@ -113,6 +113,25 @@ def test_rows_and_their_section(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert all(f'| {m}: "' in text for m in methods) and "int8, chess 50%" in capsys.readouterr().out
 
 
+def test_rounds_where_memory_is_slow_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, speeds, kept = tmp_path / "rows.json", iter([9.0, 50, 50, 9, 50, 51, 52, 53]), set()
+    monkeypatch.setattr(llm.Reader, "gbs", lambda self, threads: next(speeds))
+    over = llm._over
+
+    def counted(speeds: Sequence[float], others: Sequence[float]) -> float:
+        kept.add(len(speeds))
+        return over(speeds, others)
+
+    monkeypatch.setattr(llm, "_over", counted)
+    options = ["--shape", "tiny", "--weights", "int8", "--threads", "1", "--rounds", "2", "--tokens", "4"]
+    llm.main([*options, "--memory", "40", "--json", str(out)])
+    assert {json.loads(line)["read_gbs"] for line in out.read_text().splitlines()} == {51.0}  # of 50 and 52
+    assert kept == {2} and next(speeds, None) is None
+    monkeypatch.setattr(llm.Reader, "gbs", lambda self, threads: 9.0)
+    with pytest.raises(SystemExit, match="streamed 40 GB/s in 0 rounds, not in 2"):
+        llm.main([*options, "--memory", "40", "--active", "0.5"])
+
+
 class Llama:
     """As fast as it is told to be, in place of llama.cpp."""
 
